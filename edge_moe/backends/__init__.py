@@ -1,0 +1,23 @@
+"""Backends: what executes an artifact. One file a backend behind one small interface.
+
+A backend is a class with a `name`, a file `suffix` and `open`; a part has `invoke`, `output` and `close`.
+Native libraries are imported by `open`, not by importing this package.
+"""
+
+from __future__ import annotations
+
+from edge_moe.backends.base import Backend, OpenPart, Tensor
+from edge_moe.errors import UsageError
+
+__all__ = ["BACKENDS", "Backend", "OpenPart", "Tensor", "get"]
+
+BACKENDS = ("litert",)
+
+
+def get(name: str) -> Backend:
+    """Return the backend called `name`; raise UsageError for an unknown one."""
+    if name == "litert":
+        from edge_moe.backends.litert import LiteRT
+
+        return LiteRT()
+    raise UsageError(f"unknown backend {name!r}; expected one of {', '.join(BACKENDS)}")

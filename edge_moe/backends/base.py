@@ -1,0 +1,49 @@
+"""The interface between the runtime and whatever executes an artifact."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["Backend", "OpenPart", "Tensor"]
+
+Tensor: TypeAlias = npt.NDArray[np.float32]
+
+
+class OpenPart(ABC):
+    """One part, loaded and ready. Not thread-safe: one thread at a time."""
+
+    @abstractmethod
+    def invoke(self, tensor: Tensor) -> None:
+        """Run the part on `tensor`, float32 in the shape of the part's one input."""
+
+    @abstractmethod
+    def output(self, name: str) -> Tensor:
+        """Return a copy of the output called `name` of the last `invoke`."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Release the native memory. The part cannot be used again."""
+
+
+class Backend(ABC):
+    """Opens artifacts of one file format."""
+
+    name: str
+    suffix: str
+
+    @abstractmethod
+    def open(self, data: bytes, *, threads: int = 1) -> OpenPart:
+        """Load a part from the bytes of its artifact.
+
+        Raises:
+            MissingExtraError: the library that executes this format is not installed.
+            BackendError: the library refuses the bytes.
+        """
+
+    @abstractmethod
+    def version(self) -> str:
+        """Return the name and version of the library that executes, for reports."""
