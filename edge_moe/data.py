@@ -1,0 +1,170 @@
+"""Labelled images, from a folder in the ImageFolder layout or from the embedded handwritten digits.
+
+    DATA/train/<class>/*.jpg      or, for commands that only need one split,      DATA/<class>/*.jpg
+    DATA/val/<class>/*.jpg        or, where labels are not known,                 DATA/*.jpg
+
+`noise` is made up and has no labels: for the latency of networks whose answers mean nothing.
+
+Runs without torch, so that a benchmark on a device can use it. `digits` needs scikit-learn, which carries them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from edge_moe.bundle import Preprocessing
+from edge_moe.errors import DataError, MissingExtraError
+from edge_moe.preprocess import normalize, resize_crop, to_rgb
+
+__all__ = ["DIGITS", "IMAGE_SUFFIXES", "NOISE", "LabelledImages", "Split", "open_data"]
+
+DIGITS = "digits"
+NOISE = "noise"
+IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
+Split = Literal["train", "val"]
+
+# One digit in five is kept for validation; the seed is part of the data set's definition.
+_DIGITS_VAL_SHARE, _DIGITS_SEED = 5, 0
+_NOISE_IMAGES, _NOISE_SEED = 256, 0
+
+
+@dataclass(frozen=True)
+class LabelledImages:
+    """Images (files or arrays) with their class index [N]; without classes the indices mean nothing."""
+
+    name: str
+    classes: tuple[str, ...]
+    sources: Sequence[Path | npt.NDArray[np.uint8]]
+    labels: npt.NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.sources)
+
+    @property
+    def labelled(self) -> bool:
+        """Whether the class of every image is known."""
+        return bool(self.classes)
+
+    def pixels(self, index: int, spec: Preprocessing) -> npt.NDArray[np.uint8]:
+        """Return image `index` resized and cropped: uint8 [H, W, 3].
+
+        Raises:
+            DataError: the file is not a readable image.
+        """
+        return resize_crop(to_rgb(self.sources[index]), spec)
+
+    def tensors(self, spec: Preprocessing) -> Iterator[npt.NDArray[np.float32]]:
+        """Yield the input tensor of every image in order: float32 [1, H, W, 3]."""
+        for index in range(len(self)):
+            yield normalize(self.pixels(index, spec), spec)[np.newaxis]
+
+    def sample(self, count: int, seed: int = 0) -> LabelledImages:
+        """Return `count` images drawn without replacement, in the original order; all of them if there are fewer."""
+        if count >= len(self):
+            return self
+        chosen = np.sort(np.random.default_rng(seed).permutation(len(self))[:count])
+        return replace(self, sources=[self.sources[i] for i in chosen], labels=self.labels[chosen])
+
+    def with_classes(self, classes: tuple[str, ...]) -> LabelledImages:
+        """Return the same images with class indices into `classes` (a model's labels); unlabelled ones as they are.
+
+        Raises:
+            DataError: a class of these images is not among `classes`.
+        """
+        if not self.labelled:
+            return self
+        unknown = [name for name in self.classes if name not in classes]
+        if unknown:
+            raise DataError(
+                f"{self.name} has the class {unknown[0]!r}, which the model does not know "
+                f"({len(unknown)} such of {len(self.classes)}); expected classes among {_abbreviate(classes)}"
+            )
+        index = np.array([classes.index(name) for name in self.classes], dtype=np.int64)
+        return replace(self, classes=classes, labels=index[self.labels])
+
+
+def open_data(source: str | Path, split: Split, *, strict: bool = False) -> LabelledImages:
+    """Open `digits`, `noise` or a folder of images.
+
+    A folder with a `train` or `val` subfolder gives the split that was asked for; a folder of class folders gives
+    itself for either split, unless `strict`, which training uses so that it never validates on what it trained on.
+
+    Raises:
+        DataError: the folder is missing or empty, or a class folder has no image.
+        MissingExtraError: digits without scikit-learn.
+    """
+    if str(source) == DIGITS:
+        return _digits(split)
+    if str(source) == NOISE and not strict:
+        return _noise(split)
+    root = Path(source)
+    if not root.exists():
+        raise DataError(f"{root} does not exist; expected '{DIGITS}' or a folder of images, one subfolder a class")
+    if not root.is_dir():
+        raise DataError(f"{root} is not a folder; expected '{DIGITS}' or a folder of images, one subfolder a class")
+    if (root / split).is_dir():
+        return _folder(root / split, strict)
+    if strict or (root / "train").is_dir() or (root / "val").is_dir():
+        raise DataError(f"{root} has no subfolder '{split}'; expected {root / split}/<class>/<image>")
+    return _folder(root, strict)
+
+
+def _folder(root: Path, strict: bool) -> LabelledImages:
+    classes = sorted(p.name for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
+    if not classes:
+        unlabelled = sorted(_images(root))
+        if strict or not unlabelled:
+            raise DataError(f"{root} has no class folders; expected {root}/<class>/<image>")
+        return LabelledImages(str(root), (), unlabelled, np.zeros(len(unlabelled), dtype=np.int64))
+    sources: list[Path] = []
+    labels: list[int] = []
+    for index, name in enumerate(classes):
+        files = sorted(_images(root / name))
+        if not files:
+            raise DataError(
+                f"{root / name} has no images; expected files ending in {', '.join(IMAGE_SUFFIXES)}: "
+                "add some or remove the folder"
+            )
+        sources += files
+        labels += [index] * len(files)
+    return LabelledImages(str(root), tuple(classes), sources, np.array(labels, dtype=np.int64))
+
+
+def _digits(split: Split) -> LabelledImages:
+    try:
+        from sklearn.datasets import load_digits
+    except ModuleNotFoundError:
+        raise MissingExtraError("scikit-learn", "train", "the embedded digits") from None
+    stored: Any = load_digits()
+    # Grey levels 0..16 become 0..255.
+    images = np.clip(stored.images * 16, 0, 255).astype(np.uint8)
+    order = np.random.default_rng(_DIGITS_SEED).permutation(len(images))
+    in_val = np.arange(len(images)) % _DIGITS_VAL_SHARE == 0
+    chosen = np.sort(order[in_val if split == "val" else ~in_val])
+    return LabelledImages(
+        DIGITS, tuple("0123456789"), [images[i] for i in chosen], stored.target[chosen].astype(np.int64)
+    )
+
+
+def _noise(split: Split) -> LabelledImages:
+    # Coarse noise of varying contrast, enlarged: images that differ in more than their finest detail.
+    draw = np.random.default_rng(_NOISE_SEED + (split == "val"))
+    images = []
+    for _ in range(_NOISE_IMAGES):
+        coarse = draw.normal(128, draw.uniform(5, 120), size=(8, 8, 3))
+        images.append(np.clip(coarse, 0, 255).astype(np.uint8))
+    return LabelledImages(NOISE, (), images, np.zeros(len(images), dtype=np.int64))
+
+
+def _images(folder: Path) -> list[Path]:
+    return [file for file in folder.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file()]
+
+
+def _abbreviate(names: Sequence[str], most: int = 5) -> str:
+    return ", ".join(names[:most]) + (f", ... ({len(names)} in all)" if len(names) > most else "")

@@ -1,0 +1,103 @@
+"""The parts of a single-gated Mixture of Experts as torch modules: where a network splits, and what an expert is.
+
+Axis letters: B batch, C channels, H W height and width, E embedding, K experts, Y classes.
+
+A network becomes a base by naming three things: the modules that lead to the branch point (`stem`), those that
+follow it (`tail`), and its classifier (`head`). Between tail and head stands global average pooling. Tensors keep
+the names that they have in the network, so that a torchvision state dict fits as it is.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+__all__ = ["Base", "BaseOutputs", "Expert", "Gate"]
+
+
+class BaseOutputs(NamedTuple):
+    """What the base gives for a batch."""
+
+    logits: Tensor  # [B, Y]
+    features: Tensor  # [B, C, H, W], the map at the branch point
+    embedding: Tensor  # [B, E], pooled, before the classifier
+
+
+class _Grafted(nn.Module):
+    """Holds some submodules of a network under the names that they have there."""
+
+    def graft(self, network: nn.Module, names: Sequence[str]) -> None:
+        for name in names:
+            parent: nn.Module = self
+            *path, leaf = name.split(".")
+            for step in path:
+                if not hasattr(parent, step):
+                    parent.add_module(step, nn.Module())
+                parent = parent.get_submodule(step)
+            parent.add_module(leaf, network.get_submodule(name))
+
+    def run(self, names: Sequence[str], x: Tensor) -> Tensor:
+        for name in names:
+            x = self.get_submodule(name)(x)
+        return x
+
+    def pool_and_classify(self, x: Tensor, head: str) -> tuple[Tensor, Tensor]:
+        """[B, E, H, W] -> logits [B, Y] and embedding [B, E]."""
+        # Not x.mean((2, 3)): converters that put channels last keep a transpose in front of that.
+        embedding = functional.adaptive_avg_pool2d(x, 1).flatten(1)
+        logits: Tensor = self.get_submodule(head)(embedding)
+        return logits, embedding
+
+
+class Expert(_Grafted):
+    """A copy of a base's tail and head: [B, C, H, W] features -> [B, Y] logits."""
+
+    def __init__(self, network: nn.Module, tail: Sequence[str], head: str) -> None:
+        """Take `tail` (run in order) and `head` out of `network`; names are dotted, as in its state dict."""
+        super().__init__()
+        self.tail, self.head = tuple(tail), head
+        self.graft(network, [*tail, head])
+
+    def forward(self, features: Tensor) -> Tensor:
+        """[B, C, H, W] features -> [B, Y] logits."""
+        return self.pool_and_classify(self.run(self.tail, features), self.head)[0]
+
+
+class Base(_Grafted):
+    """The full network, split at the branch point: [B, 3, H, W] images -> BaseOutputs."""
+
+    def __init__(self, network: nn.Module, stem: Sequence[str], tail: Sequence[str], head: str) -> None:
+        """Split `network`; `stem`, `tail` and `head` are dotted names of its modules, run in that order."""
+        super().__init__()
+        self.stem, self.tail, self.head = tuple(stem), tuple(tail), head
+        self.graft(network, [*stem, *tail, head])
+
+    def forward(self, images: Tensor) -> BaseOutputs:
+        """[B, 3, H, W] images -> logits [B, Y], features [B, C, H, W], embedding [B, E]."""
+        features = self.run(self.stem, images)
+        logits, embedding = self.pool_and_classify(self.run(self.tail, features), self.head)
+        return BaseOutputs(logits, features, embedding)
+
+    def new_expert(self) -> Expert:
+        """Return an expert that starts from this base's own tail weights (a copy)."""
+        return copy.deepcopy(Expert(self, self.tail, self.head))
+
+    @torch.no_grad()
+    def shapes(self, image_size: int) -> BaseOutputs:
+        """Return the outputs for one meta image [1, 3, image_size, image_size]: shapes without arithmetic."""
+        twin = copy.deepcopy(self).to("meta").eval()
+        outputs: BaseOutputs = twin(torch.empty(1, 3, image_size, image_size, device="meta"))
+        return outputs
+
+
+class Gate(nn.Linear):
+    """K-way linear gate on the embedding: [B, E] -> [B, K] logits. The softmax is the caller's."""
+
+    def __init__(self, embedding: int, experts: int) -> None:
+        """`embedding`: E; `experts`: K."""
+        super().__init__(embedding, experts)

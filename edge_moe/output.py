@@ -1,0 +1,88 @@
+"""Writing results so that a killed run leaves nothing that looks finished, and loses nothing that was.
+
+A result is made in `NAME.partial` beside its target and renamed when it is whole.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from edge_moe.errors import OutputError
+
+__all__ = ["check_target", "partial_path", "publish", "write_file", "writing"]
+
+
+def partial_path(target: Path) -> Path:
+    """Return the folder in which `target` is made."""
+    return target.with_name(target.name + ".partial")
+
+
+def check_target(target: Path, *, force: bool) -> None:
+    """Raise OutputError if `target` is there and `force` is not given, or if its place cannot be written.
+
+    An existing folder is only replaced when it is empty or holds what edge-moe wrote (a manifest, a config, results).
+    """
+    if target.exists() and not force:
+        raise OutputError(f"{target} exists already; choose another target or add --force to replace it")
+    if target.exists() and not target.is_dir():
+        raise OutputError(f"{target} is a file; expected the name of a folder to make")
+    if target.is_dir() and any(target.iterdir()) and not any((target / name).is_file() for name in _OURS):
+        raise OutputError(f"{target} holds files that edge-moe did not write; choose another target")
+    if target.resolve() in (Path.cwd(), *Path.cwd().parents):
+        raise OutputError(f"{target} is, or contains, the current folder; choose another target")
+    parent = target.absolute().parent
+    with writing(target):
+        parent.mkdir(parents=True, exist_ok=True)
+        if not os.access(parent, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(parent))
+
+
+_OURS = ("manifest.json", "config.json", "results.json")
+
+
+def publish(partial: Path, target: Path) -> None:
+    """Rename the finished folder `partial` to `target`; what was there before goes only when the new one stands."""
+    old = target.with_name(target.name + ".old")
+    with writing(target):
+        if old.exists():
+            shutil.rmtree(old)
+        if target.exists():
+            target.rename(old)
+        partial.rename(target)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def write_file(file: Path, data: bytes) -> None:
+    """Write `data` to `file` whole or not at all (beside it first, then renamed).
+
+    Raises:
+        OutputError: no space, no permission.
+    """
+    beside = file.with_name(f".{file.name}.{os.getpid()}")
+    with writing(file):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with beside.open("wb") as stream:
+                stream.write(data)
+                stream.flush()
+                os.fsync(stream.fileno())
+            beside.replace(file)
+        finally:
+            beside.unlink(missing_ok=True)
+
+
+@contextmanager
+def writing(target: Path) -> Iterator[None]:
+    """Turn what the operating system says while `target` is written into an OutputError."""
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error, OutputError):
+            raise
+        advice = "free some space and run again" if error.errno == errno.ENOSPC else "choose another target"
+        raise OutputError(f"cannot write {target}: {error.strerror or error}; {advice}") from error

@@ -1,0 +1,108 @@
+"""Step 1: train or load the base, then freeze it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from edge_moe.errors import CheckpointError, UsageError
+from edge_moe.nn import Base
+from edge_moe.progress import Progress
+from edge_moe.training.checkpoint import load_state, read_weights
+from edge_moe.training.config import TrainingConfig
+from edge_moe.training.fit import fit, settle_statistics
+from edge_moe.training.images import Images, batches, seed_everything
+
+__all__ = ["load_base_weights", "train_base"]
+
+_STAGE = 1  # keeps the seeds of base, gate and experts apart
+
+
+def load_base_weights(base: Base, file: Path) -> bool:
+    """Load a torchvision state dict; return whether the last linear layer fitted too.
+
+    Where it has another number of classes it keeps its fresh initialisation.
+
+    Raises:
+        CheckpointError: missing, extra or misshapen tensors other than the last layer's.
+    """
+    state = read_weights(file)
+    name, layer = _last_linear(base)
+    weight = state.get(f"{name}.weight")
+    fits = weight is not None and weight.shape == layer.weight.shape
+    if not fits:
+        if weight is None or weight.ndim != 2 or weight.shape[1] != layer.in_features:
+            raise CheckpointError(f"{file} does not fit: it has no {name}.weight of [classes, {layer.in_features}]")
+        own = base.state_dict()
+        state |= {key: own[key] for key in (f"{name}.weight", f"{name}.bias")}
+    load_state(base, state, str(file))
+    return fits
+
+
+def train_base(
+    base: Base,
+    images: Images,
+    config: TrainingConfig,
+    *,
+    progress: Progress,
+    workers: int = 0,
+    state: Path | None = None,
+) -> None:
+    """Train `base` (on its own device) with cross-entropy as `config` says, and leave it frozen in evaluation mode.
+
+    Raises:
+        UsageError: `finetune` is "none" although the classifier of the given weights had to be replaced.
+    """
+    fits = load_base_weights(base, Path(config.base_weights)) if config.base_weights else False
+    device = next(base.parameters()).device
+    if config.finetune != "all" and not config.base_weights:
+        raise UsageError(f"finetune={config.finetune} keeps the base as it is; give its weights with --base-weights")
+    if config.finetune == "none" and not fits:
+        raise UsageError(
+            "the classifier of --base-weights has another number of classes and must be trained; "
+            "use --finetune head or --finetune all"
+        )
+    if config.finetune != "none":
+        base.requires_grad_(config.finetune == "all")
+        if config.finetune == "head":
+            _last_linear(base)[1].requires_grad_(True)
+        base.train(config.finetune == "all")
+        base.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+        def shuffled(epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+            seed_everything(config.seed, _STAGE, epoch)
+            order = torch.randperm(len(images)).tolist()
+            # A last batch of one sample has no batch statistics.
+            if len(order) % config.batch_size == 1 and len(order) > 1:
+                order.pop()
+            return batches(images, config.batch_size, device, augment=config.augment, indices=order, workers=workers)
+
+        def losses(epoch: int) -> Iterator[Tensor]:
+            for x, y in shuffled(epoch):
+                yield functional.cross_entropy(base(x).logits, y)
+
+        fit(
+            base,
+            losses,
+            name="base",
+            epochs=config.epochs,
+            learning_rate=config.learning_rate,
+            weight_decay=config.weight_decay,
+            progress=progress,
+            state=state,
+        )
+        if config.finetune == "all":
+            settle_statistics(base, (x for x, _ in shuffled(config.epochs)))
+    base.requires_grad_(False).eval()
+
+
+def _last_linear(base: Base) -> tuple[str, nn.Linear]:
+    """Return the layer of the head whose rows are classes, with its name in the state dict."""
+    head = base.get_submodule(base.head)
+    layers = [(name, module) for name, module in head.named_modules() if isinstance(module, nn.Linear)]
+    name, layer = layers[-1]
+    return f"{base.head}.{name}" if name else base.head, layer

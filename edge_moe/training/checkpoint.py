@@ -1,0 +1,275 @@
+"""The checkpoint: a folder with a readable config and one safetensors file a part.
+
+    checkpoint/
+      config.json
+      base.safetensors  gate.safetensors  expert_00.safetensors ...
+
+Tensors have torchvision's names. An expert holds the base's tensors after the branch point, under the same names.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from edge_moe.anytime import Ensemble, Space
+from edge_moe.bundle import Preprocessing, expert_name
+from edge_moe.errors import CheckpointError, UsageError
+from edge_moe.nn import Architecture, Gate, SingleGateMoE, build_base
+from edge_moe.output import check_target, partial_path, publish, write_file, writing
+from edge_moe.training.config import TrainingConfig
+
+__all__ = [
+    "CONFIG",
+    "SCHEMA_VERSION",
+    "Checkpoint",
+    "CheckpointConfig",
+    "load_checkpoint",
+    "load_part",
+    "load_state",
+    "new_mixture",
+    "read_config",
+    "read_weights",
+    "save_checkpoint",
+    "save_part",
+    "tool_versions",
+]
+
+SCHEMA_VERSION = 1
+CONFIG = "config.json"
+_State = Mapping[str, Tensor]
+
+
+class CheckpointConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """config.json."""
+
+    schema_version: int = SCHEMA_VERSION
+    architecture: Architecture
+    experts: Annotated[int, msgspec.Meta(ge=1)]
+    labels: tuple[str, ...]
+    preprocessing: Preprocessing
+    ensemble: Ensemble
+    space: Space
+    origin: Literal["trained", "imported", "untrained"]
+    training: TrainingConfig | None = None  # None unless edge-moe trained it
+    metrics: dict[str, Any] = {}
+    tools: dict[str, str] = {}
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A mixture and what there is to know about it."""
+
+    config: CheckpointConfig
+    mixture: SingleGateMoE
+
+
+def load_checkpoint(path: str | Path) -> Checkpoint:
+    """Load a whole checkpoint, on the CPU, in evaluation mode.
+
+    Raises:
+        CheckpointError: no checkpoint there, another schema version, or a part that is missing or does not fit.
+    """
+    path = Path(path)
+    config = read_config(path)
+    mixture = new_mixture(config.architecture, config.experts)
+    for name, part in _parts(mixture).items():
+        load_part(path, name, part)
+    return Checkpoint(config, mixture.eval())
+
+
+def save_checkpoint(path: str | Path, checkpoint: Checkpoint, *, force: bool = False) -> None:
+    """Write `checkpoint` to the folder `path`, whole or not at all.
+
+    Raises:
+        OutputError: `path` exists and `force` is not given, or cannot be written.
+    """
+    path = Path(path)
+    check_target(path, force=force)
+    partial = partial_path(path)
+    with writing(partial):
+        if partial.exists():
+            shutil.rmtree(partial)
+        partial.mkdir(parents=True)
+    for name, part in _parts(checkpoint.mixture).items():
+        save_part(partial, name, part)
+    write_config(partial, checkpoint.config)
+    publish(partial, path)
+
+
+def read_config(path: Path) -> CheckpointConfig:
+    """Read and check the config of the checkpoint in the folder `path`.
+
+    Raises:
+        CheckpointError: no checkpoint there, or another schema version, or not a config.
+    """
+    file = path / CONFIG
+    if not file.is_file():
+        what = "has no " + CONFIG if path.is_dir() else "is not a folder"
+        raise CheckpointError(f"{path} {what}; expected a checkpoint, made by 'edge-moe train', 'import' or 'init'")
+    try:
+        raw = msgspec.json.decode(file.read_bytes())
+        version = raw.get("schema_version") if isinstance(raw, dict) else None
+        if version != SCHEMA_VERSION:
+            raise CheckpointError(
+                f"{file} has schema version {version}; this edge-moe reads {SCHEMA_VERSION}: train or import again"
+            )
+        config = msgspec.convert(raw, CheckpointConfig)
+    except msgspec.MsgspecError as error:
+        raise CheckpointError(f"{file} is not a checkpoint's config: {error}; train or import again") from None
+    if len(config.labels) != config.architecture.classes:
+        raise CheckpointError(
+            f"{file} has {len(config.labels)} labels for {config.architecture.classes} classes; train or import again"
+        )
+    return config
+
+
+def write_config(path: Path, config: CheckpointConfig) -> None:
+    """Write `config` into the folder `path`."""
+    write_file(path / CONFIG, msgspec.json.format(msgspec.json.encode(config), indent=2) + b"\n")
+
+
+def new_mixture(architecture: Architecture, experts: int) -> SingleGateMoE:
+    """Return a mixture with freshly initialised weights; the experts start as copies of the base's tail."""
+    base = build_base(architecture)
+    gate = Gate(base.shapes(architecture.image_size).embedding.shape[1], experts)
+    return SingleGateMoE(base, gate, [base.new_expert() for _ in range(experts)])
+
+
+def save_part(path: Path, name: str, part: nn.Module) -> None:
+    """Write the tensors of one part into the folder `path`."""
+    state = {key: tensor.detach().cpu().contiguous() for key, tensor in part.state_dict().items()}
+    write_file(path / f"{name}.safetensors", safetensors.torch.save(state))
+
+
+def load_part(path: Path, name: str, part: nn.Module) -> None:
+    """Load one part of the checkpoint in the folder `path` into `part`.
+
+    Raises:
+        CheckpointError: the file is missing, damaged or does not fit.
+    """
+    file = path / f"{name}.safetensors"
+    load_state(part, read_weights(file), str(file))
+
+
+def read_weights(file: Path) -> dict[str, Tensor]:
+    """Read a state dict from a .safetensors file, or from a .pth or .pt file that holds nothing but tensors.
+
+    A dict that has its tensors under "state_dict" or "model" is opened, and a leading "module." is dropped.
+
+    Raises:
+        CheckpointError: missing or damaged, or no state dict.
+    """
+    expected = "expected a state dict in a .safetensors, .pth or .pt file"
+    if not file.is_file():
+        raise CheckpointError(f"{file} does not exist; {expected}")
+    try:
+        if file.suffix == ".safetensors":
+            return safetensors.torch.load(file.read_bytes())
+        stored = torch.load(file, map_location="cpu", weights_only=True)
+    except safetensors.SafetensorError as error:
+        raise CheckpointError(f"{file} is damaged: {error}; {expected}") from None
+    except Exception as error:  # torch.load fails in many ways: zip, pickle, decoding
+        reason = str(error).strip().split("\n")[0][:120] or type(error).__name__
+        raise CheckpointError(f"{file} cannot be read: {reason}; {expected}") from None
+    for key in ("state_dict", "model"):
+        if isinstance(stored, dict) and isinstance(stored.get(key), dict):
+            stored = stored[key]
+    if not isinstance(stored, dict) or not all(isinstance(value, Tensor) for value in stored.values()):
+        raise CheckpointError(f"{file} holds no state dict; {expected}")
+    return {str(key).removeprefix("module."): value for key, value in stored.items()}
+
+
+def load_state(part: nn.Module, state: _State, source: str) -> None:
+    """Load `state` into `part` after comparing names and shapes; `source` names it in the error.
+
+    `num_batches_tracked`, which BatchNorm only counts with, may be missing.
+
+    Raises:
+        CheckpointError: missing, extra or misshapen tensors, by name.
+    """
+    own = part.state_dict()
+    optional = {key for key in own if key.endswith("num_batches_tracked")}
+    problems = []
+    if missing := [key for key in own if key not in state and key not in optional]:
+        problems.append(f"lacks {_some(missing)}")
+    if extra := [key for key in state if key not in own]:
+        problems.append(f"has {_some(extra)} that do not belong there")
+    shaped = [(key, tuple(state[key].shape), tuple(own[key].shape)) for key in own if key in state]
+    if wrong := [f"{key} {have} instead of {want}" for key, have, want in shaped if have != want]:
+        problems.append(f"has {_some(wrong)}")
+    if problems:
+        raise CheckpointError(f"{source} does not fit: it {', and it '.join(problems)}")
+    if bad := [key for key, value in state.items() if value.is_floating_point() and not torch.isfinite(value).all()]:
+        raise CheckpointError(f"{source} does not fit: it has NaN or infinite values in {_some(bad)}")
+    part.load_state_dict({key: state.get(key, own[key]) for key in own})
+
+
+def from_state_dicts(
+    architecture: Architecture,
+    base: tuple[str, _State],
+    gate: tuple[str, _State],
+    experts: Sequence[tuple[str, _State]],
+    *,
+    labels: Sequence[str],
+    preprocessing: Preprocessing,
+    ensemble: Ensemble = "bagging",
+    space: Space = "logit",
+) -> Checkpoint:
+    """Make a checkpoint of parts that were trained elsewhere; each comes with a name for the error messages.
+
+    `base`: a whole torchvision network. `gate`: the `weight` [K, E] and `bias` [K] of a linear layer.
+    `experts`: K state dicts that hold what follows the branch point, under the network's names. From live modules:
+    `from_state_dicts(..., ("base", net.state_dict()), ("gate", linear.state_dict()), [("e0", e0.state_dict()), ...])`.
+
+    Raises:
+        CheckpointError: missing, extra or misshapen tensors, by name.
+        UsageError: no experts, or labels that are not one a class.
+    """
+    if not experts:
+        raise UsageError("a mixture needs at least one expert; found none")
+    if len(labels) != architecture.classes or len(set(labels)) != len(labels):
+        raise UsageError(
+            f"expected {architecture.classes} different labels, one a class; found {len(labels)}, "
+            f"{len(set(labels))} of them different"
+        )
+    mixture = new_mixture(architecture, len(experts))
+    named = [base, gate, *experts]
+    for part, (source, state) in zip(_parts(mixture).values(), named, strict=True):
+        load_state(part, state, source)
+    config = CheckpointConfig(
+        architecture=architecture,
+        experts=len(experts),
+        labels=tuple(labels),
+        preprocessing=preprocessing,
+        ensemble=ensemble,
+        space=space,
+        origin="imported",
+        tools=tool_versions(),
+    )
+    return Checkpoint(config, mixture.eval())
+
+
+def tool_versions(*more: str) -> dict[str, str]:
+    """Return the versions of edge-moe, torch, torchvision and the packages `more`."""
+    return {name: importlib.metadata.version(name) for name in ("edge-moe", "torch", "torchvision", *more)}
+
+
+def _parts(mixture: SingleGateMoE) -> dict[str, nn.Module]:
+    experts = {expert_name(k): expert for k, expert in enumerate(mixture.experts)}
+    return {"base": mixture.base, "gate": mixture.gate, **experts}
+
+
+def _some(names: Sequence[str], most: int = 3) -> str:
+    more = f" and {len(names) - most} more tensors" if len(names) > most else ""
+    return ", ".join(names[:most]) + more

@@ -1,0 +1,79 @@
+"""Step 3: train each expert on its own draw of the data, through the ensemble with the frozen base."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from edge_moe.nn import Base, BaseOutputs, Expert, Gate, ensemble_log_probabilities
+from edge_moe.progress import Progress
+from edge_moe.training.config import TrainingConfig
+from edge_moe.training.fit import fit, settle_statistics
+from edge_moe.training.images import Images, batches, seed_everything
+
+__all__ = ["draw_weights", "train_expert"]
+
+_STAGE = 3
+
+
+def draw_weights(gate_probabilities: Tensor, index: int, epsilon: float) -> Tensor:
+    """[N, K] gate -> [N] weights of D_k for expert `index`: (1 - epsilon) * g_k + epsilon / K."""
+    experts = gate_probabilities.shape[1]
+    return (1 - epsilon) * gate_probabilities[:, index] + epsilon / experts
+
+
+def train_expert(
+    base: Base,
+    gate: Gate,
+    index: int,
+    images: Images,
+    embeddings: Tensor,
+    config: TrainingConfig,
+    *,
+    progress: Progress,
+    workers: int = 0,
+    state: Path | None = None,
+) -> Expert:
+    """Return expert `index`, trained from the base's tail weights; base and gate are frozen and not changed.
+
+    `embeddings`: [N, E] of the training images, not augmented, from which the gate decides what the expert sees.
+    The loss is the negative log-likelihood of d_k, the ensemble of the base and this expert.
+    """
+    device = next(base.parameters()).device
+    expert = base.new_expert().requires_grad_(True).train().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    weights = draw_weights(gate(embeddings).softmax(-1), index, config.epsilon)
+    count = max(2, round(weights.sum().item()))
+
+    def drawn(epoch: int) -> Iterator[tuple[BaseOutputs, Tensor]]:
+        seed_everything(config.seed, _STAGE, index, epoch)
+        # multinomial takes at most 2^24 weights, drawn in double precision.
+        order = torch.multinomial(weights.double(), count, replacement=True).tolist()
+        if count % config.batch_size == 1:
+            order.append(order[0])  # a last batch of one sample has no batch statistics
+        for x, y in batches(images, config.batch_size, device, augment=config.augment, indices=order, workers=workers):
+            with torch.no_grad():
+                frozen = base(x)
+            yield frozen, y
+
+    def losses(epoch: int) -> Iterator[Tensor]:
+        for frozen, y in drawn(epoch):
+            answer = ensemble_log_probabilities(frozen.logits, expert(frozen.features), config.ensemble, config.space)
+            yield functional.nll_loss(answer, y)
+
+    fit(
+        expert,
+        losses,
+        name=f"expert {index}",
+        epochs=config.expert_epochs,
+        learning_rate=config.expert_learning_rate,
+        weight_decay=config.weight_decay,
+        progress=progress,
+        state=state,
+    )
+    settle_statistics(expert, (frozen.features for frozen, _ in drawn(config.expert_epochs)))
+    trained: Expert = expert.requires_grad_(False).eval()
+    return trained

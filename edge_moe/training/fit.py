@@ -1,0 +1,81 @@
+"""The one training loop: AdamW, a cosine to zero, and a state file so that a killed run goes on at its last epoch."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator
+from itertools import islice
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import update_bn
+
+from edge_moe.errors import UsageError
+from edge_moe.output import write_file
+from edge_moe.progress import Progress
+
+__all__ = ["fit", "pick_device", "settle_statistics"]
+
+
+def fit(
+    module: nn.Module,
+    losses: Callable[[int], Iterator[Tensor]],
+    *,
+    name: str,
+    epochs: int,
+    learning_rate: float,
+    weight_decay: float,
+    progress: Progress,
+    state: Path | None = None,
+) -> None:
+    """Train the parameters of `module` that require a gradient.
+
+    `losses(epoch)` seeds itself by the epoch and yields one scalar loss a step, so that an epoch is the same whether
+    or not the run was interrupted before it. `state` is written after each epoch and removed at the end.
+
+    Raises:
+        UsageError: the loss is not finite; the message says what to lower.
+    """
+    trained = [p for p in module.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=learning_rate, weight_decay=weight_decay)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs)
+    first = 0
+    if state is not None and state.is_file():
+        stored = torch.load(io.BytesIO(state.read_bytes()), weights_only=True)
+        module.load_state_dict(stored["module"])
+        optimizer.load_state_dict(stored["optimizer"])
+        schedule.load_state_dict(stored["schedule"])
+        first = stored["epochs"]
+    progress.start(name, epochs, first)
+    for epoch in range(first, epochs):
+        total, steps = 0.0, 0
+        for loss in losses(epoch):
+            if not torch.isfinite(loss):
+                raise UsageError(f"{name}: the loss is {loss.item()} in epoch {epoch + 1}; lower the learning rate")
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            total, steps = total + loss.item(), steps + 1
+        schedule.step()
+        progress.advance(name, f"loss {total / max(steps, 1):.3f}")
+        if state is not None:
+            buffer = io.BytesIO()
+            parts = {"module": module, "optimizer": optimizer, "schedule": schedule}
+            torch.save({**{k: v.state_dict() for k, v in parts.items()}, "epochs": epoch + 1}, buffer)
+            write_file(state, buffer.getvalue())
+
+
+def settle_statistics(module: nn.Module, inputs: Iterator[Tensor], most: int = 32) -> None:
+    """Set the BatchNorm statistics of `module` to the mean over at most `most` batches of `inputs`.
+
+    The running averages of a short training lag behind its weights, and evaluation would use them.
+    """
+    update_bn(islice(inputs, most), module)
+
+
+def pick_device() -> torch.device:
+    """Return the GPU when torch has one, else the CPU."""
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")

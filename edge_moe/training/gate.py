@@ -1,0 +1,123 @@
+"""Step 2: cluster the frozen base's embeddings with k-means, and train the gate towards the nearest centroid."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from edge_moe.errors import MissingExtraError, UsageError
+from edge_moe.nn import Base, Gate
+from edge_moe.progress import Progress, track
+from edge_moe.training.config import Normalization, TrainingConfig
+from edge_moe.training.fit import fit
+from edge_moe.training.images import Images, batches, seed_everything
+
+__all__ = ["Clusters", "cluster", "embed", "train_gate"]
+
+_STAGE = 2
+_BATCH = 256
+_Floats = npt.NDArray[np.float32]
+
+
+class Clusters(NamedTuple):
+    """What k-means found, in the space of normalised embeddings."""
+
+    centroids: _Floats  # [K, E]
+    mean: _Floats  # [E], subtracted from an embedding before it is compared
+    scale: _Floats  # [E], then divided by
+    normalization: Normalization
+
+    def normalize(self, embeddings: _Floats) -> _Floats:
+        """[N, E] embeddings -> [N, E] in the space of the centroids."""
+        if self.normalization == "l2":
+            return embeddings / np.maximum(np.linalg.norm(embeddings, axis=1, keepdims=True), 1e-12)
+        return (embeddings - self.mean) / self.scale
+
+    def nearest(self, embeddings: _Floats) -> npt.NDArray[np.int64]:
+        """[N, E] embeddings -> [N] index of the nearest centroid: the target gate g*."""
+        points = self.normalize(embeddings)
+        distances = (self.centroids**2).sum(axis=1) - 2 * points @ self.centroids.T  # + |x|^2, the same for all
+        return distances.argmin(axis=1)
+
+
+@torch.no_grad()
+def embed(base: Base, images: Images, progress: Progress, *, workers: int = 0) -> _Floats:
+    """Return the embeddings of all images, not augmented: [N, E]."""
+    device = next(base.parameters()).device
+    found = []
+    total = -(-len(images) // _BATCH)
+    for x, _ in track(batches(images, _BATCH, device, workers=workers), "embeddings", total, progress):
+        found.append(base(x).embedding.cpu().numpy())
+    return np.concatenate(found)
+
+
+def cluster(embeddings: _Floats, experts: int, config: TrainingConfig) -> Clusters:
+    """k-means with K = `experts` on [N, E] embeddings.
+
+    Raises:
+        UsageError: more experts than images, or than different embeddings.
+    """
+    try:
+        from sklearn.cluster import KMeans
+        from sklearn.exceptions import ConvergenceWarning
+    except ModuleNotFoundError:
+        raise MissingExtraError("scikit-learn", "train", "k-means") from None
+    if experts > len(embeddings):
+        raise UsageError(f"{experts} experts need at least as many training images; found {len(embeddings)}")
+    standardize = config.normalization == "standardize"
+    mean = embeddings.mean(axis=0) if standardize else np.zeros_like(embeddings[0])
+    deviation = embeddings.std(axis=0)
+    # A dead channel has no deviation; dividing by 1 leaves it at 0.
+    scale = np.where(deviation > 1e-6, deviation, 1.0) if standardize else np.ones_like(embeddings[0])
+    clusters = Clusters(np.empty((0, 0), np.float32), mean, scale.astype(np.float32), config.normalization)
+    with warnings.catch_warnings():
+        # Raised as an error below, in words that name the experts.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        kmeans = KMeans(experts, n_init=config.kmeans_restarts, random_state=config.seed)
+        assigned = kmeans.fit_predict(clusters.normalize(embeddings))
+    if len(np.unique(assigned)) < experts:
+        raise UsageError(
+            f"{experts} experts need as many clusters, but the images have only {len(np.unique(assigned))} different "
+            "embeddings; use fewer experts"
+        )
+    return clusters._replace(centroids=kmeans.cluster_centers_.astype(np.float32))
+
+
+def train_gate(embeddings: _Floats, clusters: Clusters, config: TrainingConfig, progress: Progress) -> Gate:
+    """Return a gate trained on [N, E] embeddings by KL(g* || g), g* being one-hot on the nearest centroid.
+
+    With a one-hot target this direction of the divergence is the cross-entropy; the other is infinite. The gate
+    learns on standardised embeddings and takes raw ones: the standardisation is folded into its weights.
+    """
+    seed_everything(config.seed, _STAGE)
+    points = torch.from_numpy(embeddings)
+    target = torch.from_numpy(clusters.nearest(embeddings))
+    mean, scale = points.mean(dim=0), points.std(dim=0, unbiased=False).clamp_min(1e-6)
+    points = (points - mean) / scale
+    gate = Gate(embeddings.shape[1], len(clusters.centroids))
+
+    def losses(epoch: int) -> Iterator[Tensor]:
+        seed_everything(config.seed, _STAGE, epoch)
+        for chosen in torch.randperm(len(points)).split(_BATCH):
+            yield functional.cross_entropy(gate(points[chosen]), target[chosen])
+
+    fit(
+        gate,
+        losses,
+        name="gate",
+        epochs=config.gate_epochs,
+        learning_rate=config.gate_learning_rate,
+        weight_decay=config.weight_decay,
+        progress=progress,
+    )
+    with torch.no_grad():
+        gate.bias -= (gate.weight / scale) @ mean
+        gate.weight /= scale
+    return gate.requires_grad_(False).eval()

@@ -1,0 +1,104 @@
+"""Labelled images as torch batches: kept in memory where they fit, augmented on the fly, drawn under a seed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from edge_moe.bundle import Preprocessing
+from edge_moe.data import LabelledImages
+from edge_moe.nn.torchvision import torchvision as _torchvision  # noqa: F401  (makes torchvision importable)
+from edge_moe.progress import Progress, Silent, track
+from edge_moe.training.config import Augment
+
+from torchvision.transforms import v2  # isort: skip
+
+__all__ = ["Images", "batches", "seed_everything"]
+
+_MEMORY_BYTES = 2 << 30
+_PAD_SHARE = 8  # a random crop moves the image by at most 1/8 of its side
+
+
+class Images(Dataset[tuple[Tensor, int]]):
+    """[3, H, W] uint8 image and class index."""
+
+    def __init__(self, source: LabelledImages, spec: Preprocessing, progress: Progress | None = None) -> None:
+        """Decode every image once if all fit in 2 GiB; else each time that it is asked for."""
+        self.source, self.spec = source, spec
+        self.labels = torch.from_numpy(source.labels)
+        self._stored: Tensor | None = None
+        size = spec.image_size
+        if len(source) * size * size * 3 <= _MEMORY_BYTES:
+            self._stored = torch.empty(len(source), 3, size, size, dtype=torch.uint8)
+            name = f"reading {source.name}"
+            for index in track(range(len(source)), name, len(source), progress or Silent()):
+                self._stored[index] = self._decode(index)
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        pixels = self._decode(index) if self._stored is None else self._stored[index]
+        return pixels, int(self.labels[index])
+
+    def _decode(self, index: int) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(self.source.pixels(index, self.spec).transpose(2, 0, 1)))
+
+
+class _Augmented(Dataset[tuple[Tensor, int]]):
+    def __init__(self, images: Images, augment: Augment) -> None:
+        self._images, self._transform = images, _augmentation(augment, images.spec.image_size)
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        pixels, label = self._images[index]
+        return self._transform(pixels), label
+
+
+def batches(
+    images: Images,
+    batch_size: int,
+    device: torch.device,
+    *,
+    augment: Augment = "none",
+    indices: Sequence[int] | None = None,
+    workers: int = 0,
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield normalised images [B, 3, H, W] (channels last in memory) and labels [B], in the order of `indices`.
+
+    Randomness comes from torch's global generator: call `seed_everything` first.
+    """
+    dataset = images if augment == "none" else _Augmented(images, augment)
+    loader: DataLoader[tuple[Tensor, Tensor]] = DataLoader(
+        dataset,
+        batch_size,
+        sampler=range(len(images)) if indices is None else indices,
+        num_workers=workers,
+    )
+    mean = torch.tensor(images.spec.mean, device=device).view(1, 3, 1, 1)
+    std = torch.tensor(images.spec.std, device=device).view(1, 3, 1, 1)
+    for pixels, labels in loader:
+        normalized = (pixels.to(device, torch.float32) / 255 - mean) / std
+        yield normalized.contiguous(memory_format=torch.channels_last), labels.to(device)
+
+
+def seed_everything(*key: int) -> torch.Generator:
+    """Seed torch's global generator by all of `key`, and return it: one key, one sequence, however a run got there."""
+    return torch.manual_seed(int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> 1))
+
+
+def _augmentation(augment: Augment, size: int) -> v2.Transform:
+    crop = v2.RandomCrop(size, padding=max(1, size // _PAD_SHARE), padding_mode="edge")
+    flip = v2.RandomHorizontalFlip()
+    resized = v2.RandomResizedCrop(size, scale=(0.35, 1.0), antialias=True)
+    return {
+        "crop": crop,
+        "crop-flip": v2.Compose([crop, flip]),
+        "resized-crop-flip": v2.Compose([resized, flip]),
+    }[augment]

@@ -1,0 +1,58 @@
+"""Validation accuracy of the base and of the mixture, and what each expert gets to see."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from edge_moe.anytime import Ensemble, Space
+from edge_moe.evaluate import Outputs, paired_difference, route, wilson
+from edge_moe.nn import SingleGateMoE
+from edge_moe.progress import Progress, Silent, track
+from edge_moe.training.images import Images, batches
+
+__all__ = ["collect_torch", "mixture_metrics"]
+
+_BATCH = 256
+
+
+@torch.no_grad()
+def collect_torch(
+    mixture: SingleGateMoE, images: Images, *, workers: int = 0, progress: Progress | None = None
+) -> Outputs:
+    """Run every part of `mixture` (on its own device) on all images: base [N, Y], gate [N, K], experts [N, K, Y]."""
+    device = next(mixture.parameters()).device
+    found: list[list[npt.NDArray[np.float32]]] = []
+    total = -(-len(images) // _BATCH)
+    for x, _ in track(batches(images, _BATCH, device, workers=workers), "validation", total, progress or Silent()):
+        found.append([part.cpu().numpy() for part in mixture(x)])
+    base, gate, experts = (np.concatenate(column) for column in zip(*found, strict=True))
+    return Outputs(base, gate, experts)
+
+
+def mixture_metrics(
+    outputs: Outputs, labels: npt.NDArray[np.int64], ensemble: Ensemble, space: Space
+) -> dict[str, Any]:
+    """Return what the training reports: accuracies with 95% intervals, and the share of each expert.
+
+    The mixture is measured in the paper's static mode (tau = 0, one expert). The difference to its base comes with
+    a paired bootstrap interval over the images.
+    """
+    base = outputs.base_logits.argmax(axis=1) == labels
+    mixture = route(outputs, 0.0, 1, ensemble, space).predictions == labels
+    difference, low, high = paired_difference(mixture, base, seed=0)
+    chosen = outputs.gate_logits.argmax(axis=1)
+    shares = np.bincount(chosen, minlength=outputs.gate_logits.shape[1]) / len(labels)
+    return {
+        "validation_images": len(labels),
+        "base_accuracy": float(base.mean()),
+        "base_accuracy_95": wilson(int(base.sum()), len(labels)),
+        "mixture_accuracy": float(mixture.mean()),
+        "mixture_accuracy_95": wilson(int(mixture.sum()), len(labels)),
+        "mixture_minus_base": difference,
+        "mixture_minus_base_95": (low, high),
+        "expert_shares": [float(share) for share in shares],
+    }
