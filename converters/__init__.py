@@ -1,0 +1,1 @@
+"""Converters: checkpoint -> artifacts. Recipes, one file a backend, parity, packaging."""

@@ -1,0 +1,83 @@
+"""Parts are converted in processes of their own: several at once, and their tools' chatter goes to a log file."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+
+import msgspec
+import numpy as np
+from edge_moe.converters import litert, recipes
+
+from edge_moe.errors import ConversionError
+from edge_moe.output import write_file
+from edge_moe.progress import Progress
+from edge_moe.training.checkpoint import load_part, new_mixture, read_config
+
+__all__ = ["Job", "convert_parts"]
+
+_LOG = "convert.log"
+
+
+class Job(msgspec.Struct, frozen=True, kw_only=True):
+    """One part to convert by every recipe."""
+
+    checkpoint: Path
+    part: str
+    samples: Path  # .npy of inputs [N, 1, ...], channels last, to calibrate on
+    targets: dict[str, Path]  # recipe -> the file to write
+
+
+def convert_parts(jobs: list[Job], processes: int, folder: Path, progress: Progress) -> None:
+    """Carry out `jobs`, `processes` at a time; what their tools print goes to a log in `folder`.
+
+    Raises:
+        ConversionError: a part could not be converted; the message names it.
+    """
+    context = multiprocessing.get_context("spawn")
+    log = folder / _LOG
+    progress.start("converting", len(jobs))
+    with ProcessPoolExecutor(min(processes, len(jobs)), context, _redirect, (log,)) as pool:
+        pending: dict[Future[None], str] = {pool.submit(_convert, job): job.part for job in jobs}
+        try:
+            for done in as_completed(pending):
+                done.result()
+                progress.advance("converting", pending[done])
+        except BrokenProcessPool:
+            raise ConversionError(
+                f"a process that converts was killed, perhaps for lack of memory; use --jobs 1{_last_line(log)}"
+            ) from None
+        except BaseException:
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
+    log.unlink(missing_ok=True)
+
+
+def _redirect(log: Path) -> None:
+    """Send this process's stdout and stderr, those of native code too, to `log`."""
+    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(descriptor, 1)
+    os.dup2(descriptor, 2)
+    os.close(descriptor)
+
+
+def _convert(job: Job) -> None:
+    config = read_config(job.checkpoint)
+    mixture = new_mixture(config.architecture, config.experts)
+    part = mixture.base if job.part == "base" else mixture.gate if job.part == "gate" else mixture.experts[0]
+    load_part(job.checkpoint, job.part, part)
+    samples = np.load(job.samples)
+    try:
+        model = litert.export(part, samples[0])
+        for name, target in job.targets.items():
+            write_file(target, litert.calibrate_and_quantize(model, samples, recipes.get(name)))
+    except ConversionError as error:
+        raise ConversionError(f"{job.part}: {error}") from None
+
+
+def _last_line(log: Path) -> str:
+    lines = log.read_text(errors="replace").strip().splitlines() if log.is_file() else []
+    return f" (last words: {lines[-1][:200]})" if lines else ""
