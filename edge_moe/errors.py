@@ -75,6 +75,4 @@ class MissingExtraError(EdgeMoeError, ImportError):
 
     def __init__(self, package: str, extra: str, purpose: str) -> None:
         """State which package is missing, what for, and the extra that brings it."""
-        super().__init__(
-            f"{purpose} needs {package}, which is not installed; run: pip install 'edge-moe[{extra}]'"
-        )
+        super().__init__(f"{purpose} needs {package}, which is not installed; run: pip install 'edge-moe[{extra}]'")

@@ -1,0 +1,186 @@
+"""What a bundle does to a set of images: every part runs once, then any (tau, max_experts) is arithmetic.
+
+Axis letters: N samples, K experts, Y classes, H W height and width.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from itertools import islice
+
+import numpy as np
+import numpy.typing as npt
+
+from edge_moe.anytime import Ensemble, Floats, Space, active_experts, alpha, combine, ensemble, softmax
+from edge_moe.backends import OpenPart, Tensor
+from edge_moe.bundle import OperatingPoint, PartSpec, expert_name
+from edge_moe.errors import DataError
+
+__all__ = ["Outputs", "Routed", "collect", "operating_point", "paired_difference", "route", "wilson"]
+
+Bools = npt.NDArray[np.bool_]
+
+_Z95 = 1.959963984540054  # the normal distribution has 95% within this many standard deviations
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """The logits of every part for every sample."""
+
+    base_logits: Floats  # [N, Y]
+    gate_logits: Floats  # [N, K]
+    expert_logits: Floats  # [N, K, Y]
+
+
+@dataclass(frozen=True)
+class Routed:
+    """What the exit rule makes of Outputs at one setting."""
+
+    predictions: npt.NDArray[np.intp]  # [N], index of the answer
+    scores: Floats  # [N, Y], as Prediction.scores
+    exited: Bools  # [N]
+    active: Bools  # [N, K]
+    gate_ran: Bools  # [N]
+
+
+def collect(part: Callable[[str], OpenPart], experts: int, tensors: Iterable[Tensor], *, chunk: int = 256) -> Outputs:
+    """Run every part on every sample.
+
+    Args:
+        part: name -> the part, opened, such as `Runtime.part`; an expert is asked for once a chunk, so that a
+            budget which does not admit all of them is kept.
+        experts: K.
+        tensors: N input tensors, float32 [1, H, W, 3] or [H, W, 3]: an iterator or an array [N, H, W, 3].
+        chunk: of how many samples the features are kept at a time.
+
+    Raises:
+        DataError: there are no samples.
+        BackendError: a tensor has not the shape of the model's input.
+    """
+    names = [expert_name(k) for k in range(experts)]
+    base, gate = part("base"), part("gate")
+    base_logits: list[Tensor] = []
+    gate_logits: list[Tensor] = []
+    expert_logits: list[Tensor] = []  # [K, Y] each
+    samples = iter(tensors)
+    while True:
+        features: list[Tensor] = []
+        for x in islice(samples, chunk):
+            base.invoke(x if x.ndim == 4 else x[np.newaxis])
+            base_logits.append(base.output("logits")[0])
+            features.append(base.output("features"))
+            gate.invoke(base.output("embedding"))
+            gate_logits.append(gate.output("logits")[0])
+        if not features:
+            break
+        by_expert = []
+        for name in names:
+            expert = part(name)
+            rows = []
+            for feature in features:
+                expert.invoke(feature)
+                rows.append(expert.output("logits")[0])
+            by_expert.append(np.stack(rows))
+        expert_logits.extend(np.stack(by_expert, axis=1))
+    if not base_logits:
+        raise DataError("there are no samples to run; expected at least one")
+    return Outputs(np.stack(base_logits), np.stack(gate_logits), np.stack(expert_logits))
+
+
+def route(outputs: Outputs, tau: float, max_experts: int, kind: Ensemble, space: Space) -> Routed:
+    """Apply the exit rule to all samples at once; agrees with Runtime.predict_tensor sample by sample.
+
+    Args:
+        outputs: of every part.
+        tau: the threshold on alpha, in [0, 1].
+        max_experts: how many may run for one sample, in [1, K].
+        kind: the manifest's ensemble.
+        space: the manifest's space.
+
+    Raises:
+        UsageError: tau outside [0, 1], or max_experts outside [1, K].
+    """
+    phi, gate = softmax(outputs.base_logits), softmax(outputs.gate_logits)
+    gate_ran = ~(1.0 - phi.max(axis=-1).astype(np.float64) < tau)  # anytime.exits_before_gate, for all rows
+    active = active_experts(alpha(phi, gate), tau, max_experts, gate) & gate_ran[:, np.newaxis]
+    awake = active.any(axis=-1)
+    scores = phi.copy()
+    if awake.any():
+        row, expert = np.nonzero(active[awake])
+        logits = outputs.expert_logits[awake]
+        members = np.zeros_like(logits)
+        members[row, expert] = ensemble(outputs.base_logits[awake][row], logits[row, expert], kind, space)
+        scores[awake] = combine(gate[awake], members, active[awake])
+    return Routed(scores.argmax(axis=-1), scores, ~awake, active, gate_ran)
+
+
+def operating_point(
+    routed: Routed,
+    labels: npt.NDArray[np.integer] | None,
+    parts: Mapping[str, PartSpec],
+    tau: float,
+    max_experts: int,
+) -> OperatingPoint:
+    """Summarise one setting.
+
+    Args:
+        routed: what `route` made of the samples at this setting.
+        labels: [N] index of the right class; None where it is not known: no accuracy.
+        parts: the manifest's, for their MACs.
+        tau: of this setting.
+        max_experts: of this setting.
+    """
+    samples = len(routed.predictions)
+    correct = None if labels is None else int((routed.predictions == labels).sum())
+    low, high = (None, None) if correct is None else wilson(correct, samples)
+    experts_macs = [parts[expert_name(k)].macs for k in range(routed.active.shape[1])]
+    macs = parts["base"].macs + parts["gate"].macs * routed.gate_ran + routed.active @ np.array(experts_macs)
+    return OperatingPoint(
+        tau=tau,
+        max_experts=max_experts,
+        samples=samples,
+        exit_rate=float(routed.exited.mean()),
+        mean_macs=float(macs.mean()),
+        accuracy=None if correct is None else correct / samples,
+        accuracy_low=low,
+        accuracy_high=high,
+    )
+
+
+def wilson(successes: int, n: int) -> tuple[float, float]:
+    """Return the 95% Wilson score interval of a proportion, `successes` of `n`.
+
+    Raises:
+        DataError: n is 0.
+    """
+    if n < 1:
+        raise DataError("a proportion of no samples has no interval; expected at least one sample")
+    share, z2 = successes / n, _Z95**2
+    centre = (share + z2 / (2 * n)) / (1 + z2 / n)
+    half = _Z95 * math.sqrt(share * (1 - share) / n + z2 / (4 * n * n)) / (1 + z2 / n)
+    # At 0 and n of n the bounds are 0 and 1 exactly, but not in floating point.
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def paired_difference(
+    correct_a: npt.ArrayLike, correct_b: npt.ArrayLike, seed: int = 0, *, resamples: int = 10_000
+) -> tuple[float, float, float]:
+    """[N] and [N] whether A and B were right on the same samples -> accuracy of A minus B, and its 95% interval.
+
+    A percentile bootstrap over samples. A sample adds -1, 0 or 1, so that the numbers of each in a resample are
+    a multinomial draw: no resample is ever written out.
+
+    Raises:
+        DataError: there are no samples, or not the same number.
+    """
+    a, b = np.asarray(correct_a, dtype=np.int64), np.asarray(correct_b, dtype=np.int64)
+    if a.shape != b.shape or a.size == 0:
+        raise DataError(f"expected two answers to the same samples, found {a.size} and {b.size}")
+    n = a.size
+    gained, lost = int((a > b).sum()), int((a < b).sum())
+    shares = np.array([gained, lost, n - gained - lost]) / n
+    draws = np.random.default_rng(seed).multinomial(n, shares, size=resamples)
+    low, high = np.quantile((draws[:, 0] - draws[:, 1]) / n, [0.025, 0.975])
+    return (gained - lost) / n, float(low), float(high)

@@ -1,0 +1,268 @@
+"""Runtime: a bundle, loaded and ready to answer, with early exit.
+
+Axis letters: H W height and width, E embedding, K experts, Y classes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+from types import TracebackType
+
+import numpy as np
+import numpy.typing as npt
+
+from edge_moe import backends
+from edge_moe.anytime import (
+    active_experts,
+    alpha,
+    check_max_experts,
+    check_tau,
+    combine,
+    ensemble,
+    exits_before_gate,
+    softmax,
+)
+from edge_moe.backends import Backend, OpenPart, Tensor
+from edge_moe.bundle import ArtifactSet, Bundle, Manifest, expert_name
+from edge_moe.cache import ExpertCache
+from edge_moe.errors import DataError, UsageError
+from edge_moe.preprocess import Source, prepare
+
+__all__ = ["Prediction", "Runtime"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prediction:
+    """The answer for one image, and what it took."""
+
+    label: str
+    index: int  # of the label
+    probability: float  # of the label
+    probabilities: npt.NDArray[np.floating]  # [Y], sum to 1
+    scores: npt.NDArray[np.floating]  # [Y], the paper's sum of g_k * d_k, not normalised; phi on exit
+    exited: bool
+    experts: tuple[int, ...]  # that ran, in ascending order
+    gate_ran: bool
+    macs: int  # of the parts that ran
+    milliseconds: float  # of inference: from the input tensor to the answer, without decoding an image
+
+
+class Runtime:
+    """A bundle that answers. Not thread-safe: one thread at a time, or one Runtime a thread.
+
+    The base and the gate are in memory from the start; an expert is loaded when it is first needed.
+    Use as a context manager, or call `close`.
+    """
+
+    def __init__(
+        self,
+        bundle: str | Path | Bundle,
+        *,
+        tau: float | None = None,
+        max_experts: int | None = None,
+        backend: str | Backend | None = None,
+        recipe: str | None = None,
+        threads: int = 1,
+        expert_budget_bytes: int | None = None,
+    ) -> None:
+        """Open a bundle.
+
+        Args:
+            bundle: the folder, or the opened bundle.
+            tau: experts with alpha >= tau run, the sample exits when there are none; None is the bundle's default.
+            max_experts: how many may run for one sample; None is the bundle's default.
+            backend: which backend's artifacts; None is the bundle's first. An object is used as it is.
+            recipe: which recipe's artifacts, "int8" or "fp32"; None is the bundle's first.
+            threads: of the backend, at least 1.
+            expert_budget_bytes: how many bytes the artifacts of the loaded experts may have together; the least
+                recently used goes first. None is no limit.
+
+        Raises:
+            UsageError: an argument is outside what it may be.
+            BundleError: there is no bundle, or it was altered.
+            BackendError: the backend refuses an artifact.
+            MissingExtraError: the backend is not installed.
+        """
+        if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
+            raise UsageError(f"threads is {threads}; expected an integer of at least 1")
+        self._bundle = bundle if isinstance(bundle, Bundle) else Bundle(bundle)
+        manifest = self._bundle.manifest
+        self._set = manifest.find(backend.name if isinstance(backend, Backend) else backend, recipe)
+        self._backend = backend if isinstance(backend, Backend) else backends.get(self._set.backend)
+        self._threads = threads
+        self.tau = self._set.default_tau if tau is None else tau
+        self.max_experts = self._set.default_max_experts if max_experts is None else max_experts
+
+        names = [expert_name(k) for k in range(manifest.experts)]
+        self._base_macs = manifest.parts["base"].macs
+        self._gate_macs = manifest.parts["gate"].macs
+        self._expert_macs = [manifest.parts[name].macs for name in names]
+        self._input_shape = manifest.parts["base"].inputs[0].shape
+        self._experts = ExpertCache(
+            lambda k: self._open(names[k]), [self._set.parts[n].bytes for n in names], expert_budget_bytes
+        )
+        self._base: OpenPart | None = None
+        self._gate: OpenPart | None = None
+        try:
+            self._base = self._open("base")
+            self._gate = self._open("gate")
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Runtime:
+        """Return itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close."""
+        self.close()
+
+    @property
+    def manifest(self) -> Manifest:
+        """What the bundle says about itself."""
+        return self._bundle.manifest
+
+    @property
+    def artifacts(self) -> ArtifactSet:
+        """The set of artifacts that is run."""
+        return self._set
+
+    @property
+    def tau(self) -> float:
+        """The threshold on alpha, in [0, 1]; may be set between calls."""
+        return self._tau
+
+    @tau.setter
+    def tau(self, tau: float) -> None:
+        self._tau = check_tau(tau)
+
+    @property
+    def max_experts(self) -> int:
+        """How many experts may run for one sample, in [1, K]; may be set between calls."""
+        return self._max_experts
+
+    @max_experts.setter
+    def max_experts(self, max_experts: int) -> None:
+        self._max_experts = check_max_experts(max_experts, self.manifest.experts)
+
+    @property
+    def loaded_experts(self) -> tuple[int, ...]:
+        """The indices of the experts that are in memory."""
+        return self._experts.loaded
+
+    def predict(self, source: Source) -> Prediction:
+        """Answer for one image: a file, a PIL image, or a uint8 array [H, W], [H, W, 1], [H, W, 3], [H, W, 4].
+
+        `milliseconds` of the answer does not include decoding and resizing the image.
+
+        Raises:
+            DataError: the source is not an image.
+            UsageError: the runtime is closed.
+        """
+        return self.predict_tensor(prepare(source, self.manifest.preprocessing))
+
+    def predict_tensor(self, x: Tensor) -> Prediction:
+        """Answer for one normalised input tensor: float32 [1, H, W, 3] or [H, W, 3].
+
+        Raises:
+            DataError: another shape or dtype, or NaN in it.
+            UsageError: the runtime is closed.
+        """
+        start = perf_counter()
+        base, gate = self._base, self._gate
+        if base is None or gate is None:
+            raise UsageError("the runtime is closed; open another one")
+        base.invoke(self._checked(x))
+        base_logits = base.output("logits")[0]
+        phi = softmax(base_logits)
+        if exits_before_gate(phi, self._tau):
+            return self._answer(phi, phi, (), False, self._base_macs, start)
+
+        gate.invoke(base.output("embedding"))
+        g = softmax(gate.output("logits")[0])
+        active = active_experts(alpha(phi, g), self._tau, self._max_experts, g)
+        if not active.any():
+            return self._answer(phi, phi, (), True, self._base_macs + self._gate_macs, start)
+
+        features = base.output("features")
+        experts = tuple(np.flatnonzero(active).tolist())
+        members = np.zeros((len(active), len(phi)), dtype=phi.dtype)
+        for k in experts:
+            expert = self._experts.get(k)
+            expert.invoke(features)
+            members[k] = ensemble(base_logits, expert.output("logits")[0], self.manifest.ensemble, self.manifest.space)
+        scores = combine(g, members, active)
+        macs = self._base_macs + self._gate_macs + sum(self._expert_macs[k] for k in experts)
+        return self._answer(scores, scores / scores.sum(), experts, True, macs, start)
+
+    def part(self, name: str) -> OpenPart:
+        """Return the part called `name` (base, gate, expert_00, ...), to run it by itself.
+
+        An expert is loaded if it is not in memory, and may be closed by the call that loads the next one.
+
+        Raises:
+            UsageError: there is no such part, or the runtime is closed.
+        """
+        if self._base is None or self._gate is None:
+            raise UsageError("the runtime is closed; open another one")
+        if name == "base":
+            return self._base
+        if name == "gate":
+            return self._gate
+        for k in range(self.manifest.experts):
+            if name == expert_name(k):
+                return self._experts.get(k)
+        raise UsageError(f"there is no part {name!r}; expected one of {', '.join(self.manifest.parts)}")
+
+    def close(self) -> None:
+        """Release every part. May be called again; nothing else may."""
+        for part in (self._base, self._gate):
+            if part is not None:
+                part.close()
+        self._base = self._gate = None
+        self._experts.close()
+
+    def _open(self, name: str) -> OpenPart:
+        # Bundle.read compares the hash: altered bytes do not reach native code.
+        return self._backend.open(self._bundle.read(self._set.parts[name]), threads=self._threads)
+
+    def _checked(self, x: Tensor) -> Tensor:
+        if not isinstance(x, np.ndarray) or x.dtype != np.float32:
+            found = f"dtype {x.dtype}" if isinstance(x, np.ndarray) else type(x).__name__
+            raise DataError(f"the input tensor has {found}; expected a float32 array; for an image use predict")
+        if x.shape == self._input_shape[1:]:
+            x = x[np.newaxis]
+        if x.shape != self._input_shape:
+            raise DataError(f"the input tensor has shape {list(x.shape)}; expected {list(self._input_shape)}")
+        # The maximum is NaN if any element is, and costs a fraction of a percent of the base.
+        if not x.max() < np.inf:
+            raise DataError("the input tensor has NaN or infinity in it; check how it was normalised")
+        return x
+
+    def _answer(
+        self,
+        scores: npt.NDArray[np.floating],
+        probabilities: npt.NDArray[np.floating],
+        experts: tuple[int, ...],
+        gate_ran: bool,
+        macs: int,
+        start: float,
+    ) -> Prediction:
+        index = int(scores.argmax())
+        return Prediction(
+            label=self.manifest.labels[index],
+            index=index,
+            probability=float(probabilities[index]),
+            probabilities=probabilities,
+            scores=scores,
+            exited=not experts,
+            experts=experts,
+            gate_ran=gate_ran,
+            macs=macs,
+            milliseconds=(perf_counter() - start) * 1000,
+        )

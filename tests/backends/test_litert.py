@@ -1,0 +1,172 @@
+"""LiteRT on a network of two layers, converted here."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from edge_moe import BackendError, MissingExtraError, UsageError
+from edge_moe.backends import get
+from edge_moe.backends.litert import LiteRT, Partitions
+
+pytest.importorskip("ai_edge_litert")
+
+X = np.random.default_rng(0).standard_normal((1, 8, 8, 3)).astype(np.float32)
+
+
+def convert(module, x):
+    torch = pytest.importorskip("torch")
+    pytest.importorskip("edge_moe.nn.torchvision")  # torchvision with a CPU torch; litert_torch imports it
+    litert_torch = pytest.importorskip("litert_torch")
+    return bytes(litert_torch.convert(module.eval(), (torch.from_numpy(x),)).model_content())
+
+
+def tiny(delegated=True):
+    """Return a torch module with the outputs of a base."""
+    torch = pytest.importorskip("torch")
+
+    class Tiny(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            torch.manual_seed(0)
+            self.convolution, self.linear = torch.nn.Conv2d(3, 4, 3, padding=1), torch.nn.Linear(4, 5)
+
+        def forward(self, x):
+            features = self.convolution(x.permute(0, 3, 1, 2)).relu()
+            if not delegated:
+                features = features.cumsum(3)
+            embedding = features.mean((2, 3))
+            features = features.permute(0, 2, 3, 1)
+            return {"logits": self.linear(embedding), "features": features, "embedding": embedding}
+
+    return Tiny()
+
+
+@pytest.fixture(scope="module")
+def artifact():
+    return convert(tiny(), X)
+
+
+@pytest.fixture
+def part(artifact):
+    opened = LiteRT().open(artifact)
+    yield opened
+    opened.close()
+
+
+def test_outputs_by_name_equal_torch(part):
+    torch = pytest.importorskip("torch")
+    with torch.no_grad():
+        expected = tiny().eval()(torch.from_numpy(X))
+    part.invoke(X)
+    for name, value in expected.items():
+        found = part.output(name)
+        assert found.dtype == np.float32
+        np.testing.assert_allclose(found, value.numpy(), atol=1e-5)
+
+
+def test_an_output_is_a_copy(part):
+    part.invoke(X)
+    first = part.output("logits")
+    kept = first.copy()
+    part.invoke(X * 2)
+    np.testing.assert_array_equal(first, kept)
+    assert not np.array_equal(part.output("logits"), kept)
+
+
+def test_threads_change_nothing(part, artifact):
+    other = LiteRT().open(artifact, threads=2)
+    for opened in (part, other):
+        opened.invoke(X)
+    np.testing.assert_allclose(other.output("logits"), part.output("logits"), rtol=1e-6)
+    other.close()
+
+
+def test_partitions(part):
+    assert part.partitions() == Partitions(delegates=1, outside=0)
+
+
+def test_partitions_of_a_graph_that_is_not_wholly_delegated():
+    found = LiteRT().open(convert(tiny(delegated=False), X)).partitions()
+    assert found.outside >= 1
+    assert found.delegates == 2  # before and after the cumulative sum
+
+
+def test_errors_are_one_line(part):
+    with pytest.raises(BackendError, match=r"LiteRT could not run the part: .*Dimension mismatch") as caught:
+        part.invoke(X[:, :4])
+    assert "\n" not in str(caught.value)
+    with pytest.raises(BackendError, match="could not run the part"):
+        part.invoke(X.astype(np.float64))
+    with pytest.raises(BackendError, match="no output 'scores'; it has embedding, features, logits"):
+        part.output("scores")
+
+
+@pytest.mark.parametrize("data", [b"", b"no flatbuffer", b"\x00" * 64])
+def test_bytes_that_are_no_artifact(data):
+    with pytest.raises(BackendError, match="LiteRT refuses the artifact: ") as caught:
+        LiteRT().open(data)
+    assert "\n" not in str(caught.value)
+
+
+def test_closed(artifact):
+    part = LiteRT().open(artifact)
+    part.close()
+    part.close()
+    for use in (lambda: part.invoke(X), lambda: part.output("logits")):
+        with pytest.raises(UsageError, match="the part is closed"):
+            use()
+
+
+def test_registry_and_version():
+    backend = get("litert")
+    assert isinstance(backend, LiteRT)
+    assert (backend.name, backend.suffix) == ("litert", ".tflite")
+    assert backend.version().startswith("ai-edge-litert ")
+    with pytest.raises(UsageError, match="unknown backend 'tpu'; expected one of litert"):
+        get("tpu")
+
+
+def test_missing_package(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ai_edge_litert.interpreter", None)
+    with pytest.raises(MissingExtraError, match=r"needs ai-edge-litert.*edge-moe\[litert\]"):
+        LiteRT().open(b"")
+
+
+def test_nothing_but_the_caller_s_own_words_on_stderr(artifact, tmp_path):
+    (tmp_path / "tiny.tflite").write_bytes(artifact)
+    code = (
+        "import os, sys\n"
+        "from edge_moe.backends.litert import LiteRT\n"
+        "data = open(sys.argv[1], 'rb').read()\n"
+        "for n in range(3):\n"
+        "    LiteRT().open(data)\n"
+        "    os.write(2, b'after %d\\n' % n)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "tiny.tflite")], capture_output=True, check=True)
+    assert done.stderr == b"after 0\nafter 1\nafter 2\n"
+
+
+def test_what_others_write_while_the_greeting_is_kept_off_is_not_lost():
+    code = (
+        "import os\n"
+        "from edge_moe.backends import litert\n"
+        "with litert._without_greeting():\n"
+        "    os.write(2, b'WARNING: mine\\n' + litert._GREETING + b'and mine\\n')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+    assert done.stderr == b"WARNING: mine\nand mine\n"
+
+
+def test_open_works_without_a_stderr(artifact, tmp_path):
+    (tmp_path / "tiny.tflite").write_bytes(artifact)
+    code = (
+        "import os, sys\nos.close(2)\n"
+        "from edge_moe.backends.litert import LiteRT\n"
+        "print(LiteRT().open(open(sys.argv[1], 'rb').read()).partitions().delegates)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "tiny.tflite")], capture_output=True, check=True)
+    assert done.stdout == b"1\n"

@@ -1,0 +1,190 @@
+"""A backend without a native library, and bundles for it: what most tests of the core run on."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from edge_moe.anytime import active_experts, alpha, combine, ensemble, softmax
+from edge_moe.backends import Backend, OpenPart, Tensor
+from edge_moe.bundle import (
+    MANIFEST,
+    SCHEMA_VERSION,
+    Artifact,
+    ArtifactSet,
+    Golden,
+    Manifest,
+    PartSpec,
+    Preprocessing,
+    Recipe,
+    TensorSpec,
+    expert_name,
+    sha256,
+)
+from edge_moe.errors import BackendError
+
+BASE_MACS, GATE_MACS, EXPERT_MACS = 1000, 10, 300  # expert k has EXPERT_MACS + k
+
+
+class FakePart(OpenPart):
+    """Each output is the flattened input times a matrix."""
+
+    def __init__(self, weights: dict[str, Tensor]) -> None:
+        self.weights, self.results, self.closed, self.calls = weights, {}, False, 0
+
+    def invoke(self, tensor: Tensor) -> None:
+        assert not self.closed
+        self.calls += 1
+        self.results = {n: np.tensordot(tensor.ravel(), w, 1)[np.newaxis] for n, w in self.weights.items()}
+
+    def output(self, name: str) -> Tensor:
+        return self.results[name].copy()
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class FakeBackend(Backend):
+    """Artifacts are .npz files: output name -> matrix [inputs, *output shape]."""
+
+    name, suffix = "fake", ".npz"
+
+    def __init__(self) -> None:
+        self.opened: list[bytes] = []  # what the "native library" was given
+        self.parts: list[FakePart] = []
+
+    def open(self, data: bytes, *, threads: int = 1) -> FakePart:
+        self.opened.append(data)
+        try:
+            with np.load(io.BytesIO(data)) as stored:
+                self.parts.append(FakePart(dict(stored)))
+        except ValueError as error:
+            raise BackendError(str(error)) from None
+        return self.parts[-1]
+
+    def version(self) -> str:
+        return "fake 1"
+
+
+def npz(**arrays: Any) -> bytes:
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)
+    return buffer.getvalue()
+
+
+def write_bundle(
+    path: Path,
+    *,
+    experts: int = 3,
+    classes: int = 5,
+    image_size: int = 4,
+    seed: int = 0,
+    sharpness: float = 1.0,
+    tau: float = 0.2,
+    max_experts: int = 1,
+    kind: str = "bagging",
+    space: str = "logit",
+    recipes: tuple[str, ...] = ("int8",),
+    edit: Callable[[dict[str, Any]], None] | None = None,
+) -> Path:
+    """Write a bundle of random linear parts for FakeBackend.
+
+    `sharpness` scales the base's logits: the higher, the surer. `edit` changes the manifest, as plain dicts.
+    """
+    rng = np.random.default_rng(seed)
+    pixels, embedding, features = image_size * image_size * 3, 6, (2, 2, 3)
+
+    def draw(inputs: int, *shape: int) -> Tensor:
+        return (rng.standard_normal((inputs, *shape)) / np.sqrt(inputs)).astype(np.float32)
+
+    names = [expert_name(k) for k in range(experts)]
+    weights = {
+        "base": {
+            "logits": draw(pixels, classes) * np.float32(sharpness),
+            "features": draw(pixels, *features),
+            "embedding": draw(pixels, embedding),
+        },
+        "gate": {"logits": draw(embedding, experts)},
+        **{name: {"logits": draw(12, classes)} for name in names},
+    }
+    spec = TensorSpec
+    outputs = {p: tuple(spec(name=n, shape=(1, *w.shape[1:])) for n, w in o.items()) for p, o in weights.items()}
+    image = spec(name="image", shape=(1, image_size, image_size, 3))
+    parts = {
+        "base": PartSpec(kind="base", macs=BASE_MACS, parameters=7, inputs=(image,), outputs=outputs["base"]),
+        "gate": PartSpec(
+            kind="gate", macs=GATE_MACS, parameters=3, inputs=(outputs["base"][2],), outputs=outputs["gate"]
+        ),
+        **{
+            name: PartSpec(
+                kind="expert",
+                macs=EXPERT_MACS + k,
+                parameters=5,
+                inputs=(outputs["base"][1],),
+                outputs=outputs[name],
+            )
+            for k, name in enumerate(names)
+        },
+    }
+
+    x = rng.standard_normal((1, image_size, image_size, 3)).astype(np.float32)
+    golden: dict[str, Any] = {"input": x}
+    for part, fed in {"base": "input", "gate": "base.embedding", **dict.fromkeys(names, "base.features")}.items():
+        opened = FakePart(weights[part])
+        opened.invoke(golden[fed])
+        golden |= {f"{part}.{n}": opened.output(n) for n in weights[part]}
+    phi, gate = softmax(golden["base.logits"][0]), softmax(golden["gate.logits"][0])
+    active = active_experts(alpha(phi, gate), tau, max_experts, gate)
+    members = np.stack([ensemble(golden["base.logits"][0], golden[f"{n}.logits"][0], kind, space) for n in names])
+    golden["scores"] = combine(gate, members, active) if active.any() else phi
+
+    def put(file: str, data: bytes) -> Artifact:
+        (path / file).parent.mkdir(parents=True, exist_ok=True)
+        (path / file).write_bytes(data)
+        return Artifact(file=file, sha256=sha256(data), bytes=len(data))
+
+    sets = tuple(
+        ArtifactSet(
+            backend="fake",
+            recipe=Recipe(name=recipe, settings={}),
+            parts={part: put(f"fake/{recipe}/{part}.npz", npz(**weights[part])) for part in weights},
+            golden=Golden(
+                file=put(f"fake/{recipe}/golden.npz", npz(**golden)),
+                tolerance=1e-5,
+                tau=tau,
+                max_experts=max_experts,
+                label=int(golden["scores"].argmax()),
+                exited=not active.any(),
+                experts=tuple(np.flatnonzero(active).tolist()),
+            ),
+            operating_points=(),
+            default_tau=tau,
+            default_max_experts=max_experts,
+        )
+        for recipe in recipes
+    )
+    manifest = Manifest(
+        schema_version=SCHEMA_VERSION,
+        architecture="fake",
+        trained=True,
+        labels=tuple(f"class {y}" for y in range(classes)),
+        preprocessing=Preprocessing(
+            image_size=image_size, resize=image_size, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25)
+        ),
+        experts=experts,
+        ensemble=kind,
+        space=space,
+        parts=parts,
+        sets=sets,
+        tools={},
+    )
+    raw = msgspec.to_builtins(manifest)
+    if edit is not None:
+        edit(raw)
+    (path / MANIFEST).write_bytes(msgspec.json.encode(raw))
+    return path

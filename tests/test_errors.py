@@ -1,0 +1,33 @@
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from edge_moe import errors
+
+
+def test_the_tree_is_the_one_that_is_drawn():
+    drawn = set(re.findall(r"\b(\w+Error)\b", errors.__doc__))
+    assert drawn == set(errors.__all__)
+    for name in errors.__all__:
+        assert issubclass(getattr(errors, name), errors.EdgeMoeError)
+    assert issubclass(errors.IntegrityError, errors.BundleError)
+
+
+@pytest.mark.parametrize(("error", "builtin"), [("UsageError", ValueError), ("MissingExtraError", ImportError)])
+def test_what_python_would_raise(error, builtin):
+    assert issubclass(getattr(errors, error), builtin)
+
+
+def test_exit_codes():
+    codes = {name: getattr(errors, name).exit_code for name in errors.__all__}
+    assert codes.pop("UsageError") == 2
+    assert set(codes.values()) == {1}
+
+
+def test_missing_extra_says_what_to_run():
+    error = errors.MissingExtraError("ai-edge-litert", "litert", "running .tflite artifacts")
+    assert str(error) == (
+        "running .tflite artifacts needs ai-edge-litert, which is not installed; run: pip install 'edge-moe[litert]'"
+    )

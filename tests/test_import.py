@@ -1,0 +1,67 @@
+"""What a device gets to load: numpy and one small wheel, and nothing before it is used."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import edge_moe
+
+ROOT = Path(__file__).parents[1]
+HEAVY = {"torch", "torchvision", "ai_edge_litert", "PIL", "typer", "rich", "sklearn", "matplotlib", "litert_torch"}
+
+
+def imported_by(statement: str) -> set[str]:
+    """Return the top-level packages in a fresh interpreter after `statement`."""
+    code = f"{statement}\nimport sys\nprint(*{{m.partition('.')[0] for m in sys.modules}})"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
+
+
+@pytest.mark.parametrize(
+    "statement",
+    ["import edge_moe", "import edge_moe.evaluate, edge_moe.verify, edge_moe.preprocess, edge_moe.backends.litert"],
+)
+def test_core_imports_neither_torch_nor_a_backend_nor_pillow(statement):
+    found = imported_by(statement)
+    assert found & HEAVY == set()
+    assert found - imported_by("import numpy, msgspec") - sys.stdlib_module_names == {"edge_moe"}
+
+
+def test_a_prediction_imports_no_torch(make_bundle):
+    path = make_bundle()
+    found = imported_by(
+        "import numpy as np\nfrom edge_moe import Runtime\nfrom tests.fakes import FakeBackend\n"
+        f"Runtime({str(path)!r}, backend=FakeBackend()).predict(np.zeros((9, 9, 3), np.uint8))"
+    )
+    assert found & HEAVY == {"PIL"}
+
+
+def test_public_names():
+    assert edge_moe.__all__ == [
+        "BackendError",
+        "Bundle",
+        "BundleError",
+        "CheckpointError",
+        "ConversionError",
+        "DataError",
+        "EdgeMoeError",
+        "IntegrityError",
+        "Manifest",
+        "MissingExtraError",
+        "OutputError",
+        "Prediction",
+        "Runtime",
+        "UsageError",
+        "__version__",
+    ]
+    assert all(hasattr(edge_moe, name) for name in edge_moe.__all__)
+
+
+def test_version_is_the_package_s():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert edge_moe.__version__ == project["version"]

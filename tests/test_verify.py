@@ -1,0 +1,131 @@
+"""A bundle that computes what it should passes; anything else is named where it arises."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from edge_moe import BundleError, UsageError
+from edge_moe.bundle import MANIFEST, sha256
+from edge_moe.verify import relative_error, verify
+from tests.fakes import npz
+from tests.test_bundle import flip
+
+
+def failures(checks):
+    return [(c.what, c.detail) for c in checks if not c.passed]
+
+
+def replace(path, file, data, *keys):
+    """Put other bytes into a bundle, with a manifest that agrees."""
+    (path / file).write_bytes(data)
+    raw = json.loads((path / MANIFEST).read_text())
+    artifact = raw["sets"][0]
+    for key in keys:
+        artifact = artifact[key]
+    artifact |= {"sha256": sha256(data), "bytes": len(data)}
+    (path / MANIFEST).write_text(json.dumps(raw))
+
+
+def stored(path, file):
+    with np.load(path / file) as arrays:
+        return dict(arrays)
+
+
+@pytest.mark.parametrize("tau", [0.0, 0.2, 1.0])
+def test_all_pass(make_bundle, fake_backend, tau):
+    checks = verify(make_bundle(tau=tau, recipes=("int8", "fp32")), backend=fake_backend)
+    assert failures(checks) == []
+    assert {c.set for c in checks} == {"fake/int8", "fake/fp32"}
+    assert [c.what for c in checks if c.set == "fake/int8"] == [
+        *(f"fake/int8/{p}.npz" for p in ("base", "gate", "expert_00", "expert_01", "expert_02", "golden")),
+        *("base.logits", "base.features", "base.embedding", "gate.logits"),
+        *("expert_00.logits", "expert_01.logits", "expert_02.logits", "answer"),
+    ]
+    assert all(p.closed for p in fake_backend.parts)
+
+
+def test_one_recipe(make_bundle, fake_backend):
+    path = make_bundle(recipes=("int8", "fp32"))
+    assert {c.set for c in verify(path, backend=fake_backend, recipe="fp32")} == {"fake/fp32"}
+    with pytest.raises(UsageError, match="no artifacts for fake/int4"):
+        verify(path, backend=fake_backend, recipe="int4")
+
+
+def test_altered_part(make_bundle, fake_backend):
+    path = make_bundle(tau=0.0)
+    flip(path / "fake/int8/base.npz")
+    failed = dict(failures(verify(path, backend=fake_backend)))
+    assert list(failed) == ["fake/int8/base.npz", "answer"]
+    assert all("was altered" in detail for detail in failed.values())
+    assert (path / "fake/int8/base.npz").read_bytes() not in fake_backend.opened
+
+
+def test_altered_golden_sample(make_bundle, fake_backend):
+    path = make_bundle()
+    flip(path / "fake/int8/golden.npz")
+    checks = verify(path, backend=fake_backend)
+    assert [what for what, _ in failures(checks)] == ["fake/int8/golden.npz"]
+    assert fake_backend.opened == []
+
+
+def test_a_part_that_computes_something_else(make_bundle, fake_backend):
+    path = make_bundle()
+    weights = stored(path, "fake/int8/gate.npz")
+    replace(path, "fake/int8/gate.npz", npz(logits=weights["logits"] * 1.001), "parts", "gate")
+    (first, *_) = failures(verify(path, backend=fake_backend))
+    assert first == ("gate.logits", "relative error 1.0e-03, tolerance 1.0e-05")
+
+
+def test_a_part_that_gives_nan(make_bundle, fake_backend):
+    path = make_bundle()
+    weights = stored(path, "fake/int8/expert_01.npz")
+    replace(path, "fake/int8/expert_01.npz", npz(logits=weights["logits"] * np.nan), "parts", "expert_01")
+    assert failures(verify(path, backend=fake_backend))[0][0] == "expert_01.logits"
+
+
+def test_a_part_of_another_shape(make_bundle, fake_backend):
+    path = make_bundle(tau=1.0)
+    weights = stored(path, "fake/int8/expert_00.npz")
+    replace(path, "fake/int8/expert_00.npz", npz(logits=weights["logits"][:, :4]), "parts", "expert_00")
+    assert failures(verify(path, backend=fake_backend)) == [("expert_00.logits", "shape [1, 4], expected [1, 5]")]
+
+
+def test_a_part_that_the_backend_refuses(make_bundle, fake_backend):
+    path = make_bundle(tau=1.0)
+    replace(path, "fake/int8/gate.npz", b"not an npz", "parts", "gate")
+    assert [what for what, _ in failures(verify(path, backend=fake_backend))] == ["gate", "answer"]
+
+
+def test_another_decision(make_bundle, fake_backend):
+    path = make_bundle(tau=0.0)
+    raw = json.loads((path / MANIFEST).read_text())
+    raw["sets"][0]["golden"] |= {"exited": True, "experts": []}
+    (path / MANIFEST).write_text(json.dumps(raw))
+    ((what, detail),) = failures(verify(path, backend=fake_backend))
+    assert what == "answer"
+    assert "at tau 0, max_experts 1: expected 'class" in detail
+    assert "by early exit, found 'class" in detail
+
+
+def test_a_golden_sample_that_lacks_something(make_bundle, fake_backend):
+    path = make_bundle()
+    golden = stored(path, "fake/int8/golden.npz")
+    del golden["base.features"], golden["scores"]
+    replace(path, "fake/int8/golden.npz", npz(**golden), "golden", "file")
+    failed = failures(verify(path, backend=fake_backend))
+    assert [what for what, _ in failed] == ["base", "expert_00", "expert_01", "expert_02", "answer"]
+    assert failed[0][1] == "the golden sample has no base.features; convert again"
+
+
+def test_no_bundle(tmp_path):
+    with pytest.raises(BundleError):
+        verify(tmp_path)
+
+
+def test_relative_error():
+    assert relative_error(np.array([3.0, 4.5]), np.array([3.0, 4.0])) == pytest.approx(0.1)
+    assert relative_error(np.zeros(2), np.zeros(2)) == 0
+    assert np.isnan(relative_error(np.array([np.nan]), np.ones(1)))
