@@ -15,11 +15,9 @@ import numpy.typing as npt
 
 from edge_moe import backends
 from edge_moe.anytime import (
-    active_experts,
-    alpha,
+    active_indices,
     check_max_experts,
     check_tau,
-    combine,
     ensemble,
     exits_before_gate,
     softmax,
@@ -40,13 +38,18 @@ class Prediction:
     label: str
     index: int  # of the label
     probability: float  # of the label
-    probabilities: npt.NDArray[np.floating]  # [Y], sum to 1
     scores: npt.NDArray[np.floating]  # [Y], the paper's sum of g_k * d_k, not normalised; phi on exit
     exited: bool
     experts: tuple[int, ...]  # that ran, in ascending order
     gate_ran: bool
     macs: int  # of the parts that ran
     milliseconds: float  # of inference: from the input tensor to the answer, without decoding an image
+
+    @property
+    def probabilities(self) -> npt.NDArray[np.floating]:
+        """The scores divided by their sum: [Y]."""
+        result: npt.NDArray[np.floating] = self.scores / self.scores.sum()
+        return result
 
 
 class Runtime:
@@ -99,6 +102,7 @@ class Runtime:
         self._base_macs = manifest.parts["base"].macs
         self._gate_macs = manifest.parts["gate"].macs
         self._expert_macs = [manifest.parts[name].macs for name in names]
+        self._labels, self._ensemble, self._space = manifest.labels, manifest.ensemble, manifest.space
         self._input_shape = manifest.parts["base"].inputs[0].shape
         self._experts = ExpertCache(
             lambda k: self._open(names[k]), [self._set.parts[n].bytes for n in names], expert_budget_bytes
@@ -170,7 +174,8 @@ class Runtime:
         """Answer for one normalised input tensor: float32 [1, H, W, 3] or [H, W, 3].
 
         Raises:
-            DataError: another shape or dtype, or NaN in it.
+            DataError: another shape or dtype, or an answer that is not a number. A NaN in the input is not looked for:
+                artifacts in int8 may turn it into a number.
             UsageError: the runtime is closed.
         """
         start = perf_counter()
@@ -180,25 +185,30 @@ class Runtime:
         base.invoke(self._checked(x))
         base_logits = base.output("logits")[0]
         phi = softmax(base_logits)
-        if exits_before_gate(phi, self._tau):
-            return self._answer(phi, phi, (), False, self._base_macs, start)
+        index = int(phi.argmax())
+        max_phi = phi[index]
+        if max_phi != max_phi:  # NaN
+            raise DataError("the base's answer is not a number; check how the input tensor was normalised")
+        if exits_before_gate(float(max_phi), self._tau):
+            return self._answer(phi, index, float(max_phi), (), self._base_macs, start, gate_ran=False)
 
         gate.invoke(base.output("embedding"))
         g = softmax(gate.output("logits")[0])
-        active = active_experts(alpha(phi, g), self._tau, self._max_experts, g)
-        if not active.any():
-            return self._answer(phi, phi, (), True, self._base_macs + self._gate_macs, start)
+        macs = self._base_macs + self._gate_macs
+        experts = active_indices(g, max_phi, self._tau, self._max_experts)
+        if not experts:
+            return self._answer(phi, index, float(max_phi), (), macs, start, gate_ran=True)
 
         features = base.output("features")
-        experts = tuple(np.flatnonzero(active).tolist())
-        members = np.zeros((len(active), len(phi)), dtype=phi.dtype)
+        scores = np.zeros_like(phi)
         for k in experts:
             expert = self._experts.get(k)
             expert.invoke(features)
-            members[k] = ensemble(base_logits, expert.output("logits")[0], self.manifest.ensemble, self.manifest.space)
-        scores = combine(g, members, active)
-        macs = self._base_macs + self._gate_macs + sum(self._expert_macs[k] for k in experts)
-        return self._answer(scores, scores / scores.sum(), experts, True, macs, start)
+            scores += g[k] * ensemble(base_logits, expert.output("logits")[0], self._ensemble, self._space)
+            macs += self._expert_macs[k]
+        index = int(scores.argmax())
+        probability = float(scores[index] / scores.sum())
+        return self._answer(scores, index, probability, experts, macs, start, gate_ran=True)
 
     def part(self, name: str) -> OpenPart:
         """Return the part called `name` (base, gate, expert_00, ...), to run it by itself.
@@ -239,26 +249,23 @@ class Runtime:
             x = x[np.newaxis]
         if x.shape != self._input_shape:
             raise DataError(f"the input tensor has shape {list(x.shape)}; expected {list(self._input_shape)}")
-        # The maximum is NaN if any element is, and costs a fraction of a percent of the base.
-        if not x.max() < np.inf:
-            raise DataError("the input tensor has NaN or infinity in it; check how it was normalised")
         return x
 
     def _answer(
         self,
         scores: npt.NDArray[np.floating],
-        probabilities: npt.NDArray[np.floating],
+        index: int,
+        probability: float,
         experts: tuple[int, ...],
-        gate_ran: bool,
         macs: int,
         start: float,
+        *,
+        gate_ran: bool,
     ) -> Prediction:
-        index = int(scores.argmax())
         return Prediction(
-            label=self.manifest.labels[index],
+            label=self._labels[index],
             index=index,
-            probability=float(probabilities[index]),
-            probabilities=probabilities,
+            probability=probability,
             scores=scores,
             exited=not experts,
             experts=experts,

@@ -12,6 +12,7 @@ from hypothesis.extra.numpy import arrays
 
 from edge_moe.anytime import (
     active_experts,
+    active_indices,
     alpha,
     check_max_experts,
     check_tau,
@@ -114,10 +115,18 @@ def test_active_shrinks_as_tau_grows(sample, one, other, most):
     assert many.sum() <= most
 
 
+@given(st.sampled_from([np.float32, np.float64]).flatmap(samples), taus, st.integers(1, 6))
+def test_one_sample_at_a_time_routes_as_a_batch(sample, tau, most):
+    phi, gate = sample
+    most = min(most, len(gate))
+    mask = active_experts(alpha(phi, gate), tau, most, gate)
+    assert active_indices(gate, phi.max(), tau, most) == tuple(np.flatnonzero(mask))
+
+
 @given(samples(np.float32), taus)
 def test_skipping_the_gate_changes_no_decision_in_double(sample, tau):
     phi, gate = (a.astype(np.float64) for a in sample)
-    if exits_before_gate(phi, tau):
+    if exits_before_gate(float(phi.max()), tau):
         # A gate probability may round to a hair above 1 when it is widened from float32.
         assert not active_experts(alpha(phi, np.minimum(gate, 1)), tau, len(gate)).any()
 

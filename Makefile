@@ -1,0 +1,42 @@
+# edge-moe. `make demo` and `make test` need only Python 3.11 or newer, git and make.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DEMO := build/demo
+READY := $(VENV)/.ready
+
+.PHONY: demo test lint types env bench clean
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "edge-moe needs Python 3.11 or newer; try: make PYTHON=python3.11")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
+env: $(READY)
+
+# Every step makes its folder whole or not at all, so that an interrupted demo goes on where it was.
+demo: $(READY)
+	test -d $(DEMO)/checkpoint || $(BIN)/edge-moe train digits -o $(DEMO)/checkpoint --experts 4 --epochs 12 --expert-epochs 10
+	test -d $(DEMO)/bundle || $(BIN)/edge-moe convert $(DEMO)/checkpoint --data digits -o $(DEMO)/bundle
+	$(BIN)/edge-moe verify $(DEMO)/bundle --quiet
+	$(BIN)/edge-moe bench $(DEMO)/bundle --data digits -o $(DEMO)/report --force
+	@printf '\nmade: %s\n' "$(DEMO)/checkpoint/  $(DEMO)/bundle/  $(DEMO)/report/"
+
+test: $(READY)
+	$(BIN)/python -m pytest
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(READY)
+	$(BIN)/mypy
+
+# The full-size ratios of the README. A quarter of an hour.
+bench: $(READY)
+	$(BIN)/python -m edge_moe.benchmarks.speed -o build/speed
+	$(BIN)/python -m edge_moe.benchmarks.footprint -o build/speed
+
+clean:
+	rm -rf build $(VENV)

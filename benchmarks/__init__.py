@@ -1,0 +1,1 @@
+"""Benchmarks: latency, memory, operating points, and the reports that show them."""

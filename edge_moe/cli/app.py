@@ -1,0 +1,61 @@
+"""The commands, and how what goes wrong is told: one line on stderr, and an exit code."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+from typer.exceptions import Abort, TyperException
+
+from edge_moe.cli import bench, convert, run, train
+from edge_moe.errors import EdgeMoeError
+
+__all__ = ["app", "run_app"]
+
+app = typer.Typer(
+    name="edge-moe",
+    help="Deploy single-gated Mixtures of Experts on devices: int8 artifacts, early exit, honest benchmarks.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+for group in (train, convert, run, bench):
+    group.register(app)
+
+# Which extra brings a package that a command imports.
+_EXTRAS = {
+    "torch": "train",
+    "safetensors": "train",
+    "sklearn": "train",
+    "litert_torch": "convert",
+    "ai_edge_quantizer": "convert",
+    "ai_edge_litert": "litert",
+    "matplotlib": "bench",
+    "psutil": "bench",
+}
+
+
+def run_app() -> int:
+    """Run the command line; return its exit code."""
+    try:
+        result = app(standalone_mode=False)
+    except EdgeMoeError as error:
+        return _fail(str(error), error.exit_code)
+    except (KeyboardInterrupt, Abort):
+        return _fail("stopped; what was there before is untouched", 130)
+    except TyperException as error:
+        context = getattr(error, "ctx", None)
+        command = context.command_path if context else "edge-moe"
+        message = getattr(error, "format_message", error.__str__)()
+        return _fail(f"{message} (see '{command} --help')", getattr(error, "exit_code", 2)) if message else 2
+    except ModuleNotFoundError as error:
+        extra = _EXTRAS.get((error.name or "").split(".")[0])
+        if extra is None:
+            raise
+        return _fail(f"this command needs {error.name}; run: pip install 'edge-moe[{extra}]'", 1)
+    return result if isinstance(result, int) else 0
+
+
+def _fail(message: str, code: int) -> int:
+    print(f"edge-moe: error: {' '.join(message.split())}", file=sys.stderr)
+    return code

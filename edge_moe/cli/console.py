@@ -1,0 +1,16 @@
+"""Where results are printed."""
+
+from __future__ import annotations
+
+import sys
+
+from rich.console import Console
+
+__all__ = ["console"]
+
+_WIDTH = 120  # where stdout is no terminal and does not tell
+
+
+def console() -> Console:
+    """Return a console for stdout that colours nothing by guessing."""
+    return Console(highlight=False, width=None if sys.stdout.isatty() else _WIDTH)

@@ -1,0 +1,179 @@
+"""edge-moe inspect, verify, run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.table import Table
+
+from edge_moe.cli.console import console
+from edge_moe.errors import EdgeMoeError, UsageError
+
+if TYPE_CHECKING:
+    from edge_moe.bundle import ArtifactSet
+    from edge_moe.runtime import Prediction
+
+__all__ = ["register"]
+
+BundlePath = Annotated[Path, typer.Argument(help="Made by 'edge-moe convert'.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+BackendName = Annotated[str | None, typer.Option("--backend", help="The bundle's first by default.")]
+RecipeName = Annotated[str | None, typer.Option("--recipe", help="The bundle's first by default.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add this module's commands to `app`."""
+    app.command("inspect")(inspect)
+    app.command("verify")(verify)
+    app.command("run")(run)
+
+
+def inspect(bundle: BundlePath, json: Json = False) -> None:
+    """Show what a bundle holds: parts, artifacts, operating points, and the tools that made it."""
+    import msgspec
+
+    from edge_moe.bundle import Bundle
+
+    manifest = Bundle(bundle).manifest
+    if json:
+        typer.echo(msgspec.json.format(msgspec.json.encode(manifest)).decode())
+        return
+    screen = console()
+    trained = "" if manifest.trained else ", UNTRAINED (for latency only)"
+    screen.print(
+        f"{bundle}: {manifest.architecture}, {manifest.experts} experts, {len(manifest.labels)} classes, "
+        f"{manifest.preprocessing.image_size} x {manifest.preprocessing.image_size} pixels{trained}",
+    )
+    table = Table(title="parts")
+    table.add_column("part")
+    table.add_column("MACs (M)", justify="right")
+    table.add_column("parameters", justify="right")
+    for artifacts in manifest.sets:
+        table.add_column(f"{artifacts.backend}/{artifacts.recipe.name} (KiB)", justify="right")
+    for name, part in manifest.parts.items():
+        sizes = [f"{s.parts[name].bytes / 1024:.0f}" for s in manifest.sets]
+        table.add_row(name, f"{part.macs / 1e6:.3f}", f"{part.parameters:,}", *sizes)
+    screen.print(table)
+    for artifacts in manifest.sets:
+        if artifacts.operating_points:
+            screen.print(_operating_points(artifacts))
+    tools = ", ".join(f"{name} {version}" for name, version in manifest.tools.items())
+    screen.print(f"ensemble: {manifest.ensemble} in {manifest.space} space; made with {tools}")
+
+
+def verify(
+    bundle: BundlePath,
+    backend: BackendName = None,
+    recipe: RecipeName = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Show only what failed.")] = False,
+) -> None:
+    """Check every hash, then run the golden sample through every artifact and compare."""
+    from edge_moe.errors import IntegrityError
+    from edge_moe.verify import verify as check
+
+    checks = check(bundle, backend=backend, recipe=recipe)
+    table = Table(title=f"{bundle}")
+    for column in ("set", "what", "", "detail"):
+        table.add_column(column)
+    failed = [one for one in checks if not one.passed]
+    for one in failed if quiet else checks:
+        table.add_row(one.set, one.what, "ok" if one.passed else "FAILED", one.detail)
+    if table.row_count:
+        console().print(table)
+    if failed:
+        first = f"{failed[0].set}, {failed[0].what}: {failed[0].detail}"
+        raise IntegrityError(f"{len(failed)} of {len(checks)} checks failed; first: {first}")
+    typer.echo(f"{bundle}: {len(checks)} checks passed")
+
+
+def run(
+    bundle: BundlePath,
+    images: Annotated[list[Path], typer.Argument(help="Image files.")],
+    tau: Annotated[float | None, typer.Option(help="From 0 (never exit) to 1; the bundle's default.")] = None,
+    max_experts: Annotated[int | None, typer.Option(help="The bundle's default.")] = None,
+    backend: BackendName = None,
+    recipe: RecipeName = None,
+    threads: int = 1,
+    json: Json = False,
+) -> None:
+    """Classify images: class, probability, whether it exited early, which experts ran, MACs, milliseconds."""
+    import msgspec
+
+    from edge_moe.runtime import Runtime
+
+    rows: list[dict[str, Any]] = []
+    failures: list[EdgeMoeError] = []
+    with Runtime(bundle, tau=tau, max_experts=max_experts, backend=backend, recipe=recipe, threads=threads) as model:
+        for image in images:
+            # One bad file among many does not cost the answers for the others.
+            try:
+                rows.append(_row(image, model.predict(image)))
+            except EdgeMoeError as error:
+                if isinstance(error, UsageError) or len(images) == 1:
+                    raise
+                failures.append(error)
+                rows.append({"image": str(image), "error": str(error)})
+        if not model.manifest.trained:
+            typer.echo("UNTRAINED network: for latency only, its answers are noise", err=True)
+    if json:
+        typer.echo(msgspec.json.format(msgspec.json.encode(rows)).decode())
+    else:
+        console().print(_answers(rows))
+    if failures:
+        raise type(failures[0])(f"{len(failures)} of {len(images)} images could not be read; first: {failures[0]}")
+
+
+def _row(image: Path, prediction: Prediction) -> dict[str, Any]:
+    return {
+        "image": str(image),
+        "label": prediction.label,
+        "probability": prediction.probability,
+        "exited": prediction.exited,
+        "experts": list(prediction.experts),
+        "macs": prediction.macs,
+        "milliseconds": prediction.milliseconds,
+    }
+
+
+def _answers(rows: list[dict[str, Any]]) -> Table:
+    table = Table()
+    table.add_column("image", overflow="fold")
+    table.add_column("class", overflow="fold")
+    for column in ("probability", "answered by", "MACs (M)", "ms"):
+        table.add_column(column, justify="right")
+    for row in rows:
+        if "error" in row:
+            table.add_row(row["image"], "could not be read", "", "", "", "")
+            continue
+        by = "base (exit)" if row["exited"] else "base + expert " + ", ".join(map(str, row["experts"]))
+        table.add_row(
+            row["image"],
+            row["label"],
+            f"{row['probability']:.3f}",
+            by,
+            f"{row['macs'] / 1e6:.3f}",
+            f"{row['milliseconds']:.2f}",
+        )
+    return table
+
+
+def _operating_points(artifacts: ArtifactSet) -> Table:
+    points = artifacts.operating_points
+    table = Table(
+        title=f"{artifacts.backend}/{artifacts.recipe.name}: operating points on {points[0].samples} images "
+        "(* the default)"
+    )
+    for column in ("tau", "max experts", "exit rate", "mean MACs (M)", "accuracy"):
+        table.add_column(column, justify="right")
+    for point in points:
+        default = (point.tau, point.max_experts) == (artifacts.default_tau, artifacts.default_max_experts)
+        table.add_row(
+            f"{'* ' if default else ''}{point.tau:g}",
+            str(point.max_experts),
+            f"{point.exit_rate:.1%}",
+            f"{point.mean_macs / 1e6:.3f}",
+            "" if point.accuracy is None else f"{point.accuracy:.2%}",
+        )
+    return table
