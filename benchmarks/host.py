@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import psutil
+
 from edge_moe.benchmarks.results import Machine
 
 __all__ = ["describe", "load_average"]
@@ -38,7 +39,8 @@ def _processor() -> str:
     """Return the processor's name and, on x86, the instruction sets that matter to int8."""
     with contextlib.suppress(OSError):
         lines = Path("/proc/cpuinfo").read_text().splitlines()
-        fields = dict(tuple(map(str.strip, line.split(":", 1))) for line in lines if ":" in line)
+        pairs = [line.split(":", 1) for line in lines if ":" in line]
+        fields = {name.strip(): value.strip() for name, value in pairs}
         flags = [f for f in ("avx2", "avx512f", "avx512_vnni", "amx_int8", "asimddp", "i8mm") if f in _flags(fields)]
         name = fields.get("model name") or fields.get("Model") or platform.processor() or platform.machine()
         return f"{name} ({', '.join(flags)})" if flags else name

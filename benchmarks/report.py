@@ -7,8 +7,8 @@ from typing import Any
 
 import msgspec
 import numpy as np
-from edge_moe.benchmarks.results import PointTiming, Results, SetResults, summary
 
+from edge_moe.benchmarks.results import PointTiming, Results, SetResults, summary
 from edge_moe.output import check_target, partial_path, publish, write_file, writing
 
 __all__ = ["HEADER", "point_row", "to_markdown", "write_report"]

@@ -21,16 +21,16 @@ from typing import Any
 import msgspec
 import numpy as np
 import numpy.typing as npt
+
+from edge_moe import Runtime, backends
 from edge_moe.benchmarks import host
 from edge_moe.benchmarks.results import Summary, summary
 from edge_moe.benchmarks.sweep import Options as SweepOptions
 from edge_moe.benchmarks.sweep import sweep
+from edge_moe.bundle import Bundle, Preprocessing
 from edge_moe.converters import recipes
 from edge_moe.converters.convert import Options, convert
 from edge_moe.converters.litert import calibrate_and_quantize
-
-from edge_moe import Runtime, backends
-from edge_moe.bundle import Bundle, Preprocessing
 from edge_moe.data import NOISE, open_data
 from edge_moe.nn import Architecture
 from edge_moe.output import write_file

@@ -17,18 +17,19 @@ from time import perf_counter
 import msgspec
 import numpy as np
 import numpy.typing as npt
-from edge_moe.benchmarks import host
-from edge_moe.benchmarks.results import SCHEMA_VERSION, PartTiming, PointTiming, Results, SetResults
 
 from edge_moe import backends
 from edge_moe.anytime import alpha, check_max_experts, check_tau, softmax
 from edge_moe.backends import OpenPart
+from edge_moe.benchmarks import host
+from edge_moe.benchmarks.results import SCHEMA_VERSION, PartTiming, PointTiming, Results, SetResults
 from edge_moe.bundle import MANIFEST, Bundle, expert_name, sha256
 from edge_moe.data import open_data
 from edge_moe.errors import UsageError
 from edge_moe.evaluate import Outputs, Routed, collect, operating_point, route
 from edge_moe.progress import Progress, Silent, track
 from edge_moe.runtime import Runtime
+from edge_moe.tensors import Tensors
 
 __all__ = ["Options", "sweep"]
 
@@ -79,10 +80,10 @@ def sweep(bundle: Path, data: str, options: Options, *, progress: Progress | Non
     if options.validation_images is not None:
         images = images.sample(options.validation_images, options.seed)
     labels = images.labels if images.labelled and manifest.trained else None
-    reading = track(images.tensors(manifest.preprocessing), "reading images", len(images), progress)
-    tensors = np.concatenate(list(reading))
+    tensors = Tensors(images, manifest.preprocessing, progress)
     draw = np.random.default_rng(options.seed)
     timed = np.sort(draw.permutation(len(tensors))[: options.timed_images])
+    inputs = [tensors[int(index)] for index in timed]
 
     with ExitStack() as stack:
         runs = []
@@ -107,9 +108,9 @@ def sweep(bundle: Path, data: str, options: Options, *, progress: Progress | Non
         progress.start("timing", options.rounds)
         for _ in range(options.rounds):
             for index in draw.permutation(len(runs)):
-                _time_parts(runs[index], tensors[timed], timed)
+                _time_parts(runs[index], inputs, timed)
                 for tau in draw.permutation(runs[index].taus):
-                    _time_point(runs[index], float(tau), tensors[timed])
+                    _time_point(runs[index], float(tau), inputs)
             progress.advance("timing")
         sets = tuple(_set_results(run, timed, labels) for run in runs)
 
@@ -158,7 +159,7 @@ def _call_ms(part: OpenPart, x: npt.NDArray[np.float32]) -> float:
     return (perf_counter() - start) * 1000
 
 
-def _time_parts(run: _Run, tensors: npt.NDArray[np.float32], timed: npt.NDArray[np.int64]) -> None:
+def _time_parts(run: _Run, inputs: Sequence[npt.NDArray[np.float32]], timed: npt.NDArray[np.int64]) -> None:
     """Time each part through its backend, in the order in which an image runs them at tau = 0.
 
     A part that others ran before finds the processor's caches full of their weights. That is part of its price: an
@@ -168,10 +169,10 @@ def _time_parts(run: _Run, tensors: npt.NDArray[np.float32], timed: npt.NDArray[
     ranked = np.argsort(-run.outputs.gate_logits[timed], axis=1, kind="stable")
     unseen = set(range(runtime.manifest.experts)) - set(ranked[:, : runtime.max_experts].ravel().tolist())
     base, gate = runtime.part("base"), runtime.part("gate")
-    for index, x in enumerate(tensors):
+    for index, x in enumerate(inputs):
         # Experts that no timed image needs are timed as well, in place of the image's own, on a few images.
         experts = sorted(unseen) if unseen and index < _UNSEEN_IMAGES else sorted(ranked[index, : runtime.max_experts])
-        elapsed = {"base": _call_ms(base, x[np.newaxis]), "gate": _call_ms(gate, base.output("embedding"))}
+        elapsed = {"base": _call_ms(base, x), "gate": _call_ms(gate, base.output("embedding"))}
         features = base.output("features")
         for k in experts:
             elapsed[expert_name(k)] = _call_ms(runtime.part(expert_name(k)), features)
@@ -180,11 +181,11 @@ def _time_parts(run: _Run, tensors: npt.NDArray[np.float32], timed: npt.NDArray[
                 run.parts_ms.setdefault(name, []).append(value)
 
 
-def _time_point(run: _Run, tau: float, tensors: npt.NDArray[np.float32]) -> None:
+def _time_point(run: _Run, tau: float, inputs: Sequence[npt.NDArray[np.float32]]) -> None:
     run.runtime.tau = tau
-    for x in tensors[:_WARM_UP]:
+    for x in inputs[:_WARM_UP]:
         run.runtime.predict_tensor(x)
-    for index, x in enumerate(tensors):
+    for index, x in enumerate(inputs):
         start = perf_counter()
         run.runtime.predict_tensor(x)
         run.points_ms[tau][index].append((perf_counter() - start) * 1000)

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from edge_moe.converters.recipes import LiteRTRecipe
 from torch import Tensor, nn
 
+from edge_moe.converters.recipes import LiteRTRecipe
 from edge_moe.errors import ConversionError
 from edge_moe.nn import Base, Expert, Gate
 

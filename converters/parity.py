@@ -97,7 +97,7 @@ def routed_agreement(
 
 
 def accuracies(sets: dict[str, Outputs], labels: npt.NDArray[np.int64], kind: Ensemble, space: Space) -> dict[str, Any]:
-    """Base and mixture (tau = 0, one expert) of each set side by side, and the differences that matter.
+    """Return base and mixture (tau = 0, one expert) of each set side by side, and the differences that matter.
 
     `sets` maps a recipe to its outputs, the reference first. Differences are in accuracy, over the same images,
     with a 95% paired bootstrap interval.
@@ -141,7 +141,8 @@ def to_markdown(report: dict[str, Any]) -> str:
                 else f"{a['top1']:.2%} | {a['cosine']:.4f} | {a['sqnr_db']:.1f}"
             )
             lines += [
-                f"| {row['part']} | {row['bytes'] / 1024:.0f} | {row['delegates']} | {row['outside']} | {same} | {error} |"
+                f"| {row['part']} | {row['bytes'] / 1024:.0f} | {row['delegates']} | {row['outside']} "
+                f"| {same} | {error} |"
             ]
         lines += [""]
         for setting in report["routed"].get(recipe, []):

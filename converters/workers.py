@@ -10,8 +10,8 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
-from edge_moe.converters import litert, recipes
 
+from edge_moe.converters import litert, recipes
 from edge_moe.errors import ConversionError
 from edge_moe.output import write_file
 from edge_moe.progress import Progress

@@ -56,7 +56,7 @@ def bench(
     with bars() as progress:
         results = sweep(bundle, data, options, progress=progress)
     files = write_report(results, output, force=force)
-    for one in results.sets:
+    for one in reversed(results.sets):  # the default last, where eyes rest
         untrained = "" if results.trained else ", UNTRAINED network"
         table = Table(title=f"{one.backend}/{one.recipe}, {results.images} images, {threads} thread(s){untrained}")
         for column in HEADER:

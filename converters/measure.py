@@ -1,0 +1,119 @@
+"""Measuring artifacts before they are packaged: what they answer, how fast that spreads, and where tau should stand."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from edge_moe import backends
+from edge_moe.backends.litert import LiteRTPart, Partitions
+from edge_moe.bundle import OperatingPoint, PartSpec, expert_name
+from edge_moe.converters import parity
+from edge_moe.converters.package import BACKEND, Targets
+from edge_moe.data import LabelledImages
+from edge_moe.evaluate import Outputs, collect, operating_point, route
+from edge_moe.output import write_file
+from edge_moe.progress import Progress, track
+from edge_moe.tensors import Tensors
+from edge_moe.training.checkpoint import Checkpoint
+from edge_moe.verify import relative_error
+
+__all__ = ["TAUS", "calibration_samples", "default_tau", "operating_points", "routed", "run_artifacts", "torch_errors"]
+
+TAUS = (0.0, 0.02, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+_UNTRAINED_TAU = 0.25
+
+
+@torch.no_grad()
+def calibration_samples(
+    loaded: Checkpoint, calibration: LabelledImages, folder: Path, progress: Progress
+) -> dict[str, Path]:
+    """Write what each kind of part is calibrated on: images, and the base's embeddings and features of them."""
+    images = list(calibration.tensors(loaded.config.preprocessing))
+    embeddings, features = [], []
+    for image in track(images, "calibration", len(images), progress):
+        out = loaded.mixture.base(torch.from_numpy(image.transpose(0, 3, 1, 2)))
+        embeddings.append(out.embedding.numpy())
+        features.append(np.ascontiguousarray(out.features.numpy().transpose(0, 2, 3, 1)))
+    written = {}
+    for kind, rows in (("base", images), ("gate", embeddings), ("expert", features)):
+        written[kind] = folder / f"{kind}_samples.npy"
+        buffer = io.BytesIO()
+        np.save(buffer, np.stack(rows))
+        write_file(written[kind], buffer.getvalue())
+    return written
+
+
+def run_artifacts(
+    targets: Targets,
+    wanted: Sequence[str],
+    experts: int,
+    tensors: Tensors,
+    progress: Progress,
+) -> tuple[dict[str, Outputs], dict[str, dict[str, Partitions]]]:
+    """Run the artifacts of every recipe over all images; count the XNNPACK partitions on the way."""
+    outputs: dict[str, Outputs] = {}
+    partitions: dict[str, dict[str, Partitions]] = {}
+    backend = backends.get(BACKEND)
+    for name in wanted:
+        with ExitStack() as stack:
+            parts = {}
+            for part, files in targets.items():
+                parts[part] = backend.open(files[name].read_bytes())
+                stack.callback(parts[part].close)
+            partitions[name] = {
+                part: opened.partitions() for part, opened in parts.items() if isinstance(opened, LiteRTPart)
+            }
+            measured = track(tensors, f"measuring {name}", len(tensors), progress)
+            outputs[name] = collect(parts.__getitem__, experts, measured)
+    return outputs, partitions
+
+
+@torch.no_grad()
+def torch_errors(
+    loaded: Checkpoint, reference: Outputs, tensors: Sequence[npt.NDArray[np.float32]]
+) -> dict[str, float]:
+    """Return the relative L2 error of each fp32 artifact's logits against torch, over the first images [1, H, W, 3]."""
+    images = np.concatenate(tensors).transpose(0, 3, 1, 2)
+    base, gate, experts = loaded.mixture(torch.from_numpy(np.ascontiguousarray(images)))
+    n = len(tensors)
+    pairs = {"base": (reference.base_logits[:n], base), "gate": (reference.gate_logits[:n], gate)}
+    for k in range(experts.shape[1]):
+        pairs[expert_name(k)] = (reference.expert_logits[:n, k], experts[:, k])
+    return {part: relative_error(found, expected.numpy()) for part, (found, expected) in pairs.items()}
+
+
+def routed(found: Outputs, reference: Outputs, tau: float, max_experts: int, loaded: Checkpoint) -> dict[str, float]:
+    """Return how often answers and routing are those of the reference, see parity.routed_agreement."""
+    config = loaded.config
+    return parity.routed_agreement(found, reference, tau, max_experts, config.ensemble, config.space)
+
+
+def operating_points(
+    outputs: Outputs, validation: LabelledImages, specs: dict[str, PartSpec], loaded: Checkpoint, max_experts: int
+) -> tuple[OperatingPoint, ...]:
+    """Measure every tau for one expert, and for `max_experts` if that is another; none for an untrained network."""
+    if loaded.config.origin == "untrained":
+        return ()
+    labels = validation.labels if validation.labelled else None
+    points = []
+    for most in sorted({1, max_experts}):
+        for tau in TAUS:
+            answers = route(outputs, tau, most, loaded.config.ensemble, loaded.config.space)
+            points.append(operating_point(answers, labels, specs, tau, most))
+    return tuple(points)
+
+
+def default_tau(points: Sequence[OperatingPoint]) -> float:
+    """Return the largest tau, the cheapest, that loses nothing against always running the best expert (tau = 0)."""
+    scored = [p for p in points if p.max_experts == points[0].max_experts and p.accuracy is not None]
+    if not scored:
+        return _UNTRAINED_TAU
+    always = scored[0].accuracy or 0.0
+    return max(p.tau for p in scored if (p.accuracy or 0.0) >= always)
