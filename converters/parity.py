@@ -128,6 +128,7 @@ def to_markdown(report: dict[str, Any]) -> str:
         "the base of its own recipe.",
         "",
     ]
+    lines += [f"- **missed:** {problem}" for problem in report["missed_bars"]]
     for recipe, rows in report["recipes"].items():
         lines += [f"## Recipe {recipe}", ""]
         lines += ["| part | KiB | partitions | nodes outside | agreement | cosine | SQNR dB | error to torch |"]

@@ -10,12 +10,14 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
+from torch import nn
 
 from edge_moe.converters import litert, recipes
 from edge_moe.errors import ConversionError
+from edge_moe.nn import Gate, build_base
 from edge_moe.output import write_file
 from edge_moe.progress import Progress
-from edge_moe.training.checkpoint import load_part, new_mixture, read_config
+from edge_moe.training.checkpoint import load_part, read_config
 
 __all__ = ["Job", "convert_parts"]
 
@@ -66,8 +68,12 @@ def _redirect(log: Path) -> None:
 
 def _convert(job: Job) -> None:
     config = read_config(job.checkpoint)
-    mixture = new_mixture(config.architecture, config.experts)
-    part = mixture.base if job.part == "base" else mixture.gate if job.part == "gate" else mixture.experts[0]
+    base = build_base(config.architecture)
+    part: nn.Module = base
+    if job.part == "gate":
+        part = Gate(base.shapes(config.architecture.image_size).embedding.shape[1], config.experts)
+    elif job.part != "base":
+        part = base.new_expert()
     load_part(job.checkpoint, job.part, part)
     samples = np.load(job.samples)
     try:
