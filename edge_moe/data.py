@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_moe.bundle import Preprocessing
-from edge_moe.errors import DataError, MissingExtraError
+from edge_moe.errors import DataError, MissingExtraError, UsageError
 from edge_moe.preprocess import normalize, resize_crop, to_rgb
 
 __all__ = ["DIGITS", "IMAGE_SUFFIXES", "NOISE", "LabelledImages", "Split", "open_data"]
@@ -65,7 +65,13 @@ class LabelledImages:
             yield normalize(self.pixels(index, spec), spec)[np.newaxis]
 
     def sample(self, count: int, seed: int = 0) -> LabelledImages:
-        """Return `count` images drawn without replacement, in the original order; all of them if there are fewer."""
+        """Return `count` images drawn without replacement, in the original order; all of them if there are fewer.
+
+        Raises:
+            UsageError: `count` is less than 1.
+        """
+        if count < 1:
+            raise UsageError(f"a sample of {count} images was asked for; expected at least 1")
         if count >= len(self):
             return self
         chosen = np.sort(np.random.default_rng(seed).permutation(len(self))[:count])
@@ -96,14 +102,22 @@ def open_data(source: str | Path, split: Split, *, strict: bool = False) -> Labe
     itself for either split, unless `strict`, which training uses so that it never validates on what it trained on.
 
     Raises:
-        DataError: the folder is missing or empty, or a class folder has no image.
+        DataError: the folder is missing, empty or unreadable, or a class folder has no image.
         MissingExtraError: digits without scikit-learn.
     """
     if str(source) == DIGITS:
         return _digits(split)
     if str(source) == NOISE and not strict:
         return _noise(split)
-    root = Path(source)
+    try:
+        return _open_folder(Path(source), split, strict)
+    except OSError as error:
+        raise DataError(
+            f"{error.filename or source} cannot be read: {error.strerror}; expected a folder of images"
+        ) from None
+
+
+def _open_folder(root: Path, split: Split, strict: bool) -> LabelledImages:
     if not root.exists():
         raise DataError(f"{root} does not exist; expected '{DIGITS}' or a folder of images, one subfolder a class")
     if not root.is_dir():
@@ -163,7 +177,14 @@ def _noise(split: Split) -> LabelledImages:
 
 
 def _images(folder: Path) -> list[Path]:
-    return [file for file in folder.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file()]
+    """Return the images under `folder`, but nothing hidden: macOS leaves a ._NAME.jpg that is none."""
+    return [
+        file
+        for file in folder.rglob("*")
+        if file.suffix.lower() in IMAGE_SUFFIXES
+        and not any(part.startswith(".") for part in file.relative_to(folder).parts)
+        and file.is_file()
+    ]
 
 
 def _abbreviate(names: Sequence[str], most: int = 5) -> str:

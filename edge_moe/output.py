@@ -9,7 +9,7 @@ import errno
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from edge_moe.errors import OutputError
@@ -27,34 +27,53 @@ def check_target(target: Path, *, force: bool) -> None:
 
     An existing folder is only replaced when it is empty or holds what edge-moe wrote (a manifest, a config, results).
     """
-    if target.exists() and not force:
-        raise OutputError(f"{target} exists already; choose another target or add --force to replace it")
-    if target.exists() and not target.is_dir():
-        raise OutputError(f"{target} is a file; expected the name of a folder to make")
-    if target.is_dir() and any(target.iterdir()) and not any((target / name).is_file() for name in _OURS):
-        raise OutputError(f"{target} holds files that edge-moe did not write; choose another target")
-    if target.resolve() in (Path.cwd(), *Path.cwd().parents):
-        raise OutputError(f"{target} is, or contains, the current folder; choose another target")
-    parent = target.absolute().parent
     with writing(target):
-        parent.mkdir(parents=True, exist_ok=True)
-        if not os.access(parent, os.W_OK):
+        if os.path.lexists(target) and not force:
+            raise OutputError(f"{target} exists already; choose another target or add --force to replace it")
+        if os.path.lexists(target) and not target.is_dir():
+            raise OutputError(f"{target} is a file; expected the name of a folder to make")
+        if target.is_dir() and any(target.iterdir()) and not any(_is_ours(target / name) for name in _OURS):
+            raise OutputError(f"{target} holds files that edge-moe did not write; choose another target")
+        if target.resolve() in (Path.cwd(), *Path.cwd().parents):
+            raise OutputError(f"{target} is, or contains, the current folder; choose another target")
+        parent = next(folder for folder in target.absolute().parents if os.path.lexists(folder))
+        if not parent.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(parent))
+        if not os.access(parent, os.W_OK | os.X_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(parent))
 
 
 _OURS = ("manifest.json", "config.json", "results.json")
 
 
+def _is_ours(file: Path) -> bool:
+    # Many programs write a config.json; all of ours have a schema version, damaged ones too.
+    return file.is_file() and b'"schema_version"' in file.read_bytes()
+
+
 def publish(partial: Path, target: Path) -> None:
     """Rename the finished folder `partial` to `target`; what was there before goes only when the new one stands."""
     old = target.with_name(target.name + ".old")
     with writing(target):
-        if old.exists():
-            shutil.rmtree(old)
-        if target.exists():
+        replaces = os.path.lexists(target)
+        if replaces:
+            _remove(old)
             target.rename(old)
-        partial.rename(target)
-        shutil.rmtree(old, ignore_errors=True)
+        try:
+            partial.rename(target)
+        except OSError:
+            if replaces:
+                old.rename(target)
+            raise
+    with suppress(OSError):  # the new one stands; what is left of the old one goes with the next
+        _remove(old)
+
+
+def _remove(path: Path) -> None:
+    if path.is_symlink() or path.is_file():
+        path.unlink()
+    elif path.exists():
+        shutil.rmtree(path)
 
 
 def write_file(file: Path, data: bytes) -> None:
@@ -82,7 +101,5 @@ def writing(target: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if isinstance(error, OutputError):
-            raise
         advice = "free some space and run again" if error.errno == errno.ENOSPC else "choose another target"
         raise OutputError(f"cannot write {target}: {error.strerror or error}; {advice}") from error

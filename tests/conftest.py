@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
+from tests import tiny
 from tests.fakes import FakeBackend, write_bundle
 
 settings.register_profile("edge-moe", derandomize=True, deadline=None, database=None, max_examples=100)
@@ -27,3 +29,40 @@ def make_bundle(tmp_path: Path) -> Callable[..., Path]:
         return write_bundle(tmp_path / name, **options)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def tiny_images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of images in the ImageFolder layout, see `tests.tiny`."""
+    if os.environ.get("H2"):
+        return Path("/tmp/h2/tiny/images")
+    return tiny.write_images(tmp_path_factory.mktemp("tiny") / "images")
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoint(tiny_images: Path) -> Path:
+    """A checkpoint that learned `tiny_images`. Not to be written to."""
+    if os.environ.get("H2"):
+        return Path("/tmp/h2/tiny/checkpoint")
+    return tiny.train_checkpoint(tiny_images.parent / "checkpoint", tiny_images)
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle(tiny_checkpoint: Path, tiny_images: Path) -> Path:
+    """Its LiteRT bundle, int8 and fp32, through the real converter and its processes. Not to be written to."""
+    from edge_moe.converters.convert import Options, convert
+
+    out = tiny_images.parent / "bundle"
+    if os.environ.get("H2"):
+        return out
+    # Accuracy is not the point, and training differs from machine to machine: no bar on agreement.
+    convert(tiny_checkpoint, str(tiny_images), out, Options(min_agreement=0), jobs=2)
+    return out
+
+
+@pytest.fixture
+def copied_parts(monkeypatch: pytest.MonkeyPatch, tiny_checkpoint: Path, tiny_bundle: Path) -> tiny.CopiedParts:
+    """`convert` takes the parts of `tiny_checkpoint` from `tiny_bundle` for the length of the test."""
+    copied = tiny.CopiedParts(tiny_checkpoint, tiny_bundle)
+    monkeypatch.setattr("edge_moe.converters.convert.convert_parts", copied)
+    return copied

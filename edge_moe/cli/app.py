@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 import typer
@@ -53,6 +54,13 @@ def run_app() -> int:
         if extra is None:
             raise
         return _fail(f"this command needs {error.name}; run: pip install 'edge-moe[{extra}]'", 1)
+    except BrokenPipeError:  # who reads the output has enough, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:
+        return _fail(
+            f"{error.filename or 'the system'}: {error.strerror or error}; check the path and its permissions", 1
+        )
     return result if isinstance(result, int) else 0
 
 

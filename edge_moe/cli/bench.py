@@ -9,6 +9,7 @@ import typer
 from rich.table import Table
 
 from edge_moe.cli.console import console
+from edge_moe.cli.extras import require
 
 __all__ = ["register"]
 
@@ -32,10 +33,11 @@ def bench(
         int | None, typer.Option(help="Images to measure accuracy on; all by default.")
     ] = None,
     rounds: Annotated[int, typer.Option(help="Interleaved repetitions.")] = 5,
-    seed: int = 0,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
     force: Annotated[bool, typer.Option("--force", help="Replace what is there.")] = False,
 ) -> None:
     """Measure latency, MACs and accuracy against tau on this host."""
+    require("bench", "edge-moe bench", "matplotlib", "psutil")
     from edge_moe.benchmarks.report import HEADER, point_row, write_report
     from edge_moe.benchmarks.sweep import Options, sweep
     from edge_moe.output import check_target

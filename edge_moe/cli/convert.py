@@ -9,6 +9,7 @@ import typer
 from rich.table import Table
 
 from edge_moe.cli.console import console
+from edge_moe.cli.extras import require
 
 __all__ = ["register"]
 
@@ -42,6 +43,7 @@ def convert(
     force: Annotated[bool, typer.Option("--force", help="Replace what is there.")] = False,
 ) -> None:
     """Quantize every part, measure the artifacts, and package them as a bundle."""
+    require("convert", "edge-moe convert", "torch", "litert_torch", "ai_edge_quantizer")
     import os
 
     from edge_moe.converters.convert import Options

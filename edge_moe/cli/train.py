@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 from rich.table import Table
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 __all__ = ["register"]
 
+T = TypeVar("T")
+
 _SMALL = 128  # pixels; below, an image is not cropped, and the first convolution keeps its size
 
 BaseName = Annotated[str, typer.Option("--base", help="mobilenet_v3_small, mobilenet_v3_large or resnet18.")]
@@ -26,6 +28,7 @@ StemStride = Annotated[
     int | None, typer.Option(help="Of the first convolution; 1 for images under 128 pixels, else 2.")
 ]
 Experts = Annotated[int, typer.Option("--experts", "-k", help="K, the number of experts.")]
+Seed = Annotated[int, typer.Option(min=0)]
 Out = Annotated[Path, typer.Option("--output", "-o", help="The checkpoint to write.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace what is there.")]
 
@@ -62,7 +65,7 @@ def train(
     ] = "standardize",
     ensemble: Annotated[str, typer.Option(help="bagging (base and expert together) or expert (alone).")] = "bagging",
     space: Annotated[str, typer.Option(help="Where base and expert are summed: logit or probability.")] = "logit",
-    seed: int = 0,
+    seed: Seed = 0,
     jobs: Annotated[
         int | None, typer.Option(help="Experts that train at once; as many as CPU cores, 1 on a GPU.")
     ] = None,
@@ -73,8 +76,6 @@ def train(
     force: Force = False,
 ) -> None:
     """Train base, gate and experts. A run that was stopped goes on where it stood when the command is repeated."""
-    import msgspec
-
     from edge_moe.data import DIGITS, open_data
     from edge_moe.progress import bars
     from edge_moe.training.config import TrainingConfig
@@ -104,11 +105,8 @@ def train(
         "ensemble": ensemble,
         "space": space,
     }
-    try:
-        training = msgspec.convert(settings, TrainingConfig)
-    except msgspec.ValidationError as error:
-        raise UsageError(f"{error}") from None
-    size = image_size or (32 if data == DIGITS else 224)
+    training = _checked(settings, TrainingConfig)
+    size = _or(image_size, 32 if data == DIGITS else 224)
     plan = Plan(
         architecture=_architecture(base, len(labels), size, stem_stride),
         experts=_checked_experts(experts),
@@ -117,7 +115,7 @@ def train(
         config=training,
     )
     with bars() as progress:
-        config = run(plan, output, force=force, jobs=jobs or _default_jobs(), workers=workers, progress=progress)
+        config = run(plan, output, force=force, jobs=_or(jobs, _default_jobs()), workers=workers, progress=progress)
     _report(config, output)
 
 
@@ -145,7 +143,7 @@ def import_(
     files = [*experts, *(more_experts or [])]
     states = [(str(file), read_weights(file)) for file in (base, gate, *files)]
     names = _labels(labels, states[0])
-    size = image_size or 224
+    size = _or(image_size, 224)
     checkpoint = from_state_dicts(
         _architecture(architecture, len(names), size, stem_stride),
         states[0],
@@ -167,7 +165,7 @@ def init(
     classes: int = 1000,
     image_size: Annotated[int, typer.Option(help="Pixels.")] = 224,
     stem_stride: StemStride = None,
-    seed: int = 0,
+    seed: Seed = 0,
     force: Force = False,
 ) -> None:
     """Make an UNTRAINED checkpoint with random weights. Its latency is real, its answers are noise."""
@@ -210,17 +208,32 @@ def macs(
 
 
 def _architecture(base: str, classes: int, image_size: int, stem_stride: int | None) -> Architecture:
-    import msgspec
-
     from edge_moe.nn import ARCHITECTURES, Architecture
 
     _one_of("base", base, ARCHITECTURES)
-    stride = stem_stride or (1 if image_size < _SMALL else 2)
+    stride = _or(stem_stride, 1 if image_size < _SMALL else 2)
     fields = {"base": base, "classes": classes, "image_size": image_size, "stem_stride": stride}
+    return _checked(fields, Architecture)
+
+
+def _or(value: int | None, default: int) -> int:
+    return default if value is None else value
+
+
+def _checked(fields: dict[str, Any], kind: type[T]) -> T:
+    """Return `fields` as a `kind`; raise UsageError that names the field and its value where one is out of range."""
+    import msgspec
+
     try:
-        return msgspec.convert(fields, Architecture)
+        return msgspec.convert(fields, kind)
     except msgspec.ValidationError as error:
-        raise UsageError(f"{error}") from None
+        problem, _, path = str(error).partition(" - at `$.")
+        name = path.rstrip("`")
+        if name not in fields:
+            raise UsageError(str(error)) from None
+        allowed = msgspec.json.schema(kind)["$defs"][kind.__name__]["properties"][name].get("enum")
+        expected = f"expected one of {', '.join(map(str, allowed))}" if allowed else problem.lower().replace("`", "")
+        raise UsageError(f"{name} is {fields[name]!r}; {expected}") from None
 
 
 def _preprocessing(image_size: int) -> Preprocessing:
@@ -248,7 +261,11 @@ def _labels(file: Path | None, base: tuple[str, Any]) -> tuple[str, ...]:
     if file is not None:
         if not file.is_file():
             raise UsageError(f"{file} does not exist; expected a text file with one label a line")
-        return tuple(line.strip() for line in file.read_text(encoding="utf-8").splitlines() if line.strip())
+        try:
+            lines = file.read_text(encoding="utf-8").splitlines()
+        except UnicodeDecodeError:
+            raise UsageError(f"{file} is not a text file in UTF-8; expected one label a line") from None
+        return tuple(line.strip() for line in lines if line.strip())
     matrices = [tensor for key, tensor in base[1].items() if key.endswith("weight") and tensor.ndim == 2]
     if not matrices:
         raise UsageError(f"{base[0]} has no linear layer, so the number of classes is unknown; give --labels")

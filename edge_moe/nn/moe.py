@@ -5,6 +5,7 @@ The device runs `edge_moe.anytime`; this is the same rule on torch tensors, for 
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -34,7 +35,7 @@ def ensemble_log_probabilities(base_logits: Tensor, expert_logits: Tensor, kind:
     if space == "logit":
         return (base_logits + expert_logits).log_softmax(-1)
     both = torch.stack([base_logits.log_softmax(-1), expert_logits.log_softmax(-1)])
-    return torch.logsumexp(both, dim=0) - torch.log(torch.tensor(2.0))
+    return torch.logsumexp(both, dim=0) - math.log(2)
 
 
 class SingleGateMoE(nn.Module):

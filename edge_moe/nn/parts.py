@@ -29,9 +29,9 @@ class BaseOutputs(NamedTuple):
 
 
 class _Grafted(nn.Module):
-    """Holds some submodules of a network under the names that they have there."""
+    """Holds some submodules of a network under the names that they have there, so its own names must not be likely."""
 
-    def graft(self, network: nn.Module, names: Sequence[str]) -> None:
+    def _graft(self, network: nn.Module, names: Sequence[str]) -> None:
         for name in names:
             parent: nn.Module = self
             *path, leaf = name.split(".")
@@ -41,12 +41,12 @@ class _Grafted(nn.Module):
                 parent = parent.get_submodule(step)
             parent.add_module(leaf, network.get_submodule(name))
 
-    def run(self, names: Sequence[str], x: Tensor) -> Tensor:
+    def _run(self, names: Sequence[str], x: Tensor) -> Tensor:
         for name in names:
             x = self.get_submodule(name)(x)
         return x
 
-    def pool_and_classify(self, x: Tensor, head: str) -> tuple[Tensor, Tensor]:
+    def _pool_and_classify(self, x: Tensor, head: str) -> tuple[Tensor, Tensor]:
         """[B, E, H, W] -> logits [B, Y] and embedding [B, E]."""
         # Not x.mean((2, 3)): converters that put channels last keep a transpose in front of that.
         embedding = functional.adaptive_avg_pool2d(x, 1).flatten(1)
@@ -60,12 +60,12 @@ class Expert(_Grafted):
     def __init__(self, network: nn.Module, tail: Sequence[str], head: str) -> None:
         """Take `tail` (run in order) and `head` out of `network`; names are dotted, as in its state dict."""
         super().__init__()
-        self.tail, self.head = tuple(tail), head
-        self.graft(network, [*tail, head])
+        self.tail_names, self.head_name = tuple(tail), head
+        self._graft(network, [*tail, head])
 
     def forward(self, features: Tensor) -> Tensor:
         """[B, C, H, W] features -> [B, Y] logits."""
-        return self.pool_and_classify(self.run(self.tail, features), self.head)[0]
+        return self._pool_and_classify(self._run(self.tail_names, features), self.head_name)[0]
 
 
 class Base(_Grafted):
@@ -74,18 +74,18 @@ class Base(_Grafted):
     def __init__(self, network: nn.Module, stem: Sequence[str], tail: Sequence[str], head: str) -> None:
         """Split `network`; `stem`, `tail` and `head` are dotted names of its modules, run in that order."""
         super().__init__()
-        self.stem, self.tail, self.head = tuple(stem), tuple(tail), head
-        self.graft(network, [*stem, *tail, head])
+        self.stem_names, self.tail_names, self.head_name = tuple(stem), tuple(tail), head
+        self._graft(network, [*stem, *tail, head])
 
     def forward(self, images: Tensor) -> BaseOutputs:
         """[B, 3, H, W] images -> logits [B, Y], features [B, C, H, W], embedding [B, E]."""
-        features = self.run(self.stem, images)
-        logits, embedding = self.pool_and_classify(self.run(self.tail, features), self.head)
+        features = self._run(self.stem_names, images)
+        logits, embedding = self._pool_and_classify(self._run(self.tail_names, features), self.head_name)
         return BaseOutputs(logits, features, embedding)
 
     def new_expert(self) -> Expert:
         """Return an expert that starts from this base's own tail weights (a copy)."""
-        return copy.deepcopy(Expert(self, self.tail, self.head))
+        return copy.deepcopy(Expert(self, self.tail_names, self.head_name))
 
     @torch.no_grad()
     def shapes(self, image_size: int) -> BaseOutputs:

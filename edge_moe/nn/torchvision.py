@@ -31,9 +31,9 @@ def _import() -> tuple[ModuleType, object]:
 
     for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
         del sys.modules[name]
-    library = torch.library.Library("torchvision", "DEF")
+    library = torch.library.Library("torchvision", "DEF")  # type: ignore[no-untyped-call]
     for operator in ("nms", "qnms"):
-        library.define(f"{operator}{_SCHEMA}")
+        library.define(f"{operator}{_SCHEMA}")  # type: ignore[no-untyped-call]
     return importlib.import_module("torchvision"), library
 
 

@@ -102,7 +102,7 @@ def train_base(
 
 def _last_linear(base: Base) -> tuple[str, nn.Linear]:
     """Return the layer of the head whose rows are classes, with its name in the state dict."""
-    head = base.get_submodule(base.head)
+    head = base.get_submodule(base.head_name)
     layers = [(name, module) for name, module in head.named_modules() if isinstance(module, nn.Linear)]
     name, layer = layers[-1]
-    return f"{base.head}.{name}" if name else base.head, layer
+    return f"{base.head_name}.{name}" if name else base.head_name, layer

@@ -10,7 +10,9 @@ Tensors have torchvision's names. An expert holds the base's tensors after the b
 from __future__ import annotations
 
 import importlib.metadata
+import pickle
 import shutil
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,8 +36,10 @@ __all__ = [
     "SCHEMA_VERSION",
     "Checkpoint",
     "CheckpointConfig",
+    "from_state_dicts",
     "load_checkpoint",
     "load_part",
+    "load_parts",
     "load_state",
     "new_mixture",
     "read_config",
@@ -82,10 +86,7 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     """
     path = Path(path)
     config = read_config(path)
-    mixture = new_mixture(config.architecture, config.experts)
-    for name, part in _parts(mixture).items():
-        load_part(path, name, part)
-    return Checkpoint(config, mixture.eval())
+    return Checkpoint(config, load_parts(path, config.architecture, config.experts))
 
 
 def save_checkpoint(path: str | Path, checkpoint: Checkpoint, *, force: bool = False) -> None:
@@ -101,10 +102,13 @@ def save_checkpoint(path: str | Path, checkpoint: Checkpoint, *, force: bool = F
         if partial.exists():
             shutil.rmtree(partial)
         partial.mkdir(parents=True)
-    for name, part in _parts(checkpoint.mixture).items():
-        save_part(partial, name, part)
-    write_config(partial, checkpoint.config)
-    publish(partial, path)
+    try:
+        for name, part in _parts(checkpoint.mixture).items():
+            save_part(partial, name, part)
+        write_config(partial, checkpoint.config)
+        publish(partial, path)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)  # there only if something failed; the disk may be full
 
 
 def read_config(path: Path) -> CheckpointConfig:
@@ -162,6 +166,18 @@ def load_part(path: Path, name: str, part: nn.Module) -> None:
     load_state(part, read_weights(file), str(file))
 
 
+def load_parts(path: Path, architecture: Architecture, experts: int) -> SingleGateMoE:
+    """Load every part of the checkpoint in the folder `path`, on the CPU, in evaluation mode; its config is not read.
+
+    Raises:
+        CheckpointError: a file is missing, damaged or does not fit.
+    """
+    mixture = new_mixture(architecture, experts)
+    for name, part in _parts(mixture).items():
+        load_part(path, name, part)
+    return mixture.eval()
+
+
 def read_weights(file: Path) -> dict[str, Tensor]:
     """Read a state dict from a .safetensors file, or from a .pth or .pt file that holds nothing but tensors.
 
@@ -173,15 +189,25 @@ def read_weights(file: Path) -> dict[str, Tensor]:
     expected = "expected a state dict in a .safetensors, .pth or .pt file"
     if not file.is_file():
         raise CheckpointError(f"{file} does not exist; {expected}")
+    stored: Any
     try:
         if file.suffix == ".safetensors":
-            return safetensors.torch.load(file.read_bytes())
-        stored = torch.load(file, map_location="cpu", weights_only=True)
+            stored = safetensors.torch.load(file.read_bytes())
+        else:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # torch remarks on old formats; what is refused raises
+                stored = torch.load(file, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise CheckpointError(f"{file} cannot be read: {error.strerror or error}; {expected}") from None
     except safetensors.SafetensorError as error:
         raise CheckpointError(f"{file} is damaged: {error}; {expected}") from None
-    except Exception as error:  # torch.load fails in many ways: zip, pickle, decoding
-        reason = str(error).strip().split("\n")[0][:120] or type(error).__name__
-        raise CheckpointError(f"{file} cannot be read: {reason}; {expected}") from None
+    except pickle.UnpicklingError:
+        raise CheckpointError(
+            f"{file} is damaged, or holds Python objects besides tensors, which are not loaded because they can run "
+            f"code; {expected}: save model.state_dict() alone"
+        ) from None
+    except Exception:  # what torch.load raises on other bytes is nearly anything, and tells a user nothing
+        raise CheckpointError(f"{file} is damaged, or was not written by torch.save; {expected}") from None
     for key in ("state_dict", "model"):
         if isinstance(stored, dict) and isinstance(stored.get(key), dict):
             stored = stored[key]
@@ -234,7 +260,7 @@ def from_state_dicts(
 
     Raises:
         CheckpointError: missing, extra or misshapen tensors, by name.
-        UsageError: no experts, or labels that are not one a class.
+        UsageError: no experts, labels that are not one a class, or two image sizes.
     """
     if not experts:
         raise UsageError("a mixture needs at least one expert; found none")
@@ -242,6 +268,11 @@ def from_state_dicts(
         raise UsageError(
             f"expected {architecture.classes} different labels, one a class; found {len(labels)}, "
             f"{len(set(labels))} of them different"
+        )
+    if preprocessing.image_size != architecture.image_size:
+        raise UsageError(
+            f"the architecture takes {architecture.image_size} pixels, the preprocessing gives "
+            f"{preprocessing.image_size}; expected the same"
         )
     mixture = new_mixture(architecture, len(experts))
     named = [base, gate, *experts]

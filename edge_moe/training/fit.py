@@ -32,7 +32,7 @@ def fit(
     """Train the parameters of `module` that require a gradient.
 
     `losses(epoch)` seeds itself by the epoch and yields one scalar loss a step, so that an epoch is the same whether
-    or not the run was interrupted before it. `state` is written after each epoch and removed at the end.
+    or not the run was interrupted before it. `state` is written after each epoch; who saves the result removes it.
 
     Raises:
         UsageError: the loss is not finite; the message says what to lower.
@@ -42,7 +42,7 @@ def fit(
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs)
     first = 0
     if state is not None and state.is_file():
-        stored = torch.load(io.BytesIO(state.read_bytes()), weights_only=True)
+        stored = torch.load(io.BytesIO(state.read_bytes()), map_location="cpu", weights_only=True)
         module.load_state_dict(stored["module"])
         optimizer.load_state_dict(stored["optimizer"])
         schedule.load_state_dict(stored["schedule"])
@@ -61,8 +61,13 @@ def fit(
         progress.advance(name, f"loss {total / max(steps, 1):.3f}")
         if state is not None:
             buffer = io.BytesIO()
-            parts = {"module": module, "optimizer": optimizer, "schedule": schedule}
-            torch.save({**{k: v.state_dict() for k, v in parts.items()}, "epochs": epoch + 1}, buffer)
+            reached = {
+                "module": module.state_dict(),
+                "optimizer": optimizer.state_dict(),
+                "schedule": schedule.state_dict(),
+                "epochs": epoch + 1,
+            }
+            torch.save(reached, buffer)
             write_file(state, buffer.getvalue())
 
 

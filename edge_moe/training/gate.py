@@ -36,15 +36,19 @@ class Clusters(NamedTuple):
 
     def normalize(self, embeddings: _Floats) -> _Floats:
         """[N, E] embeddings -> [N, E] in the space of the centroids."""
+        points: _Floats
         if self.normalization == "l2":
-            return embeddings / np.maximum(np.linalg.norm(embeddings, axis=1, keepdims=True), 1e-12)
-        return (embeddings - self.mean) / self.scale
+            points = embeddings / np.maximum(np.linalg.norm(embeddings, axis=1, keepdims=True), 1e-12)
+        else:
+            points = (embeddings - self.mean) / self.scale
+        return points
 
     def nearest(self, embeddings: _Floats) -> npt.NDArray[np.int64]:
         """[N, E] embeddings -> [N] index of the nearest centroid: the target gate g*."""
         points = self.normalize(embeddings)
         distances = (self.centroids**2).sum(axis=1) - 2 * points @ self.centroids.T  # + |x|^2, the same for all
-        return distances.argmin(axis=1)
+        index: npt.NDArray[np.int64] = distances.argmin(axis=1)
+        return index
 
 
 @torch.no_grad()
@@ -62,7 +66,7 @@ def cluster(embeddings: _Floats, experts: int, config: TrainingConfig) -> Cluste
     """k-means with K = `experts` on [N, E] embeddings.
 
     Raises:
-        UsageError: more experts than images, or than different embeddings.
+        UsageError: more experts than images, or than different embeddings; or embeddings that are not finite.
     """
     try:
         from sklearn.cluster import KMeans
@@ -71,6 +75,8 @@ def cluster(embeddings: _Floats, experts: int, config: TrainingConfig) -> Cluste
         raise MissingExtraError("scikit-learn", "train", "k-means") from None
     if experts > len(embeddings):
         raise UsageError(f"{experts} experts need at least as many training images; found {len(embeddings)}")
+    if not np.isfinite(embeddings).all():
+        raise UsageError("the base's embeddings are not finite: its training diverged; lower the learning rate")
     standardize = config.normalization == "standardize"
     mean = embeddings.mean(axis=0) if standardize else np.zeros_like(embeddings[0])
     deviation = embeddings.std(axis=0)
@@ -105,7 +111,7 @@ def train_gate(embeddings: _Floats, clusters: Clusters, config: TrainingConfig, 
 
     def losses(epoch: int) -> Iterator[Tensor]:
         seed_everything(config.seed, _STAGE, epoch)
-        for chosen in torch.randperm(len(points)).split(_BATCH):
+        for chosen in torch.randperm(len(points)).split(_BATCH):  # type: ignore[no-untyped-call]
             yield functional.cross_entropy(gate(points[chosen]), target[chosen])
 
     fit(
@@ -118,6 +124,6 @@ def train_gate(embeddings: _Floats, clusters: Clusters, config: TrainingConfig, 
         progress=progress,
     )
     with torch.no_grad():
-        gate.bias -= (gate.weight / scale) @ mean
-        gate.weight /= scale
+        gate.bias.sub_((gate.weight / scale) @ mean)
+        gate.weight.div_(scale)
     return gate.requires_grad_(False).eval()

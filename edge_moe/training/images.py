@@ -75,7 +75,7 @@ def batches(
     Randomness comes from torch's global generator: call `seed_everything` first.
     """
     dataset = images if augment == "none" else _Augmented(images, augment)
-    loader: DataLoader[tuple[Tensor, Tensor]] = DataLoader(
+    loader: DataLoader[tuple[Tensor, int]] = DataLoader(
         dataset,
         batch_size,
         sampler=range(len(images)) if indices is None else indices,

@@ -6,60 +6,54 @@ interrupted between two epochs. The folder gets the checkpoint's name when all p
 
 from __future__ import annotations
 
+import io
 import multiprocessing
 import os
 import queue
 import shutil
+import signal
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 import torch
 
-from edge_moe.bundle import Preprocessing, expert_name
-from edge_moe.data import LabelledImages, open_data
-from edge_moe.errors import CheckpointError, DataError, OutputError, UsageError
-from edge_moe.nn import Architecture, Base, Gate, SingleGateMoE, build_base
+from edge_moe.bundle import expert_name
+from edge_moe.data import DIGITS, LabelledImages, open_data
+from edge_moe.errors import CheckpointError, DataError, UsageError
+from edge_moe.nn import Base, Gate, build_base
 from edge_moe.output import check_target, partial_path, publish, write_file, writing
 from edge_moe.progress import Progress, Silent
 from edge_moe.training.base import train_base
 from edge_moe.training.checkpoint import (
     CONFIG,
     CheckpointConfig,
-    load_checkpoint,
     load_part,
-    new_mixture,
+    load_parts,
     read_config,
     save_part,
     tool_versions,
     write_config,
 )
-from edge_moe.training.config import TrainingConfig
 from edge_moe.training.experts import train_expert
 from edge_moe.training.fit import pick_device
 from edge_moe.training.gate import cluster, embed, train_gate
 from edge_moe.training.images import Images
 from edge_moe.training.measure import collect_torch, mixture_metrics
+from edge_moe.training.plan import PLAN, Plan, take_up
 
 __all__ = ["Plan", "retrain_expert", "train"]
 
-_PLAN, _EMBEDDINGS, _AGREEMENT = "plan.json", "embeddings.npy", "agreement.json"
+_EMBEDDINGS, _AGREEMENT = "embeddings.npy", "agreement.json"
 _KEPT = "gate_agreement_train"
-
-
-class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What a run makes: two runs with equal plans make equal checkpoints."""
-
-    architecture: Architecture
-    experts: Annotated[int, msgspec.Meta(ge=1)]
-    labels: tuple[str, ...]
-    preprocessing: Preprocessing
-    config: TrainingConfig
 
 
 def train(
@@ -83,12 +77,23 @@ def train(
     check_target(out, force=force)
     if jobs < 1:
         raise UsageError(f"jobs is {jobs}; expected at least 1")
-    data = open_data(plan.config.data, "train", strict=True)
-    if plan.experts > len(data):
-        raise UsageError(f"{plan.experts} experts need at least as many training images; {data.name} has {len(data)}")
+    images, validation = _open(plan)
+    if plan.experts > len(images):
+        raise UsageError(f"{plan.experts} experts need at least as many training images; found {len(images)}")
+    if len(images) < 2 or plan.config.batch_size < 2:
+        raise UsageError(
+            f"found {len(images)} training images in batches of {plan.config.batch_size}; "
+            "expected at least 2 of each: one image has no batch statistics"
+        )
+    if plan.architecture.image_size != plan.preprocessing.image_size:
+        raise UsageError(
+            f"the architecture takes {plan.architecture.image_size} pixels, the preprocessing gives "
+            f"{plan.preprocessing.image_size}; expected the same"
+        )
     partial = partial_path(out)
-    _take_up(partial, plan, force=force)
-    return _finish(plan, partial, out, data, jobs=jobs, workers=workers, progress=progress or Silent())
+    take_up(partial, plan, force=force)
+    run = _Run(plan, partial, images, workers, progress or Silent())
+    return _finish(run, validation, out, jobs)
 
 
 def retrain_expert(
@@ -96,7 +101,8 @@ def retrain_expert(
 ) -> CheckpointConfig:
     """Train one expert of the finished checkpoint `out` again, alone, under the plan that the checkpoint records.
 
-    `data` says where the images are now, if not where they were. The checkpoint is replaced when all is done.
+    `data` says where the images are now, if not where they were. The checkpoint is replaced when all is done; until
+    then the work is in a folder beside it, where a killed run is taken up.
 
     Raises:
         CheckpointError: `out` is no checkpoint that edge-moe trained. UsageError: there is no expert `index`.
@@ -108,7 +114,9 @@ def retrain_expert(
         )
     if not 0 <= index < config.experts:
         raise UsageError(f"there is no expert {index}; expected 0 to {config.experts - 1}")
-    training = msgspec.structs.replace(config.training, data=data or config.training.data)
+    training = config.training
+    if data is not None:
+        training = msgspec.structs.replace(training, data=data if data == DIGITS else str(Path(data).resolve()))
     plan = Plan(
         architecture=config.architecture,
         experts=config.experts,
@@ -116,93 +124,47 @@ def retrain_expert(
         preprocessing=config.preprocessing,
         config=training,
     )
-    images = open_data(training.data, "train", strict=True)
-    partial = partial_path(out)
+    images, validation = _open(plan)
+    name = expert_name(index)
+    partial = partial_path(out.with_name(f"{out.name}.{name}"))
+    take_up(partial, plan, force=True)
+    others = shutil.ignore_patterns(CONFIG, f"{name}.safetensors", PLAN, _EMBEDDINGS, _AGREEMENT)
     with writing(partial):
-        if partial.exists():
-            shutil.rmtree(partial)
-        shutil.copytree(out, partial)
-        (partial / CONFIG).unlink()
-        (partial / f"{expert_name(index)}.safetensors").unlink()
+        shutil.copytree(out, partial, ignore=others, dirs_exist_ok=True)
     write_file(partial / _AGREEMENT, msgspec.json.encode({_KEPT: config.metrics.get(_KEPT)}))
-    write_file(partial / _PLAN, msgspec.json.encode(plan))
-    return _finish(plan, partial, out, images, jobs=1, workers=workers, progress=progress or Silent())
+    run = _Run(plan, partial, images, workers, progress or Silent())
+    return _finish(run, validation, out, jobs=1)
 
 
-def _take_up(partial: Path, plan: Plan, *, force: bool) -> None:
-    """Make `partial`, or go on in the one that an interrupted run with the same plan left."""
-    file = partial / _PLAN
-    if file.is_file() and not force:
-        try:
-            left = msgspec.json.decode(file.read_bytes(), type=Plan)
-        except msgspec.MsgspecError:
-            left = None
-        if left == plan:
-            return
-        raise OutputError(
-            f"{partial} holds an unfinished run with other settings{_first_difference(left, plan)}; "
-            "repeat that command to go on, or add --force to start over"
-        )
-    with writing(partial):
-        if partial.exists():
-            shutil.rmtree(partial)
-        partial.mkdir(parents=True)
-    write_file(file, msgspec.json.encode(plan))
-
-
-def _first_difference(left: Plan | None, plan: Plan) -> str:
-    def flat(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-        for key, item in value.items():
-            if isinstance(item, dict):
-                yield from flat(item, f"{key}.")
-            else:
-                yield prefix + key, item
-
-    if left is None:
-        return ""
-    before, now = dict(flat(msgspec.to_builtins(left))), dict(flat(msgspec.to_builtins(plan)))
-    for key, value in now.items():
-        if before.get(key) != value and key != "labels":
-            return f" ({key.split('.')[-1]} was {before.get(key)}, now {value})"
-    return ""
-
-
-def _finish(
-    plan: Plan, partial: Path, out: Path, data: LabelledImages, *, jobs: int, workers: int, progress: Progress
-) -> CheckpointConfig:
-    """Make the parts that are missing in `partial`, measure the mixture, and publish."""
-    if data.classes != plan.labels:
+def _open(plan: Plan) -> tuple[LabelledImages, LabelledImages]:
+    """Return the training and the validation images, once they are known to fit the plan."""
+    images = open_data(plan.config.data, "train", strict=True)
+    if images.classes != plan.labels:
         raise DataError(
-            f"{data.name} has other classes than the run was planned for; expected {len(plan.labels)} classes"
+            f"{images.name} has {len(images.classes)} classes that are not those of the run; "
+            f"expected {len(plan.labels)}, the ones that it was planned for"
         )
-    validation = open_data(plan.config.data, "val", strict=True).with_classes(plan.labels)
-    device = pick_device()
-    images: Images | None = None
+    return images, open_data(plan.config.data, "val", strict=True).with_classes(plan.labels)
 
-    def training_images() -> Images:
-        # Decoded only if a part is missing, and once.
-        nonlocal images
-        images = images or Images(data, plan.preprocessing, progress)
-        return images
 
-    base, gate = _base_and_gate(plan, partial, training_images, device, workers, progress)
-    missing = [k for k in range(plan.experts) if not (partial / f"{expert_name(k)}.safetensors").is_file()]
-    if missing and jobs > 1 and len(missing) > 1:
-        images = None  # each process reads its own
-        _experts_in_processes(plan, partial, missing, min(jobs, len(missing)), progress)
+def _finish(run: _Run, validation: LabelledImages, out: Path, jobs: int) -> CheckpointConfig:
+    """Make the parts that are missing, measure the mixture, and publish."""
+    plan = run.plan
+    run.make_base()
+    run.make_gate()
+    missing = [k for k in range(plan.experts) if not run.has(expert_name(k))]
+    if jobs > 1 and len(missing) > 1:
+        del run.images  # each process reads its own
+        _experts_in_processes(run, missing, min(jobs, len(missing)))
     else:
         for k in missing:
-            _train_and_save(plan, partial, k, base, gate, training_images(), workers, progress)
+            run.make_expert(k)
 
-    mixture = new_mixture(plan.architecture, plan.experts)
-    load_part(partial, "base", mixture.base)
-    load_part(partial, "gate", mixture.gate)
-    for k in range(plan.experts):
-        load_part(partial, expert_name(k), mixture.experts[k])
-    mixture.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
-    metrics = _metrics(plan, mixture, Images(validation, plan.preprocessing), workers, progress)
-    agreement = partial / _AGREEMENT
-    metrics |= msgspec.json.decode(agreement.read_bytes()) if agreement.is_file() else {}
+    mixture = load_parts(run.partial, plan.architecture, plan.experts)
+    mixture.to(run.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    images = Images(validation, plan.preprocessing)
+    outputs = collect_torch(mixture, images, workers=run.workers, progress=run.progress)
+    metrics = mixture_metrics(outputs, validation.labels, plan.config.ensemble, plan.config.space)
     config = CheckpointConfig(
         architecture=plan.architecture,
         experts=plan.experts,
@@ -212,66 +174,97 @@ def _finish(
         space=plan.config.space,
         origin="trained",
         training=plan.config,
-        metrics=metrics,
+        metrics=metrics | msgspec.json.decode((run.partial / _AGREEMENT).read_bytes()),
         tools=tool_versions("scikit-learn"),
     )
-    write_config(partial, config)
-    load_checkpoint(partial)  # what gets the checkpoint's name can be loaded
-    for scaffold in (_PLAN, _EMBEDDINGS, _AGREEMENT):
-        (partial / scaffold).unlink(missing_ok=True)
-    publish(partial, out)
+    write_config(run.partial, config)
+    config = read_config(run.partial)  # what gets the checkpoint's name can be loaded; its parts were, above
+    publish(run.partial, out)
+    # The scaffold comes down last: a run that is killed before goes on, one that is killed here is whole.
+    for file in list(out.iterdir()):
+        half_written = file.name.startswith(".") and file.suffix[1:].isdigit()  # see write_file
+        if file.name in (PLAN, _EMBEDDINGS, _AGREEMENT) or file.suffix == ".state" or half_written:
+            file.unlink()
     return config
 
 
-def _base_and_gate(
-    plan: Plan, partial: Path, training_images: Any, device: torch.device, workers: int, progress: Progress
-) -> tuple[Base, Gate]:
-    """Load or train the base, then the gate; both frozen, on `device`. Leaves the embeddings for the experts."""
-    torch.manual_seed(plan.config.seed)
-    base = build_base(plan.architecture).to(device)
-    if (partial / "base.safetensors").is_file():
-        load_part(partial, "base", base)
-        base.requires_grad_(False).eval()
-    else:
-        state = partial / "base.state"
-        train_base(base, training_images(), plan.config, progress=progress, workers=workers, state=state)
-        save_part(partial, "base", base)
+class _Run:
+    """The steps of a run. Each leaves a file in `partial` and is skipped where its file is there already."""
+
+    def __init__(self, plan: Plan, partial: Path, source: LabelledImages, workers: int, progress: Progress) -> None:
+        self.plan, self.partial, self.workers, self.progress = plan, partial, workers, progress
+        self.device = pick_device()
+        self._source = source
+
+    def has(self, part: str) -> bool:
+        return (self.partial / f"{part}.safetensors").is_file()
+
+    @cached_property
+    def images(self) -> Images:
+        """The training images, decoded when the first step asks for them."""
+        return Images(self._source, self.plan.preprocessing, self.progress)
+
+    @cached_property
+    def base(self) -> Base:
+        """The finished base, frozen."""
+        base = build_base(self.plan.architecture).to(self.device)
+        load_part(self.partial, "base", base)
+        frozen: Base = base.requires_grad_(False).eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return frozen
+
+    @cached_property
+    def gate(self) -> Gate:
+        """The finished gate, frozen, on the CPU."""
+        gate = Gate(self.embeddings.shape[1], self.plan.experts)
+        load_part(self.partial, "gate", gate)
+        return gate.requires_grad_(False).eval()
+
+    @cached_property
+    def embeddings(self) -> npt.NDArray[np.float32]:
+        """The embeddings of the training images, not augmented: [N, E]."""
+        file = self.partial / _EMBEDDINGS
+        if not file.is_file():
+            buffer = io.BytesIO()
+            np.save(buffer, embed(self.base, self.images, self.progress, workers=self.workers))
+            write_file(file, buffer.getvalue())
+        stored: npt.NDArray[np.float32] = np.load(file)
+        return stored
+
+    def make_base(self) -> None:
+        if self.has("base"):
+            return
+        torch.manual_seed(self.plan.config.seed)
+        base = build_base(self.plan.architecture).to(self.device)
+        state = self.partial / "base.state"
+        train_base(base, self.images, self.plan.config, progress=self.progress, workers=self.workers, state=state)
+        save_part(self.partial, "base", base)
         state.unlink(missing_ok=True)
-    base = base.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    if not (partial / _EMBEDDINGS).is_file():
-        embeddings = embed(base, training_images(), progress, workers=workers)
-        with writing(partial), (partial / f".{_EMBEDDINGS}").open("wb") as stream:
-            np.save(stream, embeddings)
-        (partial / f".{_EMBEDDINGS}").rename(partial / _EMBEDDINGS)
-    embeddings = np.load(partial / _EMBEDDINGS)
-    gate = Gate(embeddings.shape[1], plan.experts).requires_grad_(False)
-    if (partial / "gate.safetensors").is_file():
-        load_part(partial, "gate", gate)
-    else:
-        clusters = cluster(embeddings, plan.experts, plan.config)
-        gate = train_gate(embeddings, clusters, plan.config, progress)
-        chosen = gate(torch.from_numpy(embeddings)).argmax(dim=1).numpy()
-        agreement = float((chosen == clusters.nearest(embeddings)).mean())
-        write_file(partial / _AGREEMENT, msgspec.json.encode({_KEPT: agreement}))
-        save_part(partial, "gate", gate)
-    return base, gate
 
+    def make_gate(self) -> None:
+        if self.has("gate"):
+            return
+        clusters = cluster(self.embeddings, self.plan.experts, self.plan.config)
+        gate = train_gate(self.embeddings, clusters, self.plan.config, self.progress)
+        chosen = gate(torch.from_numpy(self.embeddings)).argmax(dim=1).numpy()
+        agreement = float((chosen == clusters.nearest(self.embeddings)).mean())
+        write_file(self.partial / _AGREEMENT, msgspec.json.encode({_KEPT: agreement}))
+        save_part(self.partial, "gate", gate)
 
-def _train_and_save(
-    plan: Plan, partial: Path, index: int, base: Base, gate: Gate, images: Images, workers: int, progress: Progress
-) -> None:
-    embeddings = torch.from_numpy(np.load(partial / _EMBEDDINGS))
-    state = partial / f"{expert_name(index)}.state"
-    expert = train_expert(
-        base, gate, index, images, embeddings, plan.config, progress=progress, workers=workers, state=state
-    )
-    save_part(partial, expert_name(index), expert)
-    state.unlink(missing_ok=True)
-
-
-def _metrics(plan: Plan, mixture: SingleGateMoE, images: Images, workers: int, progress: Progress) -> dict[str, Any]:
-    outputs = collect_torch(mixture, images, workers=workers, progress=progress)
-    return mixture_metrics(outputs, images.source.labels, plan.config.ensemble, plan.config.space)
+    def make_expert(self, index: int) -> None:
+        state = self.partial / f"{expert_name(index)}.state"
+        expert = train_expert(
+            self.base,
+            self.gate,
+            index,
+            self.images,
+            torch.from_numpy(self.embeddings),
+            self.plan.config,
+            progress=self.progress,
+            workers=self.workers,
+            state=state,
+        )
+        save_part(self.partial, expert_name(index), expert)
+        state.unlink(missing_ok=True)
 
 
 # --- experts in processes of their own ---
@@ -292,36 +285,44 @@ class _QueueProgress:
         self._reports.put(("advance", name, note))
 
 
-_worker: dict[str, Any] = {}
+_run_here: _Run  # of a process that trains experts, set when it starts
 
 
 def _start_worker(plan: Plan, partial: Path, threads: int, reports: Any) -> None:
+    global _run_here
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the first one ends the others
     torch.set_num_threads(threads)
-    device = pick_device()
-    _worker.update(plan=plan, partial=partial, progress=_QueueProgress(reports))
-    base, gate = _base_and_gate(plan, partial, None, device, 0, Silent())
-    _worker.update(base=base, gate=gate)
-    _worker["images"] = Images(open_data(plan.config.data, "train", strict=True), plan.preprocessing)
+    source = open_data(plan.config.data, "train", strict=True)
+    _run_here = _Run(plan, partial, source, 0, _QueueProgress(reports))
+    _run_here.images = Images(source, plan.preprocessing)  # not reported: each process would
 
 
 def _expert_job(index: int) -> None:
-    w = _worker
-    _train_and_save(w["plan"], w["partial"], index, w["base"], w["gate"], w["images"], 0, w["progress"])
+    _run_here.make_expert(index)
 
 
-def _experts_in_processes(plan: Plan, partial: Path, indices: Sequence[int], jobs: int, progress: Progress) -> None:
+def _experts_in_processes(run: _Run, indices: Sequence[int], jobs: int) -> None:
     context = multiprocessing.get_context("spawn")
     threads = max(1, torch.get_num_threads() // jobs)
     reports = context.Queue()
+    others = multiprocessing.active_children()
     with (
-        _forwarding(reports, progress),
-        ProcessPoolExecutor(jobs, context, _start_worker, (plan, partial, threads, reports)) as pool,
+        _forwarding(reports, run.progress),
+        ProcessPoolExecutor(jobs, context, _start_worker, (run.plan, run.partial, threads, reports)) as pool,
     ):
         try:
             for finished in [pool.submit(_expert_job, index) for index in indices]:
                 finished.result()
-        except BaseException:
+        except BaseException as error:
+            for process in multiprocessing.active_children():
+                if process not in others:
+                    process.terminate()  # what they lose is less than an epoch
             pool.shutdown(cancel_futures=True)
+            if isinstance(error, BrokenProcessPool):
+                raise UsageError(
+                    "a process that trained an expert was ended from outside, perhaps for want of memory; "
+                    "repeat the command with fewer --jobs to go on"
+                ) from None
             raise
 
 

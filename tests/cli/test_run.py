@@ -1,0 +1,317 @@
+"""inspect, verify and run: what they answer, and every bundle or image that they refuse."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from edge_moe import Runtime
+from edge_moe.backends.litert import LiteRT
+from edge_moe.bundle import MANIFEST, Bundle
+from tests.fakes import write_bundle
+from tests.tiny import CLASSES, tree
+
+READERS = ("inspect", "verify", "run", "bench")  # commands that open a bundle
+
+
+@pytest.fixture
+def bundle(tiny_bundle, tmp_path) -> Path:
+    """A copy that may be spoiled."""
+    return shutil.copytree(tiny_bundle, tmp_path / "spoiled" / "bundle")
+
+
+@pytest.fixture
+def image(tiny_images) -> Path:
+    return sorted(tiny_images.glob("val/*/*.png"))[0]
+
+
+@pytest.fixture
+def opened(monkeypatch) -> list[bytes]:
+    """What native code was given."""
+    given: list[bytes] = []
+    real = LiteRT.open
+
+    def record(self, data, **options):
+        given.append(data)
+        return real(self, data, **options)
+
+    monkeypatch.setattr(LiteRT, "open", record)
+    return given
+
+
+def arguments(command: str, bundle: Path, image: Path, tmp_path: Path) -> list[object]:
+    more = {"run": [image], "bench": ["--data", "noise", "-o", tmp_path / "report"]}
+    return [command, bundle, *more.get(command, [])]
+
+
+def edit(bundle: Path, change) -> None:
+    raw = json.loads((bundle / MANIFEST).read_text())
+    change(raw)
+    (bundle / MANIFEST).write_text(json.dumps(raw))
+
+
+# --- what they answer ---
+
+
+def test_inspect_json_is_the_manifest(cli, tiny_bundle):
+    done = cli("inspect", tiny_bundle, "--json")
+    assert (done.code, done.err) == (0, "")
+    assert json.loads(done.out) == json.loads((tiny_bundle / MANIFEST).read_text())
+
+
+def test_inspect_shows_parts_sizes_and_operating_points(cli, tiny_bundle):
+    done = cli("inspect", tiny_bundle)
+    assert (done.code, done.err) == (0, "")
+    manifest = Bundle(tiny_bundle).manifest
+    for name, part in manifest.parts.items():
+        (row,) = [line for line in done.out.splitlines() if f" {name} " in line]
+        for cell in (
+            f"{part.macs / 1e6:.3f}",
+            f"{part.parameters:,}",
+            f"{manifest.sets[0].parts[name].bytes / 1024:.0f}",
+        ):
+            assert cell in row
+    assert "UNTRAINED" not in done.out
+    for point in manifest.sets[0].operating_points:
+        assert any(f" {point.tau:g} " in row and f"{point.exit_rate:.1%}" in row for row in done.out.splitlines())
+    assert f"* {manifest.sets[0].default_tau:g} " in done.out
+
+
+def test_verify(cli, tiny_bundle, opened):
+    done = cli("verify", tiny_bundle)
+    assert (done.code, done.err) == (0, "")
+    assert "FAILED" not in done.out
+    # Two recipes of four parts and a golden sample, six outputs and one answer: 2 * (5 + 6 + 1).
+    assert done.out.splitlines()[-1] == f"{tiny_bundle}: 24 checks passed"
+    quiet = cli("verify", tiny_bundle, "--recipe", "int8", "--quiet")
+    assert quiet.out == f"{tiny_bundle}: 12 checks passed\n"
+
+
+def test_run_json_is_what_the_runtime_predicts(cli, tiny_bundle, tiny_images):
+    images = sorted(tiny_images.glob("val/*/*.png"))[::9]
+    done = cli("run", tiny_bundle, *images, "--tau", 0.02, "--max-experts", 2, "--json")
+    assert (done.code, done.err) == (0, "")
+    rows = json.loads(done.out)
+    with Runtime(tiny_bundle, tau=0.02, max_experts=2) as model:
+        for path, row in zip(images, rows, strict=True):
+            expected = model.predict(path)
+            assert row.pop("milliseconds") > 0
+            assert row == {
+                "image": str(path),
+                "label": expected.label,
+                "probability": pytest.approx(expected.probability),
+                "exited": expected.exited,
+                "experts": list(expected.experts),
+                "macs": expected.macs,
+            }
+    assert {row["exited"] for row in rows} == {True, False}
+
+
+@pytest.mark.parametrize(("tau", "by"), [(0, "base + expert"), (1, "base (exit)")])
+@pytest.mark.parametrize("recipe", ["int8", "fp32"])
+def test_run_shows_a_table(cli, tiny_bundle, image, tau, by, recipe):
+    done = cli("run", tiny_bundle, image, "--tau", tau, "--recipe", recipe)
+    assert (done.code, done.err) == (0, "")
+    assert by in done.out
+    assert any(label in done.out for label in CLASSES)
+
+
+def test_names_with_brackets_and_colons_are_shown_as_they_are(cli, tiny_bundle, image, tmp_path):
+    odd = tmp_path / "[red]:cat:[/].png"
+    shutil.copy(image, odd)
+    done = cli("run", tiny_bundle, odd)
+    assert done.code == 0
+    assert odd.name in done.out.replace("\n", "").replace(" ", "").replace("│", "")
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Image.new("L", (40, 50), 99),
+        lambda: Image.new("CMYK", (40, 50), (1, 2, 3, 4)),
+        lambda: Image.new("RGBA", (40, 50), (1, 2, 3, 0)),
+        lambda: Image.new("RGB", (1, 1)),
+        lambda: Image.new("RGB", (5000, 4000)),
+    ],
+    ids=["grey", "CMYK", "alpha", "1 pixel", "20 megapixels"],
+)
+def test_images_of_every_kind_are_answered(cli, tiny_bundle, tmp_path, make):
+    file = tmp_path / "image.tif"
+    make().save(file)
+    done = cli("run", tiny_bundle, file, "--json")
+    assert (done.code, done.err) == (0, "")
+    assert json.loads(done.out)[0]["label"] in CLASSES
+
+
+def test_one_bad_file_among_many_costs_only_its_own_answer(cli, tiny_bundle, image, tmp_path):
+    bad = tmp_path / "bad.png"
+    bad.write_bytes(b"no image")
+    done = cli("run", tiny_bundle, image, bad, image, "--json")
+    done.refused(1, "1 of 3 images could not be read", str(bad), "is not an image")
+    first, second, third = json.loads(done.out)
+    assert first["label"] == third["label"]
+    assert "is not an image" in second["error"]
+
+
+# --- what they refuse ---
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--tau", "-0.1"], ["tau is -0.1", "from 0 (never exit) to 1"]),
+        (["--tau", "1.5"], ["tau is 1.5", "from 0 (never exit) to 1"]),
+        (["--tau", "nan"], ["tau is nan", "from 0 (never exit) to 1"]),
+        (["--max-experts", "0"], ["max_experts is 0", "from 1 to 2"]),
+        (["--max-experts", "3"], ["max_experts is 3", "from 1 to 2"]),
+        (["--threads", "0"], ["threads is 0", "at least 1"]),
+        (["--recipe", "int4"], ["litert/int8, litert/fp32"]),
+        (["--backend", "tpu"], ["tpu", "litert/int8"]),
+    ],
+)
+def test_options_out_of_range(cli, tiny_bundle, image, options, words, opened):
+    cli("run", tiny_bundle, image, *options).refused(2, *words)
+
+
+def not_an_image(file: Path) -> None:
+    file.write_bytes(b"these are words")
+
+
+def half_an_image(file: Path) -> None:
+    Image.effect_noise((64, 64), 50).save(file)
+    file.write_bytes(file.read_bytes()[:1000])
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda file: None, ["does not exist", "check the path"]),
+        (lambda file: file.mkdir(), ["is a folder", "name a file in it"]),
+        (lambda file: file.write_bytes(b""), ["is empty", "copy it again"]),
+        (not_an_image, ["is not an image", "convert it or leave it out"]),
+        (half_an_image, ["copy or convert it again"]),
+        (lambda file: Image.new("1", (10_000, 10_000)).save(file), ["is too large", "make it smaller"]),
+    ],
+    ids=["missing", "folder", "empty", "words", "truncated", "100 megapixels"],
+)
+def test_files_that_are_no_images(cli, tiny_bundle, tmp_path, make, words):
+    file = tmp_path / "image.png"
+    make(file)
+    cli("run", tiny_bundle, file).refused(1, str(file), *words)
+
+
+def escape(path: str):
+    def change(raw):
+        raw["sets"][0]["parts"]["base"]["file"] = path
+
+    return change
+
+
+def newer(raw):
+    raw["schema_version"] = 99
+
+
+def unknown_key(raw):
+    raw["surprise"] = 1
+
+
+def missing_key(raw):
+    del raw["labels"]
+
+
+def no_number(raw):
+    raw["sets"][0]["default_tau"] = 2.0
+
+
+@pytest.mark.parametrize("command", READERS)
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (escape("../base.tflite"), ["'../base.tflite' leaves the bundle", "convert"]),
+        (escape("/etc/passwd"), ["'/etc/passwd' leaves the bundle", "convert"]),
+        (newer, ["schema version 99", "reads 1", "convert the checkpoint again"]),
+        (unknown_key, ["surprise", "convert the checkpoint again"]),
+        (missing_key, ["labels", "convert the checkpoint again"]),
+        (no_number, ["default_tau", "convert the checkpoint again"]),
+    ],
+    ids=["parent", "absolute", "schema", "unknown key", "missing key", "tau"],
+)
+def test_manifests_that_are_refused(cli, bundle, image, tmp_path, opened, command, change, words):
+    (bundle.parent / "base.tflite").write_bytes((bundle / "litert/int8/base.tflite").read_bytes())
+    edit(bundle, change)
+    before = tree(tmp_path)
+    cli(*arguments(command, bundle, image, tmp_path)).refused(1, str(bundle / MANIFEST), *words)
+    assert (opened, tree(tmp_path)) == ([], before)
+
+
+@pytest.mark.parametrize("command", READERS)
+def test_no_bundle(cli, image, tmp_path, command):
+    cli(*arguments(command, tmp_path / "none", image, tmp_path)).refused(1, "is not a folder", "edge-moe convert")
+    (tmp_path / "empty").mkdir()
+    cli(*arguments(command, tmp_path / "empty", image, tmp_path)).refused(1, "has no manifest.json", "edge-moe convert")
+
+
+def truncate(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:-1])
+
+
+def flip(file: Path) -> None:
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes(data)
+
+
+@pytest.mark.parametrize("command", READERS)
+@pytest.mark.parametrize("spoil", [truncate, Path.unlink])
+def test_artifacts_of_another_size(cli, bundle, image, tmp_path, opened, command, spoil):
+    spoil(bundle / "litert/int8/base.tflite")
+    before = tree(tmp_path)
+    done = cli(*arguments(command, bundle, image, tmp_path))
+    done.refused(1, "litert/int8/base.tflite should have", "copy or convert the bundle again")
+    assert (opened, tree(tmp_path)) == ([], before)
+
+
+@pytest.mark.parametrize("command", ["verify", "run", "bench"])
+@pytest.mark.parametrize("part", ["base", "gate", "expert_00", "expert_01"])
+def test_altered_artifacts_never_reach_native_code(cli, bundle, image, tmp_path, opened, command, part):
+    file = bundle / f"litert/int8/{part}.tflite"
+    flip(file)
+    before = tree(tmp_path)
+    more = ["--tau", 0, "--max-experts", 2] if command == "run" else []
+    done = cli(*arguments(command, bundle, image, tmp_path), *more)
+    done.refused(1, f"litert/int8/{part}.tflite was altered", "copy or convert the bundle again", progress=True)
+    assert opened or part == "base"
+    assert file.read_bytes() not in opened
+    assert tree(tmp_path) == before
+
+
+def test_verify_says_what_failed_and_how_many(cli, bundle):
+    flip(bundle / "litert/fp32/gate.tflite")
+    done = cli("verify", bundle, "--quiet")
+    done.refused(1, "2 of 23 checks failed", "litert/fp32, litert/fp32/gate.tflite")
+    assert done.out.count("FAILED") == 2
+
+
+def test_a_backend_that_this_edge_moe_lacks(cli, tmp_path, image):
+    cli("run", write_bundle(tmp_path / "bundle"), image).refused(2, "unknown backend 'fake'", "expected one of litert")
+
+
+def test_an_untrained_bundle_says_so(cli, bundle, image):
+    edit(bundle, lambda raw: raw.update(trained=False))
+    assert "UNTRAINED" in cli("inspect", bundle).out
+    done = cli("run", bundle, image, "--json")
+    assert (done.code, len(json.loads(done.out))) == (0, 1)
+    assert done.err == "UNTRAINED network: for latency only, its answers are noise\n"
+
+
+def test_probabilities_are_finite(cli, tiny_bundle, tmp_path):
+    for name, pixels in (("black", 0), ("white", 255)):
+        Image.fromarray(np.full((40, 40, 3), pixels, np.uint8)).save(tmp_path / f"{name}.png")
+    for row in json.loads(cli("run", tiny_bundle, *tmp_path.glob("*.png"), "--json").out):
+        assert math.isfinite(row["probability"])

@@ -1,0 +1,215 @@
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edge_moe.errors import OutputError
+from edge_moe.output import check_target, partial_path, publish, write_file, writing
+
+OURS = '{\n  "schema_version": 1'
+
+
+def make(folder: Path, **files: str) -> Path:
+    """make(folder, manifest_json="...") -> the folder with manifest.json in it."""
+    folder.mkdir()
+    for name, text in files.items():
+        (folder / name.replace("_", ".")).write_text(text)
+    return folder
+
+
+def snapshot(folder: Path) -> dict[str, str | None]:
+    return {str(p.relative_to(folder)): p.read_text() if p.is_file() else None for p in folder.rglob("*")}
+
+
+def test_a_free_place_is_good_and_nothing_is_made(tmp_path: Path) -> None:
+    for target in (tmp_path / "a", tmp_path / "deep" / "er" / "a"):
+        check_target(target, force=False)
+        check_target(target, force=True)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("marker", ["manifest_json", "config_json", "results_json"])
+def test_what_edge_moe_wrote_is_replaced_by_force_only(tmp_path: Path, marker: str) -> None:
+    target = make(tmp_path / "t", **{marker: OURS})
+    with pytest.raises(OutputError, match=r"t exists already; .* --force"):
+        check_target(target, force=False)
+    check_target(target, force=True)
+    assert snapshot(target) == {marker.replace("_", "."): OURS}
+
+
+def test_an_empty_folder_is_replaced_by_force_only(tmp_path: Path) -> None:
+    target = make(tmp_path / "t")
+    with pytest.raises(OutputError, match="--force"):
+        check_target(target, force=False)
+    check_target(target, force=True)
+
+
+@pytest.mark.parametrize("files", [{"thesis_txt": "years"}, {"config_json": '{"name": "another program"}'}])
+def test_what_others_wrote_is_not_replaced_by_force_either(tmp_path: Path, files: dict[str, str]) -> None:
+    target = make(tmp_path / "t", **files)
+    with pytest.raises(OutputError, match="holds files that edge-moe did not write; choose another target"):
+        check_target(target, force=True)
+
+
+@pytest.mark.parametrize("kind", ["file", "dangling link"])
+def test_a_file_is_no_target(tmp_path: Path, kind: str) -> None:
+    target = tmp_path / "t"
+    target.write_text("x") if kind == "file" else target.symlink_to(tmp_path / "gone")
+    with pytest.raises(OutputError, match="exists already"):
+        check_target(target, force=False)
+    with pytest.raises(OutputError, match="is a file; expected the name of a folder"):
+        check_target(target, force=True)
+
+
+@pytest.mark.parametrize("name", [".", "..", "../.."])
+def test_the_current_folder_is_no_target(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    here = tmp_path / "a" / "b"
+    here.mkdir(parents=True)
+    for folder in (tmp_path, tmp_path / "a", here):
+        (folder / "manifest.json").write_text(OURS)
+    monkeypatch.chdir(here)
+    with pytest.raises(OutputError, match="is, or contains, the current folder"):
+        check_target(Path(name), force=True)
+
+
+def test_a_file_on_the_way(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(OutputError, match=r"cannot write .*: Not a directory; choose another target"):
+        check_target(tmp_path / "file" / "t", force=False)
+
+
+def test_a_place_that_may_not_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Path] = []
+
+    def access(path: Path, mode: int) -> bool:
+        asked.append(Path(path))
+        return not mode & os.W_OK
+
+    monkeypatch.setattr(os, "access", access)  # root may write everywhere
+    with pytest.raises(OutputError, match=r"cannot write .*: Permission denied; choose another target"):
+        check_target(tmp_path / "new" / "t", force=False)
+    assert asked == [tmp_path]
+
+
+def test_a_name_that_no_file_may_have(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match=r"cannot write .*: File name too long"):
+        check_target(tmp_path / ("x" * 300), force=False)
+
+
+# --- publish ---
+
+
+def test_a_finished_folder_gets_its_name(tmp_path: Path) -> None:
+    target = tmp_path / "t"
+    publish(make(partial_path(target), new_txt="new"), target)
+    assert snapshot(tmp_path) == {"t": None, "t/new.txt": "new"}
+
+
+def test_the_old_one_goes_with_all_its_files(tmp_path: Path) -> None:
+    target = make(tmp_path / "t", old_txt="old")
+    make(tmp_path / "t.old", older_txt="left by a kill")
+    publish(make(partial_path(target), new_txt="new"), target)
+    assert snapshot(tmp_path) == {"t": None, "t/new.txt": "new"}
+
+
+def test_the_old_one_goes_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = make(tmp_path / "t", old_txt="old")
+    partial = make(partial_path(target), new_txt="new")
+    seen: list[tuple[str, list[str]]] = []
+    rename = Path.rename
+
+    def spy(self: Path, other: Path) -> Path:
+        result = rename(self, other)
+        seen.append((other.name, sorted(snapshot(tmp_path))))
+        return result
+
+    monkeypatch.setattr(Path, "rename", spy)
+    publish(partial, target)
+    assert seen == [
+        ("t.old", ["t.old", "t.old/old.txt", "t.partial", "t.partial/new.txt"]),
+        ("t", ["t", "t.old", "t.old/old.txt", "t/new.txt"]),
+    ]
+
+
+def test_the_old_one_comes_back_when_the_new_one_cannot_take_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = make(tmp_path / "t", old_txt="old")
+    partial = make(partial_path(target), new_txt="new")
+    rename = Path.rename
+
+    def fails(self: Path, other: Path) -> Path:
+        if self == partial:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return rename(self, other)
+
+    monkeypatch.setattr(Path, "rename", fails)
+    with pytest.raises(OutputError, match="Input/output error"):
+        publish(partial, target)
+    assert snapshot(tmp_path) == {"t": None, "t/old.txt": "old", "t.partial": None, "t.partial/new.txt": "new"}
+
+
+def test_a_link_is_replaced_and_what_it_leads_to_stays(tmp_path: Path) -> None:
+    real, target = make(tmp_path / "real", old_txt="old"), tmp_path / "t"
+    target.symlink_to(real)
+    for text in ("new", "newer"):
+        publish(make(partial_path(target), new_txt=text), target)
+        assert snapshot(target) == {"new.txt": text}
+    assert snapshot(real) == {"old.txt": "old"}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["real", "t"]
+
+
+# --- files ---
+
+
+def test_a_file_is_written_with_its_folders(tmp_path: Path) -> None:
+    write_file(tmp_path / "a" / "b.bin", b"one")
+    write_file(tmp_path / "a" / "b.bin", b"two")
+    assert snapshot(tmp_path) == {"a": None, "a/b.bin": "two"}
+
+
+@pytest.mark.parametrize(
+    ("code", "advice"), [(errno.ENOSPC, "free some space and run again"), (errno.EIO, "choose another target")]
+)
+def test_a_full_disk_leaves_the_old_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, advice: str
+) -> None:
+    file = tmp_path / "f"
+    file.write_text("old")
+
+    def fsync(_: int) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with pytest.raises(OutputError, match=f"cannot write .*f: {os.strerror(code)}; {advice}"):
+        write_file(file, b"new")
+    assert snapshot(tmp_path) == {"f": "old"}
+
+
+def test_a_file_is_never_seen_half_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "f"
+    file.write_text("old")
+    fsync, seen = os.fsync, []
+
+    def spy(descriptor: int) -> None:
+        seen.append(file.read_text())
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", spy)
+    write_file(file, b"new")
+    assert seen == ["old"]
+    assert file.read_text() == "new"
+
+
+@pytest.mark.parametrize("error", [OutputError("as it is"), ValueError("no business of the disk")])
+def test_other_errors_pass(tmp_path: Path, error: Exception) -> None:
+    def fail() -> Any:
+        raise error
+
+    with pytest.raises(type(error)) as caught, writing(tmp_path):
+        fail()
+    assert caught.value is error

@@ -1,0 +1,332 @@
+from __future__ import annotations
+
+import errno
+import io
+import os
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from edge_moe.errors import CheckpointError, OutputError, UsageError
+from edge_moe.nn import SingleGateMoE
+from edge_moe.training.checkpoint import (
+    Checkpoint,
+    from_state_dicts,
+    load_checkpoint,
+    load_state,
+    new_mixture,
+    read_config,
+    read_weights,
+    save_checkpoint,
+)
+from edge_moe.training.untrained import new_untrained
+from tests.training.conftest import CLASSES, contents, small_architecture, small_preprocessing
+
+State = dict[str, Tensor]
+
+
+@pytest.fixture(scope="module")
+def mixture() -> SingleGateMoE:
+    torch.manual_seed(0)
+    mixture = new_mixture(small_architecture(), 2)
+    for part in mixture.parameters():
+        nn.init.normal_(part, std=0.1)  # so that the experts differ
+    return mixture
+
+
+def states(mixture: SingleGateMoE) -> dict[str, State]:
+    parts = {"base": mixture.base, "gate": mixture.gate, "e0": mixture.experts[0], "e1": mixture.experts[1]}
+    return {name: dict(part.state_dict()) for name, part in parts.items()}
+
+
+def assemble(parts: dict[str, State], **options: Any) -> Checkpoint:
+    base, gate, *experts = parts.items()
+    options = {"labels": CLASSES, "preprocessing": small_preprocessing()} | options
+    return from_state_dicts(small_architecture(), base, gate, experts, **options)
+
+
+def same(left: nn.Module, right: nn.Module) -> bool:
+    a, b = left.state_dict(), right.state_dict()
+    return list(a) == list(b) and all(torch.equal(a[key], b[key]) for key in a)
+
+
+def test_what_is_saved_is_what_is_loaded(mixture: SingleGateMoE, tmp_path: Path) -> None:
+    checkpoint = assemble(states(mixture), ensemble="expert", space="probability")
+    assert checkpoint.config.origin == "imported"
+    assert not checkpoint.mixture.training
+    save_checkpoint(tmp_path / "a", checkpoint)
+    loaded = load_checkpoint(tmp_path / "a")
+    assert loaded.config == checkpoint.config
+    assert same(loaded.mixture, mixture)
+    assert not loaded.mixture.training
+    assert sorted(contents(tmp_path)) == [
+        f"a/{name}"
+        for name in (
+            "base.safetensors",
+            "config.json",
+            "expert_00.safetensors",
+            "expert_01.safetensors",
+            "gate.safetensors",
+        )
+    ]
+    save_checkpoint(str(tmp_path / "b"), loaded)
+    assert contents(tmp_path / "a") == contents(tmp_path / "b")
+
+
+def test_an_untrained_checkpoint_says_so_and_follows_its_seed() -> None:
+    a, b, c = (new_untrained(small_architecture(), 2, small_preprocessing(), seed=seed) for seed in (1, 1, 2))
+    assert a.config.origin == "untrained"
+    assert a.config.labels == ("class 0", "class 1", "class 2")
+    assert same(a.mixture, b.mixture)
+    assert not same(a.mixture, c.mixture)
+
+
+def _rename(old: str, new: str) -> Callable[[State], None]:
+    def edit(state: State) -> None:
+        state[new] = state.pop(old)
+
+    return edit
+
+
+@pytest.mark.parametrize(
+    ("part", "edit", "message"),
+    [
+        ("base", lambda s: s.pop("features.0.0.weight"), r"base does not fit: it lacks features\.0\.0\.weight$"),
+        ("base", lambda s: s.update(extra=torch.zeros(1)), r"base does not fit: it has extra that do not belong there"),
+        (
+            "base",
+            _rename("features.0.0.weight", "stem.weight"),
+            r"lacks features\.0\.0\.weight, and it has stem\.weight",
+        ),
+        (
+            "gate",
+            lambda s: s.update(weight=torch.zeros(5, 576)),
+            r"gate .* has weight \(5, 576\) instead of \(2, 576\)",
+        ),
+        ("gate", lambda s: s["weight"].__setitem__((0, 0), torch.nan), r"gate .* NaN or infinite values in weight"),
+        (
+            "e1",
+            lambda s: s["classifier.3.bias"].fill_(torch.inf),
+            r"e1 .* NaN or infinite values in classifier\.3\.bias",
+        ),
+        ("e1", lambda s: s.pop("classifier.3.bias"), r"e1 does not fit: it lacks classifier\.3\.bias"),
+        (
+            "e0",
+            lambda s: s.update({"features.0.0.weight": torch.zeros(1)}),
+            r"e0 .* features\.0\.0\.weight that do not",
+        ),
+        ("e0", lambda s: s.clear(), r"e0 does not fit: it lacks \S+, \S+, \S+ and \d+ more tensors"),
+    ],
+)
+def test_parts_that_do_not_fit_are_named(
+    mixture: SingleGateMoE, part: str, edit: Callable[[State], Any], message: str
+) -> None:
+    parts = {name: {key: tensor.clone() for key, tensor in state.items()} for name, state in states(mixture).items()}
+    edit(parts[part])
+    with pytest.raises(CheckpointError, match=message):
+        assemble(parts)
+
+
+def test_batch_norms_counter_may_be_missing(mixture: SingleGateMoE) -> None:
+    parts = {
+        name: {key: tensor for key, tensor in state.items() if not key.endswith("num_batches_tracked")}
+        for name, state in states(mixture).items()
+    }
+    assert len(parts["base"]) < len(states(mixture)["base"])
+    assert same(assemble(parts).mixture, mixture)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"labels": ("cat", "dog")}, "3 different labels.*found 2"),
+        ({"labels": ("cat", "dog", "dog")}, "3 different labels.*found 3, 2 of them different"),
+        ({"preprocessing": msgspec.structs.replace(small_preprocessing(), image_size=24, resize=24)}, "16 pixels.*24"),
+    ],
+)
+def test_a_mixture_that_makes_no_sense_is_refused(mixture: SingleGateMoE, options: Any, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        assemble(states(mixture), **options)
+
+
+def test_a_mixture_needs_an_expert(mixture: SingleGateMoE) -> None:
+    parts = states(mixture)
+    with pytest.raises(UsageError, match="at least one expert"):
+        assemble({"base": parts["base"], "gate": parts["gate"]})
+
+
+# --- files of weights ---
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pth", ".pt"])
+@pytest.mark.parametrize("prefix", ["", "module."])
+def test_weights_of_either_format(tmp_path: Path, suffix: str, prefix: str) -> None:
+    state, file = {"a.weight": torch.randn(2, 3), "a.bias": torch.randn(2)}, tmp_path / f"w{suffix}"
+    stored = {prefix + key: value for key, value in state.items()}
+    safetensors.torch.save_file(stored, file) if suffix == ".safetensors" else torch.save(stored, file)
+    found = read_weights(file)
+    assert list(sorted(found)) == sorted(state)
+    assert all(torch.equal(found[key], state[key]) for key in state)
+
+
+@pytest.mark.parametrize("key", ["state_dict", "model"])
+def test_a_nested_state_dict_is_found(tmp_path: Path, key: str) -> None:
+    torch.save({"epoch": 3, key: {"module.bias": torch.ones(2)}}, tmp_path / "w.pth")
+    assert read_weights(tmp_path / "w.pth")["bias"].tolist() == [1, 1]
+
+
+class _Code:
+    """Pickled code: makes a file when it is loaded."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+
+    def __reduce__(self) -> Any:
+        return os.mkdir, (str(self.file),)
+
+
+@pytest.mark.parametrize("protocol", [2, 4])
+@pytest.mark.parametrize("save", ["torch", "pickle"])
+def test_code_in_weights_is_not_run(tmp_path: Path, save: str, protocol: int) -> None:
+    file, trace = tmp_path / "evil.pth", tmp_path / "trace"
+    evil = {"weight": _Code(trace)}
+    if save == "torch":
+        torch.save(evil, file, pickle_protocol=protocol)
+    else:
+        file.write_bytes(pickle.dumps(evil, protocol))
+    with pytest.raises(CheckpointError, match=r"evil\.pth is damaged, or .*state_dict"):
+        read_weights(file)
+    assert not trace.exists()
+    torch.load(file, weights_only=False) if save == "torch" else pickle.loads(file.read_bytes())
+    assert trace.exists(), "the test's code would not have run in any case"
+
+
+def _whole(suffix: str) -> bytes:
+    if suffix == ".safetensors":
+        return safetensors.torch.save({"weight": torch.ones(100)})
+    torch.save({"weight": torch.ones(100)}, buffer := io.BytesIO())
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
+@pytest.mark.parametrize("damage", ["empty", "text", "half", "short"])
+def test_damaged_weights_are_refused(tmp_path: Path, suffix: str, damage: str) -> None:
+    whole, file = _whole(suffix), tmp_path / f"w{suffix}"
+    file.write_bytes(
+        {"empty": b"", "text": b"hello, world", "half": whole[: len(whole) // 2], "short": whole[:-1]}[damage]
+    )
+    with pytest.raises(CheckpointError, match=r"w\.\w+ is damaged.*; expected a state dict"):
+        read_weights(file)
+    file.write_bytes(whole)
+    assert len(read_weights(file)["weight"]) == 100
+
+
+@pytest.mark.parametrize("stored", [[1, 2], {"weight": "text"}, torch.ones(2), {"state_dict": {"epoch": 3}}])
+def test_what_is_no_state_dict_is_refused(tmp_path: Path, stored: Any) -> None:
+    torch.save(stored, tmp_path / "w.pth")
+    with pytest.raises(CheckpointError, match="holds no state dict"):
+        read_weights(tmp_path / "w.pth")
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"gone\.pth does not exist; expected a state dict"):
+        read_weights(tmp_path / "gone.pth")
+
+
+def test_loading_changes_nothing_when_it_fails() -> None:
+    layer = nn.Linear(2, 2)
+    before = {key: tensor.clone() for key, tensor in layer.state_dict().items()}
+    with pytest.raises(CheckpointError, match=r"w does not fit: it has bias \(3,\) instead of \(2,\)"):
+        load_state(layer, {"weight": torch.zeros(2, 2), "bias": torch.zeros(3)}, "w")
+    assert all(torch.equal(layer.state_dict()[key], before[key]) for key in before)
+
+
+# --- the folder ---
+
+
+@pytest.fixture
+def saved(mixture: SingleGateMoE, tmp_path: Path) -> Path:
+    save_checkpoint(tmp_path / "c", assemble(states(mixture)))
+    return tmp_path / "c"
+
+
+def test_what_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    for path, message in (
+        (tmp_path, "has no config.json"),
+        (tmp_path / "file", "is not a folder"),
+        (tmp_path / "gone", "is not a folder"),
+    ):
+        with pytest.raises(CheckpointError, match=f"{message}; expected a checkpoint"):
+            load_checkpoint(path)
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (lambda c: c.update(schema_version=2), "schema version 2; this edge-moe reads 1"),
+        (lambda c: c.pop("schema_version"), "schema version None"),
+        (lambda c: c.update(colour="red"), "unknown field `colour`"),
+        (lambda c: c.pop("labels"), "missing required field `labels`"),
+        (lambda c: c.update(experts=0), r"`int` >= 1"),
+        (lambda c: c.update(labels=["cat"]), "1 labels for 3 classes"),
+    ],
+)
+def test_a_config_is_strict(saved: Path, edit: Callable[[dict[str, Any]], Any], message: str) -> None:
+    config = msgspec.json.decode((saved / "config.json").read_bytes())
+    edit(config)
+    (saved / "config.json").write_bytes(msgspec.json.encode(config))
+    with pytest.raises(CheckpointError, match=message):
+        read_config(saved)
+
+
+@pytest.mark.parametrize("text", [b"", b"{", b"[1]", b"\xff\xfe"])
+def test_a_config_that_is_no_json_is_refused(saved: Path, text: bytes) -> None:
+    (saved / "config.json").write_bytes(text)
+    with pytest.raises(CheckpointError, match=r"config\.json"):
+        read_config(saved)
+
+
+def test_parts_that_are_missing_damaged_or_swapped_are_named(saved: Path) -> None:
+    expert, gate = saved / "expert_01.safetensors", saved / "gate.safetensors"
+    whole = expert.read_bytes()
+    for data in (None, whole[:-10], gate.read_bytes()):
+        expert.unlink() if data is None else expert.write_bytes(data)
+        with pytest.raises(CheckpointError, match=r"expert_01\.safetensors"):
+            load_checkpoint(saved)
+    expert.write_bytes(whole)
+    load_checkpoint(saved)
+
+
+def test_an_existing_checkpoint_is_only_replaced_by_force(saved: Path, mixture: SingleGateMoE) -> None:
+    before = contents(saved)
+    other = new_untrained(small_architecture(), 1, small_preprocessing(), seed=0)
+    with pytest.raises(OutputError, match="--force"):
+        save_checkpoint(saved, other)
+    assert contents(saved) == before
+    save_checkpoint(saved, other, force=True)
+    assert load_checkpoint(saved).config.experts == 1
+    assert [path.name for path in saved.parent.iterdir()] == ["c"]
+
+
+def test_a_full_disk_leaves_the_old_checkpoint(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before, calls = contents(saved), []
+
+    def full(_: int) -> None:
+        calls.append(1)
+        if len(calls) == 3:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OutputError, match="No space left on device; free some space"):
+        save_checkpoint(saved, new_untrained(small_architecture(), 2, small_preprocessing(), seed=0), force=True)
+    assert len(calls) == 3
+    assert contents(saved) == before
+    assert [path.name for path in saved.parent.iterdir()] == ["c"], "a full disk is not left fuller"

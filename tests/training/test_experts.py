@@ -1,0 +1,172 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from edge_moe.nn import Base, Expert, Gate, build_base
+from edge_moe.progress import Silent
+from edge_moe.training import experts as module
+from edge_moe.training.experts import draw_weights, train_expert
+from edge_moe.training.gate import embed
+from edge_moe.training.images import Images
+from edge_moe.training.plan import Plan
+from tests.training.conftest import Recorder, small_architecture
+
+Frozen = tuple[Base, Gate, Tensor]
+
+
+@pytest.fixture(scope="module")
+def frozen(images: Images) -> Frozen:
+    """A frozen base, a gate that parts the images, and their embeddings."""
+    torch.manual_seed(0)
+    base = build_base(small_architecture()).requires_grad_(False).eval()
+    embeddings = torch.from_numpy(embed(base, images, Silent()))
+    embeddings += torch.randn(embeddings.shape) * 2
+    gate = Gate(embeddings.shape[1], 3).requires_grad_(False)
+    return base, gate, embeddings
+
+
+def state(part: torch.nn.Module) -> dict[str, bytes]:
+    return {key: tensor.numpy().tobytes() for key, tensor in part.state_dict().items()}
+
+
+def test_weights_worked_by_hand() -> None:
+    gate = torch.tensor([[0.7, 0.2, 0.1], [0.0, 1.0, 0.0]])
+    assert draw_weights(gate, 0, 0.3).tolist() == pytest.approx([0.7 * 0.7 + 0.1, 0.1])
+    assert draw_weights(gate, 1, 0.3).tolist() == pytest.approx([0.7 * 0.2 + 0.1, 0.8])
+    assert draw_weights(gate, 2, 0.0).tolist() == gate[:, 2].tolist()
+    assert draw_weights(gate, 2, 1.0).tolist() == pytest.approx([1 / 3, 1 / 3])
+    total = sum(draw_weights(gate, k, 0.3) for k in range(3))
+    assert total.tolist() == pytest.approx([1, 1]), "the experts share every image out"
+
+
+def test_images_are_drawn_by_their_weights(
+    frozen: Frozen, images: Images, plan: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base, gate, embeddings = frozen
+    drawn: list[list[int]] = []
+
+    def record(*_: Any, indices: list[int], **__: Any) -> Iterator[Any]:
+        drawn.append(indices)
+        return iter(())
+
+    def epochs(_: Expert, losses: Callable[[int], Iterator[Tensor]], **__: Any) -> None:
+        for epoch in range(400):
+            assert list(losses(epoch)) == []
+
+    monkeypatch.setattr(module, "batches", record)
+    monkeypatch.setattr(module, "fit", epochs)
+    monkeypatch.setattr(module, "settle_statistics", lambda *_: None)
+    train_expert(base, gate, 1, images, embeddings, plan(epsilon=0.2, batch_size=1000).config, progress=Silent())
+
+    weights = draw_weights(gate(embeddings).softmax(-1), 1, 0.2).double().numpy()
+    assert weights.max() > 2 * weights.min(), "this gate would not show a difference"
+    assert {len(indices) for indices in drawn} == {round(weights.sum())}
+    assert len({tuple(indices) for indices in drawn}) == len(drawn), "drawn anew each epoch"
+    n = sum(map(len, drawn))
+    share = weights / weights.sum()
+    counts = np.bincount(np.concatenate(drawn), minlength=len(images))
+    spread = np.sqrt(n * share * (1 - share))
+    assert np.abs(counts - n * share).max() < 4.5 * spread.max()
+    assert np.abs((counts - n * share) / spread).max() < 4.5
+
+
+def test_base_and_gate_stay_and_the_expert_moves(frozen: Frozen, images: Images, plan: Callable[..., Plan]) -> None:
+    base, gate, embeddings = frozen
+    before = state(base), state(gate)
+    recorder = Recorder()
+    expert = train_expert(base, gate, 0, images, embeddings, plan(expert_epochs=2).config, progress=recorder)
+    assert (state(base), state(gate)) == before
+    assert not base.training
+    assert all(parameter.grad is None for parameter in [*base.parameters(), *gate.parameters()])
+    trained, own = state(expert), state(base.new_expert())
+    assert all(trained[name] != own[name] for name, _ in expert.named_parameters())
+    assert recorder.steps == {"expert 0": [2, 0, 2]}
+    assert not expert.training
+    assert not any(parameter.requires_grad for parameter in expert.parameters())
+
+
+def test_an_expert_starts_from_the_bases_tail(
+    frozen: Frozen, images: Images, plan: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base, gate, embeddings = frozen
+    starts: list[dict[str, bytes]] = []
+    monkeypatch.setattr(module, "fit", lambda expert, *_, **__: starts.append(state(expert)))
+    monkeypatch.setattr(module, "settle_statistics", lambda *_: None)
+    train_expert(base, gate, 2, images, embeddings, plan().config, progress=Silent())
+    tail = {key: value for key, value in state(base).items() if key in starts[0]}
+    assert starts == [tail]
+
+
+@pytest.mark.parametrize(
+    ("kind", "space", "by_hand"),
+    [
+        ("bagging", "logit", lambda phi, e: (phi + e).softmax(-1)),
+        ("bagging", "probability", lambda phi, e: (phi.softmax(-1) + e.softmax(-1)) / 2),
+        ("expert", "logit", lambda phi, e: e.softmax(-1)),
+    ],
+)
+def test_the_loss_goes_through_the_ensemble(
+    frozen: Frozen,
+    images: Images,
+    plan: Callable[..., Plan],
+    monkeypatch: pytest.MonkeyPatch,
+    kind: str,
+    space: str,
+    by_hand: Any,
+) -> None:
+    base, gate, embeddings = frozen
+    x, y = torch.randn(6, 3, 16, 16, generator=torch.Generator().manual_seed(1)), torch.tensor([0, 1, 2, 2, 1, 0])
+    found: list[tuple[Tensor, Tensor]] = []
+
+    def first_loss(expert: Expert, losses: Callable[[int], Iterator[Tensor]], **_: Any) -> None:
+        expert.eval()  # no dropout, so that it can be repeated
+        phi, features, _ = base(x)
+        found.append((next(losses(0)), by_hand(phi, expert(features))))
+
+    monkeypatch.setattr(module, "batches", lambda *_, **__: iter([(x, y)]))
+    monkeypatch.setattr(module, "fit", first_loss)
+    monkeypatch.setattr(module, "settle_statistics", lambda *_: None)
+    train_expert(base, gate, 0, images, embeddings, plan(ensemble=kind, space=space).config, progress=Silent())
+    loss, d = found[0]
+    assert loss.item() == pytest.approx(-d[range(6), y].log().mean().item(), rel=1e-5)
+
+
+def test_experts_wait_for_no_other(frozen: Frozen, images: Images, plan: Callable[..., Plan]) -> None:
+    base, gate, embeddings = frozen
+
+    def train(*order: int) -> dict[int, dict[str, bytes]]:
+        return {
+            k: state(train_expert(base, gate, k, images, embeddings, plan().config, progress=Silent())) for k in order
+        }
+
+    forth, back = train(0, 1), train(1, 0)
+    assert forth == back
+    assert forth[0] != forth[1]
+
+
+@pytest.mark.parametrize("batch_size", [2, 3])
+def test_a_last_batch_of_one_image_is_filled_up(
+    frozen: Frozen, images: Images, plan: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch, batch_size: int
+) -> None:
+    base, _, embeddings = frozen
+    gate = Gate(embeddings.shape[1], 3).requires_grad_(False)
+    gate.weight.zero_()
+    gate.bias.zero_()  # each expert draws a third of the 39 images
+    assert len(images) // 3 % batch_size == 1
+    sizes: list[int] = []
+    batches = module.batches
+
+    def spy(*arguments: Any, **options: Any) -> Iterator[tuple[Tensor, Tensor]]:
+        for x, y in batches(*arguments, **options):
+            sizes.append(len(x))
+            yield x, y
+
+    monkeypatch.setattr(module, "batches", spy)
+    train_expert(base, gate, 0, images, embeddings, plan(batch_size=batch_size).config, progress=Silent())
+    assert min(sizes) == 2

@@ -1,0 +1,391 @@
+"""The whole training: what it writes, that it repeats, and that it survives being killed at any place."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from edge_moe.errors import CheckpointError, DataError, OutputError, UsageError
+from edge_moe.output import partial_path
+from edge_moe.training import run as module
+from edge_moe.training.checkpoint import load_checkpoint, read_config, save_checkpoint
+from edge_moe.training.plan import Plan
+from edge_moe.training.run import retrain_expert, train
+from edge_moe.training.untrained import new_untrained
+from tests.training.conftest import (
+    SIZE,
+    Recorder,
+    contents,
+    small_architecture,
+    small_plan,
+    small_preprocessing,
+    write_images,
+)
+
+FILES = {"config.json", *(f"{part}.safetensors" for part in ("base", "gate", "expert_00", "expert_01"))}
+TWO = {"epochs": 2, "expert_epochs": 2}
+
+
+@pytest.fixture(scope="module")
+def reference(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What an uninterrupted run writes."""
+    out = tmp_path_factory.mktemp("reference") / "checkpoint"
+    train(small_plan(folder, **TWO), out)
+    return out
+
+
+def test_a_run_leaves_a_checkpoint_and_nothing_else(reference: Path, folder: Path) -> None:
+    assert set(contents(reference.parent)) == {f"checkpoint/{name}" for name in FILES}
+    loaded = load_checkpoint(reference)
+    plan = small_plan(folder, **TWO)
+    assert loaded.config.training == plan.config
+    assert (loaded.config.architecture, loaded.config.labels) == (plan.architecture, plan.labels)
+    assert loaded.config.origin == "trained"
+    metrics = loaded.config.metrics
+    assert metrics["validation_images"] == 15
+    assert 0 <= metrics["gate_agreement_train"] <= 1
+    assert sum(metrics["expert_shares"]) == pytest.approx(1)
+    assert {"torch", "edge-moe", "scikit-learn"} <= set(loaded.config.tools)
+
+
+def test_the_same_seed_makes_the_same_bytes(reference: Path, folder: Path, tmp_path: Path) -> None:
+    torch.manual_seed(99)  # what was drawn before does not matter
+    train(small_plan(folder, **TWO), tmp_path / "again")
+    assert contents(tmp_path / "again") == contents(reference)
+    train(small_plan(folder, **TWO, seed=1), tmp_path / "other")
+    other, same = contents(tmp_path / "other"), contents(reference)
+    assert set(other) == set(same)
+    assert all(other[name] != same[name] for name in FILES)
+
+
+def test_experts_in_processes_of_their_own_are_the_same(reference: Path, folder: Path, tmp_path: Path) -> None:
+    # Equal because every process, here as in `reference`, has one thread.
+    recorder = Recorder()
+    train(small_plan(folder, **TWO), tmp_path / "c", jobs=2, progress=recorder)
+    assert contents(tmp_path / "c") == contents(reference)
+    assert recorder.steps["expert 0"] == recorder.steps["expert 1"] == [2, 0, 2]
+
+
+class Killer(Recorder):
+    """Kills its own process, as SIGKILL does, when the step `name` has advanced so many times (0: when it starts)."""
+
+    def __init__(self, name: str, advances: int) -> None:
+        super().__init__()
+        self.name, self.advances = name, advances
+
+    def start(self, name: str, total: int, done: int = 0) -> None:
+        super().start(name, total, done)
+        self._strike(name)
+
+    def advance(self, name: str, note: str = "") -> None:
+        super().advance(name, note)
+        self._strike(name)
+
+    def _strike(self, name: str) -> None:
+        if name == self.name and self.steps[name][2] == self.advances:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _train_and_be_killed(folder: str, out: str, name: str, advances: str) -> None:
+    torch.set_num_threads(1)
+    train(small_plan(Path(folder), **TWO), Path(out), progress=Killer(name, int(advances)))
+
+
+@pytest.mark.parametrize(
+    ("name", "advances", "left", "redone"),
+    [
+        # The killer strikes before the state of that epoch is written.
+        ("base", 2, {"base.state"}, {"base": [2, 1, 1], "expert 0": [2, 0, 2], "expert 1": [2, 0, 2]}),
+        (
+            "expert 1",
+            2,
+            {"base.safetensors", "gate.safetensors", "expert_00.safetensors", "expert_01.state"},
+            {"expert 1": [2, 1, 1]},
+        ),
+    ],
+)
+def test_a_killed_run_goes_on_where_it_stood(
+    reference: Path, folder: Path, tmp_path: Path, name: str, advances: int, left: set[str], redone: dict[str, Any]
+) -> None:
+    out, partial = tmp_path / "c", tmp_path / "c.partial"
+    code = f"from {__name__} import _train_and_be_killed as f; import sys; f(*sys.argv[1:])"
+    killed = subprocess.run(
+        [sys.executable, "-c", code, str(folder), str(out), name, str(advances)],
+        cwd=Path(__file__).parents[2],
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        check=False,
+    )
+    assert killed.returncode == -signal.SIGKILL
+    assert not out.exists()
+    assert {file for file in contents(partial) if file.endswith((".safetensors", ".state"))} == left
+    (partial / ".base.safetensors.4711").write_bytes(b"half a file")  # as a kill in the middle of a write leaves it
+    times = {file: (partial / file).stat().st_mtime_ns for file in left if file.endswith(".safetensors")}
+
+    recorder = Recorder()
+    train(small_plan(folder, **TWO), out, progress=recorder)
+    assert {step: recorder.steps[step] for step in recorder.steps if step.startswith(("base", "expert"))} == redone
+    assert contents(out) == contents(reference)
+    assert {file: (out / file).stat().st_mtime_ns for file in times} == times
+    assert list(tmp_path.iterdir()) == [out]
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_a_run_interrupted_at_its_very_end_only_publishes(
+    reference: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, force: bool
+) -> None:
+    out = tmp_path / "c"
+    if force:  # the run is to replace an older checkpoint, and is repeated as it was typed
+        save_checkpoint(out, new_untrained(small_architecture(), 1, small_preprocessing(), seed=0))
+    before = contents(out)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(module, "publish", _interrupt)
+        train(small_plan(folder, **TWO), out, force=force)
+    assert contents(out) == before
+    recorder = Recorder()
+    train(small_plan(folder, **TWO), out, force=force, progress=recorder)
+    assert list(recorder.steps) == ["validation"]
+    assert contents(out) == contents(reference)
+
+
+def _interrupt(*_: Any, **__: Any) -> None:
+    raise KeyboardInterrupt
+
+
+def test_a_lost_process_ends_the_run_but_not_its_work(reference: Path, folder: Path, tmp_path: Path) -> None:
+    class Assassin(Recorder):
+        def advance(self, name: str, note: str = "") -> None:
+            if name == "expert 1":
+                for process in multiprocessing.active_children():
+                    process.kill()
+
+    plan = small_plan(folder, **TWO)
+    with pytest.raises(UsageError, match=r"ended from outside.*fewer --jobs"):
+        train(plan, tmp_path / "c", jobs=2, progress=Assassin())
+    assert multiprocessing.active_children() == []
+    recorder = Recorder()
+    train(plan, tmp_path / "c", progress=recorder)
+    assert "base" not in recorder.steps
+    assert contents(tmp_path / "c") == contents(reference)
+
+
+# --- folders of other runs ---
+
+
+def _interrupted(plan: Plan, out: Path, monkeypatch: pytest.MonkeyPatch, at: str) -> Path:
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(module, at, _interrupt)
+        train(plan, out)
+    return partial_path(out)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"seed": 3}, r"\(seed was 0, now 3\)"),
+        ({"experts": 3}, r"\(experts was 2, now 3\)"),
+        ({"finetune": "head"}, r"\(finetune was all, now head\)"),
+    ],
+)
+def test_the_work_of_another_plan_is_kept(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: dict[str, Any], message: str
+) -> None:
+    partial = _interrupted(small_plan(folder), tmp_path / "c", monkeypatch, "embed")
+    before = contents(partial)
+    assert "base.safetensors" in before
+    with pytest.raises(OutputError, match=rf"c\.partial holds an unfinished run .*{message}; repeat .* --force"):
+        train(small_plan(folder, **change), tmp_path / "c")
+    assert contents(partial) == before
+
+
+def test_force_starts_over_and_a_run_without_work_is_in_nobodys_way(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _interrupted(small_plan(folder), tmp_path / "a", monkeypatch, "embed")
+    recorder = Recorder()
+    train(small_plan(folder, seed=3), tmp_path / "a", force=True, progress=recorder)
+    assert recorder.steps["base"] == [1, 0, 1]
+    assert not (tmp_path / "a.partial").exists()
+    assert list(_interrupted(small_plan(folder), tmp_path / "b", monkeypatch, "train_base").iterdir())
+    train(small_plan(folder, seed=3), tmp_path / "b")
+    assert contents(tmp_path / "a") == contents(tmp_path / "b")
+
+
+def test_a_plan_of_another_version_is_not_thrown_away(folder: Path, tmp_path: Path) -> None:
+    partial = tmp_path / "c.partial"
+    partial.mkdir()
+    (partial / "plan.json").write_text('{"colour": "red"}')
+    (partial / "base.safetensors").write_bytes(b"weeks of work")
+    with pytest.raises(OutputError, match="unfinished run with other settings; repeat"):
+        train(small_plan(folder), tmp_path / "c")
+    assert (partial / "base.safetensors").read_bytes() == b"weeks of work"
+
+
+# --- one expert again ---
+
+
+@pytest.fixture
+def finished(reference: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(reference, tmp_path / "c"))
+
+
+def test_an_expert_alone(finished: Path, reference: Path) -> None:
+    expert = finished / "expert_01.safetensors"
+    others = {
+        file: file.stat().st_mtime_ns
+        for file in finished.iterdir()
+        if file.stem.startswith(("base", "gate", "expert_00"))
+    }
+    shutil.copy(finished / "expert_00.safetensors", expert)  # fits, but is another
+    (finished / ".keep").write_text("of the user")
+    recorder = Recorder()
+    config = retrain_expert(finished, 1, progress=recorder)
+    assert [step for step in recorder.steps if step.startswith(("base", "gate", "expert"))] == ["expert 1"]
+    assert contents(finished, ".keep") == contents(reference)
+    assert (finished / ".keep").read_text() == "of the user"
+    assert config == read_config(finished)
+    assert {file: file.stat().st_mtime_ns for file in others} == others
+    assert list(finished.parent.iterdir()) == [finished]
+    expert.unlink()
+    retrain_expert(finished, 1)
+    assert contents(finished, ".keep") == contents(reference)
+
+
+def test_an_expert_alone_goes_on_and_disturbs_no_other_run(
+    finished: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = contents(finished)
+    unfinished = finished.with_name("c.partial")
+    unfinished.mkdir()
+    (unfinished / "base.safetensors").write_bytes(b"of another run")
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("edge_moe.training.experts.settle_statistics", _interrupt)
+        retrain_expert(finished, 0)
+    assert contents(finished) == before
+    recorder = Recorder()
+    retrain_expert(finished, 0, data=os.path.relpath(folder), progress=recorder)
+    assert recorder.steps["expert 0"] == [2, 2, 0]
+    assert contents(finished) == before
+    assert contents(unfinished) == {"base.safetensors": b"of another run"}
+
+
+@pytest.mark.parametrize("index", [-1, 2])
+def test_there_must_be_such_an_expert(finished: Path, index: int) -> None:
+    with pytest.raises(UsageError, match=f"no expert {index}; expected 0 to 1"):
+        retrain_expert(finished, index)
+
+
+def test_only_what_edge_moe_trained_can_be_trained_again(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path / "c", new_untrained(small_architecture(), 2, small_preprocessing(), seed=0))
+    with pytest.raises(CheckpointError, match="was untrained, not trained by edge-moe"):
+        retrain_expert(tmp_path / "c", 0)
+    with pytest.raises(CheckpointError, match="expected a checkpoint"):
+        retrain_expert(tmp_path / "gone", 0)
+
+
+# --- data and settings at the edge ---
+
+
+def test_one_expert_one_class_and_grey_images(tmp_path: Path) -> None:
+    write_images(tmp_path / "d", ("only",), {"train": 5, "val": 2}, mode="L")
+    config = train(small_plan(tmp_path / "d", experts=1, labels=("only",)), tmp_path / "c")
+    assert config.metrics["expert_shares"] == [1]
+    assert config.metrics["mixture_accuracy"] == config.metrics["base_accuracy"] == 1
+    load_checkpoint(tmp_path / "c")
+
+
+def _same_images(root: Path) -> None:
+    for split in ("train", "val"):
+        for file in (root / split).rglob("*.png"):
+            Image.fromarray(np.full((SIZE, SIZE, 3), 128, np.uint8)).save(file)
+
+
+@pytest.mark.parametrize(
+    ("counts", "edit", "options", "error", "message"),
+    [
+        ({"train": 2}, None, {}, DataError, "no subfolder 'val'"),
+        (
+            {"train": 1, "val": 1},
+            None,
+            {"experts": 4},
+            UsageError,
+            "4 experts need at least as many training images; found 3",
+        ),
+        (
+            {"train": 2, "val": 1},
+            None,
+            {"labels": ("cat", "dog")},
+            DataError,
+            "3 classes that are not those of the run",
+        ),
+        ({"train": 2, "val": 1}, None, {"batch_size": 1}, UsageError, "expected at least 2"),
+        ({"train": 2, "val": 1}, lambda d: (d / "val" / "fox").mkdir(), {}, DataError, "fox has no images"),
+        ({"train": 2, "val": 1}, lambda d: (d / "val" / "eel").rename(d / "val" / "fox"), {}, DataError, "class 'fox'"),
+        (
+            {"train": 4, "val": 1},
+            _same_images,
+            {"augment": "none"},
+            UsageError,
+            "2 experts .* only 1 different embeddings",
+        ),
+        ({"train": 4, "val": 1}, None, {"learning_rate": 1e30, "epochs": 4}, UsageError, "lower the learning rate"),
+    ],
+)
+def test_what_cannot_be_trained_is_said(
+    tmp_path: Path, counts: Any, edit: Callable[[Path], Any], options: Any, error: type[Exception], message: str
+) -> None:
+    data = write_images(tmp_path / "d", ("cat", "dog", "eel"), counts)
+    if edit:
+        edit(data)
+    with pytest.raises(error, match=message):
+        train(small_plan(data, **options), tmp_path / "c")
+    assert not (tmp_path / "c").exists()
+
+
+def test_arguments_are_checked_before_anything_is_made(folder: Path, tmp_path: Path) -> None:
+    plan = small_plan(folder)
+    with pytest.raises(UsageError, match="jobs is 0"):
+        train(plan, tmp_path / "c", jobs=0)
+    with pytest.raises(UsageError, match="takes 16 pixels, the preprocessing gives 24"):
+        train(
+            msgspec.structs.replace(plan, preprocessing=msgspec.structs.replace(plan.preprocessing, image_size=24)),
+            tmp_path / "c",
+        )
+    with pytest.raises(DataError, match="does not exist"):
+        train(small_plan(tmp_path / "gone"), tmp_path / "c")
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "c").mkdir()
+    with pytest.raises(OutputError, match="--force"):
+        train(plan, tmp_path / "c")
+
+
+def test_a_full_disk_leaves_the_old_checkpoint_and_the_work(
+    finished: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = contents(finished)
+    full = OSError(28, os.strerror(28))
+
+    def fsync(_: int) -> None:
+        if (finished.with_name("c.partial") / "gate.safetensors").exists():
+            raise full
+
+    with monkeypatch.context() as patch, pytest.raises(OutputError, match="No space left on device; free some space"):
+        patch.setattr(os, "fsync", fsync)
+        train(small_plan(folder, seed=5), finished, force=True)
+    assert contents(finished) == before
+    recorder = Recorder()
+    train(small_plan(folder, seed=5), finished, force=True, progress=recorder)
+    assert "base" not in recorder.steps
+    assert read_config(finished).training == small_plan(folder, seed=5).config
