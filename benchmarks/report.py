@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -85,16 +86,21 @@ def write_report(results: Results, out: Path, *, force: bool = False) -> list[Pa
     check_target(out, force=force)
     partial = partial_path(out)
     with writing(partial):
-        partial.mkdir(parents=True, exist_ok=True)
-    write_file(partial / "results.json", msgspec.json.encode(results) + b"\n")
-    write_file(partial / "results.md", to_markdown(results).encode())
-    names = ["results.json", "results.md", "latency.png"]
-    with writing(partial):
-        _latency(results, partial / "latency.png")
-        if any(timing.point.accuracy is not None for one in results.sets for timing in one.points):
-            _accuracy(results, partial / "accuracy.png")
-            names.append("accuracy.png")
-    publish(partial, out)
+        if partial.exists():
+            shutil.rmtree(partial)
+        partial.mkdir(parents=True)
+    try:
+        write_file(partial / "results.json", msgspec.json.encode(results) + b"\n")
+        write_file(partial / "results.md", to_markdown(results).encode())
+        names = ["results.json", "results.md", "latency.png"]
+        with writing(partial):
+            _latency(results, partial / "latency.png")
+            if any(timing.point.accuracy is not None for one in results.sets for timing in one.points):
+                _accuracy(results, partial / "accuracy.png")
+                names.append("accuracy.png")
+        publish(partial, out)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)  # there only if something failed; the disk may be full
     return [out / name for name in names]
 
 
@@ -125,7 +131,9 @@ def _accuracy(results: Results, file: Path) -> None:
         # The ends are what one would do without early exit.
         for index, marker, what in ((-1, "s", "base only"), (0, "D", "always an expert")):
             point = points[index]
-            error = [[100 * (point.accuracy - point.accuracy_low)], [100 * (point.accuracy_high - point.accuracy)]]  # type: ignore[operator]
+            # The bounds include the point, but not always in the last digit of floating point.
+            below, above = point.accuracy - point.accuracy_low, point.accuracy_high - point.accuracy  # type: ignore[operator]
+            error = [[100 * max(0.0, below)], [100 * max(0.0, above)]]
             axes.errorbar(
                 macs[index], accuracy[index], yerr=error, fmt=marker, color=colour, markersize=9, capsize=4, alpha=0.8,
                 label=f"{_name(one)}, {what}",

@@ -71,13 +71,13 @@ def measure(bundle: Path, rounds: int, threads: int, progress: Progress) -> dict
     load_before = host.load_average()
     timings = _recipes(bundle, rounds, threads, progress)
     overhead = _overhead(bundle, rounds, threads)
-    options = SweepOptions(recipe=recipes.DEFAULT, threads=threads, timed_images=64, rounds=max(5, rounds // 4))
+    options = SweepOptions(recipe=recipes.CANDIDATES[0], threads=threads, timed_images=64, rounds=max(5, rounds // 4))
     points = sweep(bundle, NOISE, options, progress=progress).sets[0].points
 
     def ratio(part: str, slow: str, fast: str) -> float:
         return timings[part][slow].median_ms / timings[part][fast].median_ms
 
-    int8, stock = recipes.DEFAULT, recipes.STOCK.name
+    int8, stock = recipes.CANDIDATES[0], recipes.STOCK.name
     found = [
         _at_least("base, fp32 / int8", ratio("base", recipes.FLOAT, int8), 1.4),
         _at_least("expert, fp32 / int8", ratio("expert", recipes.FLOAT, int8), 1.7),
@@ -182,7 +182,7 @@ def _overhead(bundle: Path, rounds: int, threads: int) -> dict[str, Summary]:
 
     On the same interpreter: a second copy of the model would measure the processor's caches.
     """
-    with Runtime(bundle, recipe=recipes.DEFAULT, tau=1.0, threads=threads) as runtime:
+    with Runtime(bundle, recipe=recipes.CANDIDATES[0], tau=1.0, threads=threads) as runtime:
         x = next(open_data(NOISE, "val").tensors(runtime.manifest.preprocessing))
         base: Any = runtime.part("base")
         interpreter = base._interpreter

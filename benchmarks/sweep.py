@@ -144,6 +144,8 @@ def _check(options: Options, experts: int) -> None:
         value = getattr(options, name)
         if value is not None and value < 1:
             raise UsageError(f"{name} is {value}; expected at least 1")
+    if options.seed < 0:
+        raise UsageError(f"seed is {options.seed}; expected at least 0")
 
 
 def _spread(outputs: Outputs) -> tuple[float, ...]:
@@ -166,17 +168,18 @@ def _time_parts(run: _Run, inputs: Sequence[npt.NDArray[np.float32]], timed: npt
     expert timed over and over by itself would seem cheaper than it ever is.
     """
     runtime = run.runtime
-    ranked = np.argsort(-run.outputs.gate_logits[timed], axis=1, kind="stable")
-    unseen = set(range(runtime.manifest.experts)) - set(ranked[:, : runtime.max_experts].ravel().tolist())
+    ranked = np.argsort(-run.outputs.gate_logits[timed], axis=1, kind="stable")[:, : runtime.max_experts]
+    # Experts that no timed image needs are timed as well, in place of the image's own, on a few images more.
+    unseen = sorted(set(range(runtime.manifest.experts)) - set(ranked.ravel().tolist()))
+    turns = [*enumerate(ranked[:_WARM_UP]), *enumerate(ranked)]
+    turns += [(index, np.array(unseen)) for index in range(min(len(inputs), _UNSEEN_IMAGES)) if unseen]
     base, gate = runtime.part("base"), runtime.part("gate")
-    for index, x in enumerate(inputs):
-        # Experts that no timed image needs are timed as well, in place of the image's own, on a few images.
-        experts = sorted(unseen) if unseen and index < _UNSEEN_IMAGES else sorted(ranked[index, : runtime.max_experts])
-        elapsed = {"base": _call_ms(base, x), "gate": _call_ms(gate, base.output("embedding"))}
+    for turn, (index, experts) in enumerate(turns):
+        elapsed = {"base": _call_ms(base, inputs[index]), "gate": _call_ms(gate, base.output("embedding"))}
         features = base.output("features")
-        for k in experts:
+        for k in np.sort(experts).tolist():
             elapsed[expert_name(k)] = _call_ms(runtime.part(expert_name(k)), features)
-        if index >= _WARM_UP:
+        if turn >= min(_WARM_UP, len(inputs)):
             for name, value in elapsed.items():
                 run.parts_ms.setdefault(name, []).append(value)
 

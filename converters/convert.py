@@ -26,6 +26,7 @@ from edge_moe.training.checkpoint import Checkpoint, load_checkpoint, tool_versi
 __all__ = ["Options", "convert"]
 
 _TORCH_IMAGES = 32
+_COMPARED_TAU = 0.25
 
 
 def convert(
@@ -55,15 +56,40 @@ def convert(
     validation = open_data(data, "val").with_classes(loaded.config.labels)
     if options.validation_images is not None:
         validation = validation.sample(options.validation_images)
+    tensors = Tensors(validation, loaded.config.preprocessing, progress)
     partial = partial_path(out)
     with writing(partial):
         if partial.exists():
             shutil.rmtree(partial)
         partial.mkdir(parents=True)
-    wanted = [recipes.FLOAT, *(name for name in options.recipes if name != recipes.FLOAT)]
+    try:
+        report = _make(partial, checkpoint, loaded, calibration, validation, tensors, options, jobs, progress)
+        publish(partial, out)
+    except ConversionError:
+        shutil.rmtree(partial / package.BACKEND, ignore_errors=True)  # the report or the log stays, to see why
+        raise
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    return report
+
+
+def _make(
+    partial: Path,
+    checkpoint: Path,
+    loaded: Checkpoint,
+    calibration: LabelledImages,
+    validation: LabelledImages,
+    tensors: Tensors,
+    options: Options,
+    jobs: int,
+    progress: Progress,
+) -> dict[str, Any]:
+    """Write a whole bundle into the folder `partial`; return its parity report."""
+    wanted = list(dict.fromkeys((recipes.FLOAT, *(options.recipes or recipes.CANDIDATES))))
     names = ["base", "gate", *(expert_name(k) for k in range(loaded.config.experts))]
 
-    samples = measure.calibration_samples(loaded, calibration, partial, progress)
+    samples = measure.calibration_samples(loaded, calibration, partial / package.BACKEND, progress)
     targets = {part: {name: partial / package.artifact_file(name, part) for name in wanted} for part in names}
     convert_parts(
         [
@@ -77,28 +103,21 @@ def convert(
     for file in set(samples.values()):
         file.unlink()
 
-    tensors = Tensors(validation, loaded.config.preprocessing, progress)
     outputs, partitions = measure.run_artifacts(targets, wanted, loaded.config.experts, tensors, progress)
     specs = package.part_specs(loaded)
     report = _report(loaded, checkpoint, validation, outputs, partitions, targets, tensors)
     most = options.max_experts
     points = {name: measure.operating_points(outputs[name], validation, specs, loaded, most) for name in wanted}
-    shipped = [name for name in dict.fromkeys((*options.recipes, recipes.FLOAT)) if _ships(name, options)]
-    tau = options.tau if options.tau is not None else measure.default_tau(points[shipped[0]])
     for name in wanted[1:]:
         report["routed"][name] = [
-            measure.routed(outputs[name], outputs[recipes.FLOAT], t, most, loaded) for t in sorted({0.0, tau})
+            measure.routed(outputs[name], outputs[recipes.FLOAT], tau, most, loaded) for tau in _compared_taus(options)
         ]
-    report["missed_bars"] = _missed_bars(report, options)
+    report["missed_bars"] = {name: _missed_bars(report, name, options) for name in wanted}
+    report["shipped"] = shipped = _choose(report["missed_bars"], options)
     write_file(partial / "parity.json", package.to_json(report))
     write_file(partial / "parity.md", parity.to_markdown(msgspec.to_builtins(report)).encode())
-    if report["missed_bars"] and not options.keep_going:
-        first, *others = report["missed_bars"]
-        more = f" (and {len(others)} more)" if others else ""
-        raise ConversionError(
-            f"{first}{more}; the report is {partial / 'parity.md'}; try another --recipe or more --calibration-images, "
-            "lower --min-agreement, or add --keep-going"
-        )
+    _judge(report["missed_bars"], shipped, options, partial / "parity.md")
+    tau = options.tau if options.tau is not None else measure.default_tau(points[shipped[0]], most)
 
     sets = tuple(
         package.artifact_set(partial, targets, loaded, name, tensors[0], points[name], tau, options) for name in shipped
@@ -116,20 +135,17 @@ def convert(
         sets=sets,
         tools=tool_versions("litert-torch", "ai-edge-quantizer", "ai-edge-litert"),
     )
-    if recipes.FLOAT not in shipped:
-        shutil.rmtree(partial / package.BACKEND / recipes.FLOAT)
+    for name in set(wanted) - set(shipped):
+        shutil.rmtree(partial / package.BACKEND / name)
     write_file(partial / MANIFEST, package.to_json(manifest))
     Bundle(partial)  # what gets the bundle's name can be opened
-    publish(partial, out)
     return report
 
 
-def _ships(recipe: str, options: Options) -> bool:
-    return recipe != recipes.FLOAT or options.ship_float
-
-
 def _check(options: Options, loaded: Checkpoint, jobs: int) -> None:
-    if not any(_ships(recipes.get(name).name, options) for name in options.recipes):
+    for name in options.recipes or ():
+        recipes.get(name)
+    if options.recipes and not options.ship_float and set(options.recipes) == {recipes.FLOAT}:
         raise UsageError("nothing is left to put into the bundle; choose a --recipe other than fp32, or drop --no-fp32")
     if options.tau is not None:
         check_tau(options.tau)
@@ -184,25 +200,48 @@ def _report(
     }
 
 
-def _missed_bars(report: dict[str, Any], options: Options) -> list[str]:
+def _compared_taus(options: Options) -> list[float]:
+    """Return the taus at which routing is compared: always an expert, and in between."""
+    return sorted({0.0, _COMPARED_TAU if options.tau is None else options.tau})
+
+
+def _missed_bars(report: dict[str, Any], name: str, options: Options) -> list[str]:
     """Return where a part is not wholly delegated or disagrees with fp32, in words. Answers of noise have no bar."""
     problems = []
-    for name, rows in report["recipes"].items():
-        for row in rows:
-            if (row.delegates, row.outside) != (1, 0):
-                problems.append(
-                    f"{name}/{row.part} runs in {row.delegates} XNNPACK partitions with {row.outside} nodes outside, "
-                    "expected 1 and 0"
-                )
-            if report["trained"] and row.against_fp32.top1 < options.min_agreement:
-                problems.append(
-                    f"{name}/{row.part} agrees with fp32 on {row.against_fp32.top1:.2%} of the images, "
-                    f"expected {options.min_agreement:.2%}"
-                )
-        for setting in report["routed"].get(name, []):
-            if report["trained"] and setting["same_answer"] < options.min_agreement:
-                problems.append(
-                    f"{name} as routed at tau {setting['tau']:g} agrees with fp32 on {setting['same_answer']:.2%} "
-                    f"of the images, expected {options.min_agreement:.2%}"
-                )
+    for row in report["recipes"][name]:
+        if (row.delegates, row.outside) != (1, 0):
+            problems.append(
+                f"{name}/{row.part} runs in {row.delegates} XNNPACK partitions with {row.outside} nodes outside, "
+                "expected 1 and 0"
+            )
+        if report["trained"] and row.against_fp32.top1 < options.min_agreement:
+            problems.append(
+                f"{name}/{row.part} agrees with fp32 on {row.against_fp32.top1:.2%} of the images, "
+                f"expected {options.min_agreement:.2%}"
+            )
+    for setting in report["routed"].get(name, []):
+        if report["trained"] and setting["same_answer"] < options.min_agreement:
+            problems.append(
+                f"{name} as routed at tau {setting['tau']:g} agrees with fp32 on {setting['same_answer']:.2%} "
+                f"of the images, expected {options.min_agreement:.2%}"
+            )
     return problems
+
+
+def _choose(missed: dict[str, list[str]], options: Options) -> list[str]:
+    """Return the recipes to ship, the default first: those asked for, or the first candidate without fault."""
+    faultless = (name for name in recipes.CANDIDATES if not missed.get(name))
+    chosen = options.recipes or (next(faultless, recipes.CANDIDATES[-1]),)
+    names = dict.fromkeys((*chosen, recipes.FLOAT))
+    return [name for name in names if name != recipes.FLOAT or options.ship_float]
+
+
+def _judge(missed: dict[str, list[str]], shipped: list[str], options: Options, report: Path) -> None:
+    """Raise ConversionError where what would be shipped misses a bar, unless told to go on."""
+    problems = [problem for name in shipped for problem in missed[name]]
+    if problems and not options.keep_going:
+        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+        raise ConversionError(
+            f"{problems[0]}{more}; the report is {report}; try another --recipe or more --calibration-images, "
+            "lower --min-agreement, or add --keep-going"
+        )

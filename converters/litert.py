@@ -87,7 +87,7 @@ def export(part: nn.Module, example: _Floats) -> bytes:
 
 
 def calibrate_and_quantize(model: bytes, samples: _Floats, recipe: LiteRTRecipe) -> bytes:
-    """Quantize the fp32 .tflite `model` by `recipe`, with ranges from `samples` [N, 1, ...].
+    """Quantize the fp32 .tflite `model` by `recipe`; where it calibrates, with ranges from `samples` [N, 1, ...].
 
     Raises:
         ConversionError: the quantizer does not take the model.
@@ -100,12 +100,15 @@ def calibrate_and_quantize(model: bytes, samples: _Floats, recipe: LiteRTRecipe)
     try:
         quantize = quantizer.Quantizer(model)
         _configure(quantize, model, recipe)
-        # The quantizer's own calibrate() cannot choose the statistic.
-        update = {"min-max": qsv_utils.min_max_update, "moving-average": qsv_utils.moving_average_update}
-        ranges = calibrator.Calibrator(model, num_threads=1, qsv_update_func=update[recipe.calibration])
-        data = {_SIGNATURE: [{_INPUT: sample} for sample in samples]}
-        ranges.calibrate(data, quantize._recipe_manager)
-        result = quantize.quantize(ranges.get_model_qsvs(), enable_progress_bar=False, enable_progress_report=False)
+        ranges = None
+        if recipe.ranges == "calibrated":
+            # The quantizer's own calibrate() cannot choose the statistic.
+            update = {"min-max": qsv_utils.min_max_update, "moving-average": qsv_utils.moving_average_update}
+            calibration = calibrator.Calibrator(model, num_threads=1, qsv_update_func=update[recipe.statistic])
+            data = {_SIGNATURE: [{_INPUT: sample} for sample in samples]}
+            calibration.calibrate(data, quantize._recipe_manager)
+            ranges = calibration.get_model_qsvs()
+        result = quantize.quantize(ranges, enable_progress_bar=False, enable_progress_report=False)
         return _outputs_as_signed(bytes(result.quantized_model))
     except (ValueError, RuntimeError, KeyError) as error:
         reason = str(error).strip().split("\n")[0][:300]
@@ -140,7 +143,10 @@ def _configure(quantize: Any, model: bytes, recipe: LiteRTRecipe) -> None:
     names = qtyping.TFLOperationName
     for operator in recipe.quantize:
         operation = names.ALL_SUPPORTED if operator == "*" else names[operator]
-        quantize.add_static_config(".*", operation, activation_num_bits=8, weight_num_bits=8)
+        if recipe.ranges == "dynamic":
+            quantize.add_dynamic_config(".*", operation, num_bits=8)
+        else:
+            quantize.add_static_config(".*", operation, activation_num_bits=8, weight_num_bits=8)
     for operator in recipe.keep_float:
         keep_float(".*", names[operator])
     if recipe.min_macs_per_conversion:

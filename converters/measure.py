@@ -110,9 +110,9 @@ def operating_points(
     return tuple(points)
 
 
-def default_tau(points: Sequence[OperatingPoint]) -> float:
-    """Return the largest tau, the cheapest, that loses nothing against always running the best expert (tau = 0)."""
-    scored = [p for p in points if p.max_experts == points[0].max_experts and p.accuracy is not None]
+def default_tau(points: Sequence[OperatingPoint], max_experts: int) -> float:
+    """Return the largest tau, the cheapest, that loses nothing against tau = 0, for the bundle's `max_experts`."""
+    scored = [p for p in points if p.max_experts == max_experts and p.accuracy is not None]
     if not scored:
         return _UNTRAINED_TAU
     always = scored[0].accuracy or 0.0

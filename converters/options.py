@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import msgspec
 
-from edge_moe.converters import recipes
-
 __all__ = ["Options"]
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
     """The choices, with their defaults."""
 
-    recipes: tuple[str, ...] = (recipes.DEFAULT,)
+    recipes: tuple[str, ...] | None = None  # None: the first of recipes.CANDIDATES that misses no bar
     ship_float: bool = True
     calibration_images: int = 128
     validation_images: int | None = None  # None: all

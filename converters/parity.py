@@ -58,9 +58,11 @@ def agreement(found: _Floats, reference: _Floats) -> Agreement:
     """[N, D] and [N, D] -> how closely `found` follows `reference`."""
     found, reference = found.astype(np.float64), reference.astype(np.float64)
     norms = np.linalg.norm(found, axis=1) * np.linalg.norm(reference, axis=1)
-    cosine = np.divide((found * reference).sum(axis=1), norms, out=np.ones_like(norms), where=norms > 0)
+    both_zero = ~found.any(axis=1) & ~reference.any(axis=1)
+    cosine = np.divide((found * reference).sum(axis=1), norms, out=both_zero.astype(np.float64), where=norms > 0)
     noise, signal = float(((found - reference) ** 2).sum()), float((reference**2).sum())
-    sqnr = 10 * np.log10(signal / noise) if noise > 0 and signal > 0 else float(_NO_NOISE_DB)
+    limit = _NO_NOISE_DB if noise == 0 else -_NO_NOISE_DB
+    sqnr = 10 * np.log10(signal / noise) if noise > 0 and signal > 0 else limit
     return Agreement(
         top1=float((found.argmax(axis=1) == reference.argmax(axis=1)).mean()),
         cosine=float(cosine.mean()),
@@ -128,7 +130,7 @@ def to_markdown(report: dict[str, Any]) -> str:
         "the base of its own recipe.",
         "",
     ]
-    lines += [f"- **missed:** {problem}" for problem in report["missed_bars"]]
+    lines += [f"Shipped: {', '.join(report['shipped'])}. What else is here was tried and left out.", ""]
     for recipe, rows in report["recipes"].items():
         lines += [f"## Recipe {recipe}", ""]
         lines += ["| part | KiB | partitions | nodes outside | agreement | cosine | SQNR dB | error to torch |"]
@@ -145,7 +147,7 @@ def to_markdown(report: dict[str, Any]) -> str:
                 f"| {row['part']} | {row['bytes'] / 1024:.0f} | {row['delegates']} | {row['outside']} "
                 f"| {same} | {error} |"
             ]
-        lines += [""]
+        lines += ["", *(f"- **missed:** {problem}" for problem in report["missed_bars"][recipe])]
         for setting in report["routed"].get(recipe, []):
             lines += [
                 f"- as routed at tau = {setting['tau']:g}, max_experts = {setting['max_experts']}: "

@@ -11,23 +11,26 @@ import msgspec
 
 from edge_moe.errors import UsageError
 
-__all__ = ["DEFAULT", "FLOAT", "RECIPES", "STOCK", "LiteRTRecipe", "get"]
+__all__ = ["CANDIDATES", "FLOAT", "RECIPES", "STOCK", "LiteRTRecipe", "get"]
 
 FLOAT = "fp32"
-DEFAULT = "int8"
+# Without a wish, the first of these that follows fp32 closely enough is shipped. The first is the faster one.
+CANDIDATES = ("int8", "int8-dynamic")
 
 
 class LiteRTRecipe(msgspec.Struct, frozen=True, kw_only=True):
-    """How ai-edge-quantizer treats the operators of a part: static, 8 bits, weights per output channel."""
+    """How ai-edge-quantizer treats the operators of a part: 8 bits, weights per output channel."""
 
     name: str
     summary: str
     quantize: tuple[str, ...]  # LiteRT operators in int8; "*" is every one that the quantizer supports
     keep_float: tuple[str, ...] = ()  # exceptions to "*"
+    # Where the range of an activation comes from: the calibration images, or each image as it is answered.
+    ranges: Literal["none", "calibrated", "dynamic"] = "calibrated"
+    statistic: Literal["min-max", "moving-average"] = "min-max"  # over the calibration images
     # A convolution stays in float unless it saves enough multiply-accumulates for each activation that has to be
     # converted: with C inputs and D outputs a 1x1 convolution does C * D a pixel and converts C + D.
     min_macs_per_conversion: float = 0.0
-    calibration: Literal["none", "min-max", "moving-average"] = "min-max"
 
     @property
     def is_float(self) -> bool:
@@ -36,25 +39,34 @@ class LiteRTRecipe(msgspec.Struct, frozen=True, kw_only=True):
 
     def settings(self, calibration_images: int) -> dict[str, Any]:
         """Return everything that is needed to do it again."""
-        settings = msgspec.to_builtins(self)
+        settings: dict[str, Any] = msgspec.to_builtins(self)
         del settings["name"], settings["summary"]
-        if not self.is_float:
-            settings |= {
-                "algorithm": "min_max_uniform_quantize",
-                "activations": "int8, asymmetric, per tensor",
-                "weights": "int8, symmetric, per output channel",
-                "calibration_images": calibration_images,
-            }
-        return dict(settings)
+        if self.is_float:
+            return {}
+        settings |= {"algorithm": "min_max_uniform_quantize", "weights": "int8, symmetric, per output channel"}
+        if self.ranges == "dynamic":
+            del settings["statistic"]
+            return settings | {"activations": "int8, asymmetric, per tensor and image"}
+        return settings | {
+            "activations": "int8, asymmetric, per tensor",
+            "calibration_images": calibration_images,
+        }
 
 
 _ALL = (
-    LiteRTRecipe(name=FLOAT, summary="nothing is quantized", quantize=(), calibration="none"),
+    LiteRTRecipe(name=FLOAT, summary="nothing is quantized", quantize=(), ranges="none"),
     LiteRTRecipe(
-        name=DEFAULT,
+        name="int8",
         summary="int8 convolutions and linear layers where that saves time; all that stands between them in float",
         quantize=("CONV_2D", "FULLY_CONNECTED"),
         min_macs_per_conversion=16.0,
+    ),
+    LiteRTRecipe(
+        name="int8-dynamic",
+        summary="the same, with the ranges of each image: for activations with long tails; a little slower",
+        quantize=("CONV_2D", "FULLY_CONNECTED"),
+        ranges="dynamic",
+        min_macs_per_conversion=25.0,
     ),
     LiteRTRecipe(
         name="int8-all",
@@ -70,7 +82,7 @@ STOCK = LiteRTRecipe(
     name="int8-stock",
     summary="the quantizer's own static_wi8_ai8, for comparison",
     quantize=("*",),
-    calibration="moving-average",
+    statistic="moving-average",
 )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import threading
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -42,7 +43,7 @@ def convert_parts(jobs: list[Job], processes: int, folder: Path, progress: Progr
     context = multiprocessing.get_context("spawn")
     log = folder / _LOG
     progress.start("converting", len(jobs))
-    with ProcessPoolExecutor(min(processes, len(jobs)), context, _redirect, (log,)) as pool:
+    with ProcessPoolExecutor(min(processes, len(jobs)), context, _start, (log,)) as pool:
         pending: dict[Future[None], str] = {pool.submit(_convert, job): job.part for job in jobs}
         try:
             for done in as_completed(pending):
@@ -58,12 +59,23 @@ def convert_parts(jobs: list[Job], processes: int, folder: Path, progress: Progr
     log.unlink(missing_ok=True)
 
 
-def _redirect(log: Path) -> None:
-    """Send this process's stdout and stderr, those of native code too, to `log`."""
+def _start(log: Path) -> None:
+    """Send this process's stdout and stderr, those of native code too, to `log`; end with the one that started it.
+
+    An orphan of a killed conversion would write its artifacts into the folder of the next one.
+    """
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
     os.close(descriptor)
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _convert(job: Job) -> None:

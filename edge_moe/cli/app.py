@@ -34,6 +34,7 @@ _EXTRAS = {
     "matplotlib": "bench",
     "psutil": "bench",
 }
+_STOPPED = 130
 
 
 def run_app() -> int:
@@ -43,7 +44,7 @@ def run_app() -> int:
     except EdgeMoeError as error:
         return _fail(str(error), error.exit_code)
     except (KeyboardInterrupt, Abort):
-        return _fail("stopped; what was there before is untouched", 130)
+        result = _STOPPED
     except TyperException as error:
         context = getattr(error, "ctx", None)
         command = context.command_path if context else "edge-moe"
@@ -61,6 +62,8 @@ def run_app() -> int:
         return _fail(
             f"{error.filename or 'the system'}: {error.strerror or error}; check the path and its permissions", 1
         )
+    if result == _STOPPED:  # which typer makes of Ctrl-C
+        return _fail("stopped; what was there before is untouched", _STOPPED)
     return result if isinstance(result, int) else 0
 
 

@@ -25,7 +25,12 @@ def convert(
         str, typer.Option(help="'digits', a folder of images, or 'noise' for a network that is not trained.")
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="The bundle to write.")],
-    recipe: Annotated[list[str] | None, typer.Option(help="How to quantize; may be repeated. Default: int8.")] = None,
+    recipe: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="int8, int8-dynamic, int8-all or fp32; may be repeated. Default: the first that meets the bars."
+        ),
+    ] = None,
     fp32: Annotated[bool, typer.Option("--fp32/--no-fp32", help="Ship the fp32 artifacts too.")] = True,
     calibration_images: Annotated[int, typer.Option(help="Training images from which ranges are taken.")] = 128,
     validation_images: Annotated[int | None, typer.Option(help="Images to measure on; all by default.")] = None,
@@ -51,7 +56,7 @@ def convert(
     from edge_moe.progress import bars
 
     options = Options(
-        recipes=tuple(recipe or ("int8",)),
+        recipes=tuple(recipe) if recipe else None,
         ship_float=fp32,
         calibration_images=calibration_images,
         validation_images=validation_images,
@@ -82,8 +87,11 @@ def _show(report: dict[str, Any], output: Path) -> None:
             split = f"{row.delegates}" + (f" + {row.outside} nodes" if row.outside else "")
             table.add_row(recipe, row.part, f"{row.bytes / 1024:.0f}", split, *compared)
     screen.print(table)
-    for problem in report["missed_bars"]:
-        screen.print(f"missed: {problem}")
+    for recipe, problems in report["missed_bars"].items():
+        fate = "shipped all the same" if recipe in report["shipped"] else "left out"
+        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+        for problem in problems[:1]:
+            screen.print(f"{recipe} is {fate}: {problem}{more}")
     if report["accuracy"]:
         table = Table(title=f"accuracy, {report['accuracy']['images']} validation images")
         for column in ("", "accuracy", "95% interval"):

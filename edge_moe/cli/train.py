@@ -266,7 +266,8 @@ def _labels(file: Path | None, base: tuple[str, Any]) -> tuple[str, ...]:
         except UnicodeDecodeError:
             raise UsageError(f"{file} is not a text file in UTF-8; expected one label a line") from None
         return tuple(line.strip() for line in lines if line.strip())
-    matrices = [tensor for key, tensor in base[1].items() if key.endswith("weight") and tensor.ndim == 2]
+    # By name: a file need not keep the order of the layers.
+    matrices = [tensor for key, tensor in sorted(base[1].items()) if key.endswith("weight") and tensor.ndim == 2]
     if not matrices:
         raise UsageError(f"{base[0]} has no linear layer, so the number of classes is unknown; give --labels")
     return tuple(f"class {i}" for i in range(len(matrices[-1])))
