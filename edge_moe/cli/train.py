@@ -53,9 +53,9 @@ def train(
     epochs: Annotated[int, typer.Option(help="Of the base.")] = 30,
     expert_epochs: Annotated[int, typer.Option(help="Of each expert, over its own draw of the data.")] = 10,
     batch_size: int = 64,
-    learning_rate: Annotated[float, typer.Option(help="Of the base.")] = 2e-3,
-    expert_learning_rate: float = 5e-4,
-    weight_decay: float = 0.05,
+    learning_rate: Annotated[float, typer.Option(help="Of the base.")] = 0.1,
+    expert_learning_rate: float = 0.01,
+    weight_decay: float = 5e-4,
     augment: Annotated[
         str | None, typer.Option(help="none, crop, crop-flip or resized-crop-flip; crop for digits, else crop-flip.")
     ] = None,

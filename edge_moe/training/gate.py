@@ -23,6 +23,7 @@ __all__ = ["Clusters", "cluster", "embed", "train_gate"]
 
 _STAGE = 2
 _BATCH = 256
+_LEAST_SCALE = 0.1
 _Floats = npt.NDArray[np.float32]
 
 
@@ -79,10 +80,8 @@ def cluster(embeddings: _Floats, experts: int, config: TrainingConfig) -> Cluste
         raise UsageError("the base's embeddings are not finite: its training diverged; lower the learning rate")
     standardize = config.normalization == "standardize"
     mean = embeddings.mean(axis=0) if standardize else np.zeros_like(embeddings[0])
-    deviation = embeddings.std(axis=0)
-    # A dead channel has no deviation; dividing by 1 leaves it at 0.
-    scale = np.where(deviation > 1e-6, deviation, 1.0) if standardize else np.ones_like(embeddings[0])
-    clusters = Clusters(np.empty((0, 0), np.float32), mean, scale.astype(np.float32), config.normalization)
+    scale = _scale(embeddings) if standardize else np.ones_like(embeddings[0])
+    clusters = Clusters(np.empty((0, 0), np.float32), mean, scale, config.normalization)
     with warnings.catch_warnings():
         # Raised as an error below, in words that name the experts.
         warnings.simplefilter("ignore", ConvergenceWarning)
@@ -105,7 +104,7 @@ def train_gate(embeddings: _Floats, clusters: Clusters, config: TrainingConfig, 
     seed_everything(config.seed, _STAGE)
     points = torch.from_numpy(embeddings)
     target = torch.from_numpy(clusters.nearest(embeddings))
-    mean, scale = points.mean(dim=0), points.std(dim=0, unbiased=False).clamp_min(1e-6)
+    mean, scale = points.mean(dim=0), torch.from_numpy(_scale(embeddings))
     points = (points - mean) / scale
     gate = Gate(embeddings.shape[1], len(clusters.centroids))
 
@@ -127,3 +126,13 @@ def train_gate(embeddings: _Floats, clusters: Clusters, config: TrainingConfig, 
         gate.bias.sub_((gate.weight / scale) @ mean)
         gate.weight.div_(scale)
     return gate.requires_grad_(False).eval()
+
+
+def _scale(embeddings: _Floats) -> _Floats:
+    """[N, E] -> [E] what to divide by: the standard deviation, but no less than a tenth of the mean over channels.
+
+    A channel that hardly moves would be blown up to noise, and the gate's weights for it would swamp all others.
+    """
+    deviation = embeddings.std(axis=0)
+    floor = _LEAST_SCALE * deviation.mean()
+    return np.maximum(deviation, floor if floor > 0 else 1.0).astype(np.float32)

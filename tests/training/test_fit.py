@@ -49,15 +49,21 @@ def test_the_loss_falls_and_is_reported() -> None:
 
 def test_the_learning_rate_ends_at_zero(monkeypatch: pytest.MonkeyPatch) -> None:
     rates: list[float] = []
-    step = torch.optim.AdamW.step
+    step = torch.optim.SGD.step
 
-    def recorded(self: torch.optim.AdamW, *arguments: Any) -> Any:
+    def recorded(self: torch.optim.SGD, *arguments: Any) -> Any:
         rates.append(self.param_groups[0]["lr"])
         return step(self, *arguments)
 
-    monkeypatch.setattr(torch.optim.AdamW, "step", recorded)
+    monkeypatch.setattr(torch.optim.SGD, "step", recorded)
     train(network(), epochs=2)
     assert rates == pytest.approx([0.01] * 3 + [0.005] * 3)  # a cosine over two epochs: 1, 1/2, then 0
+    rates.clear()
+    train(network(), epochs=20)
+    by_epoch = rates[::3]
+    assert by_epoch[:3] == pytest.approx([0.01 / 3, 0.02 / 3, 0.01])  # a tenth of the epochs to warm up
+    assert by_epoch[3:] == sorted(by_epoch[3:], reverse=True)
+    assert by_epoch[11] == pytest.approx(0.005)  # half of the cosine's 18 epochs later
 
 
 def test_a_fit_that_was_interrupted_ends_where_it_would_have(tmp_path: Path) -> None:

@@ -29,6 +29,22 @@ def embeddings() -> npt.NDArray[np.float32]:
     return (blobs * [1, 10, 0.1, 1, 1, 0] + [0, 100, 0, 1, 2, 3]).astype(np.float32)
 
 
+def floored_deviation(embeddings: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """The standard deviation of each channel, but no less than a tenth of the mean over channels."""
+    return np.maximum(embeddings.std(0), embeddings.std(0).mean() / 10)
+
+
+def test_a_channel_that_hardly_moves_is_not_blown_up(
+    embeddings: npt.NDArray[np.float32], plan: Callable[..., Plan]
+) -> None:
+    quiet = embeddings.copy()
+    quiet[:, 5] = 1e-5 * np.arange(len(quiet))
+    clusters = cluster(quiet, 4, plan().config)
+    assert np.abs(clusters.normalize(quiet)[:, 5]).max() < 0.01
+    weight = train_gate(quiet, clusters, plan().config, Silent()).weight
+    assert weight[:, 5].abs().max() < 10 * weight[:, :5].abs().max()
+
+
 @pytest.mark.parametrize("normalization", get_args(Normalization))
 def test_the_target_is_sklearns_own(
     embeddings: npt.NDArray[np.float32], plan: Callable[..., Plan], normalization: Normalization
@@ -37,7 +53,7 @@ def test_the_target_is_sklearns_own(
     points = {
         "none": embeddings,
         "l2": embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True),
-        "standardize": (embeddings - embeddings.mean(0)) / np.where(embeddings.std(0) > 1e-6, embeddings.std(0), 1),
+        "standardize": (embeddings - embeddings.mean(0)) / floored_deviation(embeddings),
     }[normalization]
     theirs = KMeans(4, n_init=1, random_state=0).fit(points)
     assert clusters.nearest(embeddings).tolist() == theirs.predict(points).tolist()
@@ -106,7 +122,7 @@ def test_the_standardisation_is_folded_into_the_weights(
     monkeypatch.setattr(module, "fit", spy)
     alive = embeddings[:, :5]
     gate = train_gate(alive, cluster(alive, 4, plan().config), plan().config, Silent())
-    standardised = (alive - alive.mean(0)) / alive.std(0)
+    standardised = (alive - alive.mean(0)) / floored_deviation(alive)
     unfolded = functional.linear(torch.from_numpy(standardised), kept["weight"], kept["bias"])
     torch.testing.assert_close(gate(torch.from_numpy(alive)), unfolded, atol=1e-4, rtol=1e-4)
     assert not torch.allclose(gate.weight, kept["weight"])
@@ -125,7 +141,7 @@ def test_the_loss_is_the_divergence_from_the_target(
     clusters = cluster(alive, 4, plan().config)
     train_gate(alive, clusters, plan().config, Silent())
     loss, state = found[0]
-    standardised = torch.from_numpy((alive - alive.mean(0)) / alive.std(0))
+    standardised = torch.from_numpy((alive - alive.mean(0)) / floored_deviation(alive))
     log_g = functional.linear(standardised, state["weight"], state["bias"]).log_softmax(-1)
     target = torch.eye(4)[torch.from_numpy(clusters.nearest(alive))]  # g*
     assert loss == pytest.approx(functional.kl_div(log_g, target, reduction="batchmean").item(), rel=1e-5)
