@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 
 from edge_moe.benchmarks.results import PointTiming, Results, SetResults, summary
-from edge_moe.output import check_target, partial_path, publish, write_file, writing
+from edge_moe.output import check_target, fresh_partial, publish, write_file, writing
 
 __all__ = ["HEADER", "point_row", "to_markdown", "write_report"]
 
@@ -84,11 +84,7 @@ def write_report(results: Results, out: Path, *, force: bool = False) -> list[Pa
         OutputError: `out` exists and `force` is not given, or cannot be written.
     """
     check_target(out, force=force)
-    partial = partial_path(out)
-    with writing(partial):
-        if partial.exists():
-            shutil.rmtree(partial)
-        partial.mkdir(parents=True)
+    partial = fresh_partial(out)
     try:
         write_file(partial / "results.json", msgspec.json.encode(results) + b"\n")
         write_file(partial / "results.md", to_markdown(results).encode())

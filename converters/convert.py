@@ -18,7 +18,7 @@ from edge_moe.converters.workers import Job, convert_parts
 from edge_moe.data import LabelledImages, open_data
 from edge_moe.errors import ConversionError, UsageError
 from edge_moe.evaluate import Outputs
-from edge_moe.output import check_target, partial_path, publish, write_file, writing
+from edge_moe.output import check_target, fresh_partial, publish, write_file
 from edge_moe.progress import Progress, Silent
 from edge_moe.tensors import Tensors
 from edge_moe.training.checkpoint import Checkpoint, load_checkpoint, tool_versions
@@ -57,11 +57,7 @@ def convert(
     if options.validation_images is not None:
         validation = validation.sample(options.validation_images)
     tensors = Tensors(validation, loaded.config.preprocessing, progress)
-    partial = partial_path(out)
-    with writing(partial):
-        if partial.exists():
-            shutil.rmtree(partial)
-        partial.mkdir(parents=True)
+    partial = fresh_partial(out)
     try:
         report = _make(partial, checkpoint, loaded, calibration, validation, tensors, options, jobs, progress)
         publish(partial, out)

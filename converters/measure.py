@@ -17,6 +17,7 @@ from edge_moe.bundle import OperatingPoint, PartSpec, expert_name
 from edge_moe.converters import parity
 from edge_moe.converters.package import BACKEND, Targets
 from edge_moe.data import LabelledImages
+from edge_moe.errors import BackendError, ConversionError
 from edge_moe.evaluate import Outputs, collect, operating_point, route
 from edge_moe.output import write_file
 from edge_moe.progress import Progress, track
@@ -57,7 +58,11 @@ def run_artifacts(
     tensors: Tensors,
     progress: Progress,
 ) -> tuple[dict[str, Outputs], dict[str, dict[str, Partitions]]]:
-    """Run the artifacts of every recipe over all images; count the XNNPACK partitions on the way."""
+    """Run the artifacts of every recipe over all images; count the XNNPACK partitions on the way.
+
+    Raises:
+        ConversionError: LiteRT refuses an artifact, for the quantizer can write what makes no sense.
+    """
     outputs: dict[str, Outputs] = {}
     partitions: dict[str, dict[str, Partitions]] = {}
     backend = backends.get(BACKEND)
@@ -65,7 +70,10 @@ def run_artifacts(
         with ExitStack() as stack:
             parts = {}
             for part, files in targets.items():
-                parts[part] = backend.open(files[name].read_bytes())
+                try:
+                    parts[part] = backend.open(files[name].read_bytes())
+                except BackendError as error:
+                    raise ConversionError(f"{name}/{part}: {error}; try another --recipe") from None
                 stack.callback(parts[part].close)
             partitions[name] = {
                 part: opened.partitions() for part, opened in parts.items() if isinstance(opened, LiteRTPart)

@@ -58,8 +58,8 @@ def agreement(found: _Floats, reference: _Floats) -> Agreement:
     """[N, D] and [N, D] -> how closely `found` follows `reference`."""
     found, reference = found.astype(np.float64), reference.astype(np.float64)
     norms = np.linalg.norm(found, axis=1) * np.linalg.norm(reference, axis=1)
-    both_zero = ~found.any(axis=1) & ~reference.any(axis=1)
-    cosine = np.divide((found * reference).sum(axis=1), norms, out=both_zero.astype(np.float64), where=norms > 0)
+    alike: _Floats = np.array(~found.any(axis=1) & ~reference.any(axis=1), dtype=np.float64)  # nothing is like nothing
+    cosine = np.divide((found * reference).sum(axis=1), norms, out=alike, where=norms > 0)
     noise, signal = float(((found - reference) ** 2).sum()), float((reference**2).sum())
     limit = _NO_NOISE_DB if noise == 0 else -_NO_NOISE_DB
     sqnr = 10 * np.log10(signal / noise) if noise > 0 and signal > 0 else limit
@@ -74,13 +74,19 @@ _NO_NOISE_DB = 200.0  # stands for infinity, which JSON lacks
 
 
 def part_parity(found: Outputs, reference: Outputs) -> dict[str, Agreement]:
-    """Compare every part's logits; each expert on all images, fed by the base of its own set."""
+    """Compare every part's logits, each fed by the base of its own set.
+
+    An expert counts on the images whose gate prefers it in the reference: it never answers for others. One that no
+    image prefers counts on all.
+    """
     parts = {
         "base": agreement(found.base_logits, reference.base_logits),
         "gate": agreement(found.gate_logits, reference.gate_logits),
     }
+    preferred = reference.gate_logits.argmax(axis=1)
     for k in range(reference.expert_logits.shape[1]):
-        parts[expert_name(k)] = agreement(found.expert_logits[:, k], reference.expert_logits[:, k])
+        own = preferred == k if (preferred == k).any() else np.ones_like(preferred, dtype=np.bool_)
+        parts[expert_name(k)] = agreement(found.expert_logits[own, k], reference.expert_logits[own, k])
     return parts
 
 
@@ -126,8 +132,8 @@ def to_markdown(report: dict[str, Any]) -> str:
         lines += ["**UNTRAINED: random weights. Agreement and accuracy mean nothing here, and no bar applies.**", ""]
     lines += [
         f"Measured on {report['images']} images ({report['data']}) with the artifacts of this bundle. Agreement is "
-        "the share of images whose largest logit is the same as in fp32; each expert is fed all images, through "
-        "the base of its own recipe.",
+        "the share of images whose largest logit is the same as in fp32; an expert counts on the images whose gate "
+        "prefers it, through the base of its own recipe.",
         "",
     ]
     lines += [f"Shipped: {', '.join(report['shipped'])}. What else is here was tried and left out.", ""]

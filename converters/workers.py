@@ -20,7 +20,7 @@ from edge_moe.output import write_file
 from edge_moe.progress import Progress
 from edge_moe.training.checkpoint import load_part, read_config
 
-__all__ = ["Job", "convert_parts"]
+__all__ = ["Job", "convert_parts", "load"]
 
 _LOG = "convert.log"
 
@@ -78,7 +78,8 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _convert(job: Job) -> None:
+def load(job: Job) -> nn.Module:
+    """Return the part to convert, with its weights."""
     config = read_config(job.checkpoint)
     base = build_base(config.architecture)
     part: nn.Module = base
@@ -87,7 +88,11 @@ def _convert(job: Job) -> None:
     elif job.part != "base":
         part = base.new_expert()
     load_part(job.checkpoint, job.part, part)
-    samples = np.load(job.samples)
+    return part
+
+
+def _convert(job: Job) -> None:
+    part, samples = load(job), np.load(job.samples)
     try:
         model = litert.export(part, samples[0])
         for name, target in job.targets.items():

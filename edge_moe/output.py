@@ -14,7 +14,7 @@ from pathlib import Path
 
 from edge_moe.errors import OutputError
 
-__all__ = ["check_target", "partial_path", "publish", "write_file", "writing"]
+__all__ = ["check_target", "fresh_partial", "partial_path", "publish", "write_file", "writing"]
 
 
 def partial_path(target: Path) -> Path:
@@ -49,6 +49,20 @@ _OURS = ("manifest.json", "config.json", "results.json")
 def _is_ours(file: Path) -> bool:
     # Many programs write a config.json; all of ours have a schema version, damaged ones too.
     return file.is_file() and b'"schema_version"' in file.read_bytes()
+
+
+def fresh_partial(target: Path) -> Path:
+    """Make the folder in which `target` is made, empty, and return it.
+
+    Raises:
+        OutputError: no space, no permission.
+    """
+    partial = partial_path(target)
+    with writing(partial):
+        if partial.exists():
+            shutil.rmtree(partial)
+        partial.mkdir(parents=True)
+    return partial
 
 
 def publish(partial: Path, target: Path) -> None:

@@ -9,12 +9,14 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
-import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
+
+from edge_moe.output import write_file
 
 CLASSES = ("across", "diagonal", "down")
 SIZE = 32
@@ -36,6 +38,17 @@ def write_images(root: Path) -> Path:
     return root
 
 
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Tiny tensors: threads only get in each other's way."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 def train_checkpoint(out: Path, images: Path) -> Path:
     from edge_moe.bundle import Preprocessing
     from edge_moe.nn import Architecture
@@ -47,7 +60,7 @@ def train_checkpoint(out: Path, images: Path) -> Path:
         augment="none",
         batch_size=32,
         epochs=5,
-        learning_rate=3e-3,
+        learning_rate=0.05,
         gate_epochs=3,
         kmeans_restarts=1,
         expert_epochs=1,
@@ -59,47 +72,53 @@ def train_checkpoint(out: Path, images: Path) -> Path:
         preprocessing=Preprocessing(image_size=SIZE, resize=SIZE, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25)),
         config=config,
     )
-    train(plan, out)
+    with one_thread():
+        train(plan, out)
     return out
 
 
 class CopiedParts:
-    """Instead of `convert_parts`: copies what `bundle` has of the same weights, converts the rest in this process."""
+    """Instead of `convert_parts`: copies what `bundle` has of the same weights, makes the rest in this process."""
 
     def __init__(self, checkpoint: Path, bundle: Path) -> None:
-        parts = [*checkpoint.glob("*.safetensors")]
         self.made = {
-            (_digest(part), recipe): bundle / f"litert/{recipe}/{part.stem}.tflite"
-            for part in parts
-            for recipe in ("fp32", "int8")
+            (digest(checkpoint / f"{file.stem}.safetensors"), file.parent.name): file.read_bytes()
+            for file in bundle.glob("litert/*/*.tflite")
         }
         self.calls: list[list[Any]] = []
 
     def __call__(self, jobs: list[Any], processes: int, folder: Path, progress: Any) -> None:
-        from edge_moe.converters import workers
-
         self.calls.append(jobs)
         progress.start("converting", len(jobs))
         for job in jobs:
-            weights = _digest(job.checkpoint / f"{job.part}.safetensors")
-            sources = {recipe: self.made.get((weights, recipe)) for recipe in job.targets}
-            if None in sources.values():
-                with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-                    workers._convert(job)
-            else:
+            weights = digest(job.checkpoint / f"{job.part}.safetensors")
+            with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
                 for recipe, target in job.targets.items():
-                    target.parent.mkdir(parents=True, exist_ok=True)
-                    shutil.copyfile(sources[recipe], target)
+                    write_file(target, self.artifact(job, weights, recipe))
             progress.advance("converting", job.part)
 
+    def artifact(self, job: Any, weights: str, recipe: str) -> bytes:
+        from edge_moe.converters import litert, recipes, workers
 
-def _digest(file: Path) -> str:
+        if (weights, recipe) not in self.made:
+            samples = np.load(job.samples)
+            if recipe == recipes.FLOAT:
+                made = litert.export(workers.load(job), samples[0])
+            else:
+                made = litert.calibrate_and_quantize(
+                    self.artifact(job, weights, recipes.FLOAT), samples, recipes.get(recipe)
+                )
+            self.made[weights, recipe] = made
+        return self.made[weights, recipe]
+
+
+def digest(file: Path) -> str:
     return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 def tree(folder: Path) -> dict[str, str]:
     """Every path under `folder`, files with their hash: equal before and after means untouched."""
     return {
-        str(path.relative_to(folder)): _digest(path) if path.is_file() else "folder"
+        str(path.relative_to(folder)): digest(path) if path.is_file() else "folder"
         for path in sorted(folder.rglob("*"))
     }

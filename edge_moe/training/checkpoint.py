@@ -28,7 +28,7 @@ from edge_moe.anytime import Ensemble, Space
 from edge_moe.bundle import Preprocessing, expert_name
 from edge_moe.errors import CheckpointError, UsageError
 from edge_moe.nn import Architecture, Gate, SingleGateMoE, build_base
-from edge_moe.output import check_target, partial_path, publish, write_file, writing
+from edge_moe.output import check_target, fresh_partial, publish, write_file
 from edge_moe.training.config import TrainingConfig
 
 __all__ = [
@@ -97,11 +97,7 @@ def save_checkpoint(path: str | Path, checkpoint: Checkpoint, *, force: bool = F
     """
     path = Path(path)
     check_target(path, force=force)
-    partial = partial_path(path)
-    with writing(partial):
-        if partial.exists():
-            shutil.rmtree(partial)
-        partial.mkdir(parents=True)
+    partial = fresh_partial(path)
     try:
         for name, part in _parts(checkpoint.mixture).items():
             save_part(partial, name, part)

@@ -135,4 +135,5 @@ def _scale(embeddings: _Floats) -> _Floats:
     """
     deviation = embeddings.std(axis=0)
     floor = _LEAST_SCALE * deviation.mean()
-    return np.maximum(deviation, floor if floor > 0 else 1.0).astype(np.float32)
+    scale: _Floats = np.maximum(deviation, floor if floor > 0 else 1.0).astype(np.float32)
+    return scale

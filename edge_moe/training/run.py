@@ -150,6 +150,7 @@ def _open(plan: Plan) -> tuple[LabelledImages, LabelledImages]:
 def _finish(run: _Run, validation: LabelledImages, out: Path, jobs: int) -> CheckpointConfig:
     """Make the parts that are missing, measure the mixture, and publish."""
     plan = run.plan
+    images = Images(validation, plan.preprocessing)  # first: a file that cannot be read is told before the training
     run.make_base()
     run.make_gate()
     missing = [k for k in range(plan.experts) if not run.has(expert_name(k))]
@@ -162,7 +163,6 @@ def _finish(run: _Run, validation: LabelledImages, out: Path, jobs: int) -> Chec
 
     mixture = load_parts(run.partial, plan.architecture, plan.experts)
     mixture.to(run.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    images = Images(validation, plan.preprocessing)
     outputs = collect_torch(mixture, images, workers=run.workers, progress=run.progress)
     metrics = mixture_metrics(outputs, validation.labels, plan.config.ensemble, plan.config.space)
     config = CheckpointConfig(

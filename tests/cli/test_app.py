@@ -49,8 +49,8 @@ def test_every_command_has_help_without_its_libraries(cli, command):
     ("arguments", "word"),
     [
         (["fly"], "'fly'"),
-        (["run"], "BUNDLE"),
-        (["run", "bundle"], "IMAGES"),
+        (["run"], "'bundle'"),
+        (["run", "bundle"], "'images'"),
         (["run", "bundle", "cat.png", "--tau", "half"], "--tau"),
         (["run", "bundle", "cat.png", "--size", "3"], "--size"),
         (["bench", "bundle", "-o", "report"], "--data"),
