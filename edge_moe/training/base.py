@@ -14,7 +14,7 @@ from edge_moe.nn import Base
 from edge_moe.progress import Progress
 from edge_moe.training.checkpoint import load_state, read_weights
 from edge_moe.training.config import TrainingConfig
-from edge_moe.training.fit import fit, settle_statistics
+from edge_moe.training.fit import check_finite, fit, settle_statistics
 from edge_moe.training.images import Images, batches, seed_everything
 
 __all__ = ["load_base_weights", "train_base"]
@@ -97,6 +97,7 @@ def train_base(
         )
         if config.finetune == "all":
             settle_statistics(base, (x for x, _ in shuffled(config.epochs)))
+        check_finite(base, "base")
     base.requires_grad_(False).eval()
 
 

@@ -12,7 +12,7 @@ from torch.nn import functional
 from edge_moe.nn import Base, BaseOutputs, Expert, Gate, ensemble_log_probabilities
 from edge_moe.progress import Progress
 from edge_moe.training.config import TrainingConfig
-from edge_moe.training.fit import fit, settle_statistics
+from edge_moe.training.fit import check_finite, fit, settle_statistics
 from edge_moe.training.images import Images, batches, seed_everything
 
 __all__ = ["draw_weights", "train_expert"]
@@ -75,5 +75,6 @@ def train_expert(
         state=state,
     )
     settle_statistics(expert, (frozen.features for frozen, _ in drawn(config.expert_epochs)))
+    check_finite(expert, f"expert {index}")
     trained: Expert = expert.requires_grad_(False).eval()
     return trained

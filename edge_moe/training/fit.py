@@ -19,7 +19,7 @@ from edge_moe.errors import UsageError
 from edge_moe.output import write_file
 from edge_moe.progress import Progress
 
-__all__ = ["fit", "pick_device", "settle_statistics"]
+__all__ = ["check_finite", "fit", "pick_device", "settle_statistics"]
 
 _MOMENTUM = 0.9
 
@@ -95,6 +95,13 @@ def settle_statistics(module: nn.Module, inputs: Iterator[Tensor], most: int = 3
     The running averages of a short training lag behind its weights, and evaluation would use them.
     """
     update_bn(islice(inputs, most), module)
+
+
+def check_finite(module: nn.Module, name: str) -> None:
+    """Raise UsageError if a weight or a statistic of `module` is NaN or infinite, which its last step can make it."""
+    for tensor in module.state_dict().values():
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            raise UsageError(f"{name}: the training diverged to weights that are no numbers; lower the learning rate")
 
 
 def pick_device() -> torch.device:

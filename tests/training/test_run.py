@@ -336,7 +336,7 @@ def _same_images(root: Path) -> None:
         (
             {"train": 4, "val": 1},
             _same_images,
-            {"augment": "none"},
+            {"augment": "none", "learning_rate": 1e-8},
             UsageError,
             "2 experts .* only 1 different embeddings",
         ),
