@@ -17,7 +17,7 @@ env: $(READY)
 
 # Every step makes its folder whole or not at all, so that an interrupted demo goes on where it was.
 demo: $(READY)
-	test -d $(DEMO)/checkpoint || $(BIN)/edge-moe train digits -o $(DEMO)/checkpoint --experts 4 --epochs 12 --expert-epochs 10
+	test -d $(DEMO)/checkpoint || $(BIN)/edge-moe train digits -o $(DEMO)/checkpoint --experts 4 --epochs 12
 	test -d $(DEMO)/bundle || $(BIN)/edge-moe convert $(DEMO)/checkpoint --data digits -o $(DEMO)/bundle
 	$(BIN)/edge-moe verify $(DEMO)/bundle --quiet
 	$(BIN)/edge-moe bench $(DEMO)/bundle --data digits -o $(DEMO)/report --force

@@ -51,15 +51,15 @@ def train(
     base_weights: Annotated[Path | None, typer.Option(help="A torchvision state dict, .pth or .safetensors.")] = None,
     finetune: Annotated[str, typer.Option(help="What of the base learns: all, head (last layer) or none.")] = "all",
     epochs: Annotated[int, typer.Option(help="Of the base.")] = 30,
-    expert_epochs: Annotated[int, typer.Option(help="Of each expert, over its own draw of the data.")] = 10,
+    expert_epochs: Annotated[int, typer.Option(help="Of each expert, over its own draw of the data.")] = 8,
     batch_size: int = 64,
     learning_rate: Annotated[float, typer.Option(help="Of the base.")] = 0.1,
-    expert_learning_rate: float = 0.01,
+    expert_learning_rate: float = 0.002,
     weight_decay: float = 5e-4,
     augment: Annotated[
         str | None, typer.Option(help="none, crop, crop-flip or resized-crop-flip; crop for digits, else crop-flip.")
     ] = None,
-    epsilon: Annotated[float, typer.Option(help="Share of the uniform distribution in an expert's draw.")] = 0.1,
+    epsilon: Annotated[float, typer.Option(help="Share of the uniform distribution in an expert's draw.")] = 0.3,
     normalization: Annotated[
         str, typer.Option(help="Of the embeddings for k-means: none, l2, standardize.")
     ] = "standardize",

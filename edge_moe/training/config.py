@@ -42,10 +42,10 @@ class TrainingConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     kmeans_restarts: _Positive = 10
     gate_epochs: _Positive = 30
     gate_learning_rate: _Rate = 0.01
-    # experts: D_k is drawn anew each epoch, with replacement, by (1 - epsilon) * g_k + epsilon / K; an epoch has as
-    # many samples as these weights sum to
-    epsilon: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.1
-    expert_epochs: _Positive = 10
-    expert_learning_rate: _Rate = 0.01
+    # experts: BatchNorm keeps the base's statistics; D_k is drawn anew each epoch, with replacement, by
+    # (1 - epsilon) * g_k + epsilon / K; an epoch has as many samples as these weights sum to
+    epsilon: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.3
+    expert_epochs: _Positive = 8
+    expert_learning_rate: _Rate = 0.002
     ensemble: Ensemble = "bagging"
     space: Space = "logit"

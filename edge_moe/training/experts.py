@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
-from edge_moe.nn import Base, BaseOutputs, Expert, Gate, ensemble_log_probabilities
+from edge_moe.nn import Base, Expert, Gate, ensemble_log_probabilities
 from edge_moe.progress import Progress
 from edge_moe.training.config import TrainingConfig
-from edge_moe.training.fit import check_finite, fit, settle_statistics
+from edge_moe.training.fit import check_finite, fit
 from edge_moe.training.images import Images, batches, seed_everything
 
 __all__ = ["draw_weights", "train_expert"]
@@ -45,22 +45,20 @@ def train_expert(
     """
     device = next(base.parameters()).device
     expert = base.new_expert().requires_grad_(True).train().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    # BatchNorm keeps the base's statistics: those of images of one kind would take away what tells that kind apart.
+    for module in expert.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.eval()
     weights = draw_weights(gate(embeddings).softmax(-1), index, config.epsilon)
-    count = max(2, round(weights.sum().item()))
+    count = max(1, round(weights.sum().item()))
 
-    def drawn(epoch: int) -> Iterator[tuple[BaseOutputs, Tensor]]:
+    def losses(epoch: int) -> Iterator[Tensor]:
         seed_everything(config.seed, _STAGE, index, epoch)
         # multinomial takes at most 2^24 weights, drawn in double precision.
         order = torch.multinomial(weights.double(), count, replacement=True).tolist()
-        if count % config.batch_size == 1:
-            order.append(order[0])  # a last batch of one sample has no batch statistics
         for x, y in batches(images, config.batch_size, device, augment=config.augment, indices=order, workers=workers):
             with torch.no_grad():
                 frozen = base(x)
-            yield frozen, y
-
-    def losses(epoch: int) -> Iterator[Tensor]:
-        for frozen, y in drawn(epoch):
             answer = ensemble_log_probabilities(frozen.logits, expert(frozen.features), config.ensemble, config.space)
             yield functional.nll_loss(answer, y)
 
@@ -74,7 +72,6 @@ def train_expert(
         progress=progress,
         state=state,
     )
-    settle_statistics(expert, (frozen.features for frozen, _ in drawn(config.expert_epochs)))
     check_finite(expert, f"expert {index}")
     trained: Expert = expert.requires_grad_(False).eval()
     return trained
