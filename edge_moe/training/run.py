@@ -155,7 +155,8 @@ def _finish(run: _Run, validation: LabelledImages, out: Path, jobs: int) -> Chec
     run.make_gate()
     missing = [k for k in range(plan.experts) if not run.has(expert_name(k))]
     if jobs > 1 and len(missing) > 1:
-        del run.images  # each process reads its own
+        run.embeddings  # noqa: B018  (written once, before the processes read them)
+        vars(run).pop("images", None)  # each process reads its own
         _experts_in_processes(run, missing, min(jobs, len(missing)))
     else:
         for k in missing:
