@@ -59,7 +59,7 @@ class _Run(msgspec.Struct):
     runtime: Runtime
     outputs: Outputs
     taus: tuple[float, ...]
-    parts_ms: dict[str, list[float]]
+    parts_ms: dict[str, dict[int, list[float]]]  # part -> image -> [round]
     points_ms: dict[float, list[list[float]]]  # tau -> [image][round]
 
 
@@ -181,7 +181,7 @@ def _time_parts(run: _Run, inputs: Sequence[npt.NDArray[np.float32]], timed: npt
             elapsed[expert_name(k)] = _call_ms(runtime.part(expert_name(k)), features)
         if turn >= min(_WARM_UP, len(inputs)):
             for name, value in elapsed.items():
-                run.parts_ms.setdefault(name, []).append(value)
+                run.parts_ms.setdefault(name, {}).setdefault(index, []).append(value)
 
 
 def _time_point(run: _Run, tau: float, inputs: Sequence[npt.NDArray[np.float32]]) -> None:
@@ -197,6 +197,8 @@ def _time_point(run: _Run, tau: float, inputs: Sequence[npt.NDArray[np.float32]]
 def _set_results(run: _Run, timed: npt.NDArray[np.int64], labels: npt.NDArray[np.int64] | None) -> SetResults:
     runtime, manifest = run.runtime, run.runtime.manifest
     points = []
+    # Parts and predictions are summarised alike: the median over rounds, then the mean over images.
+    costs = {name: float(np.mean([np.median(raw) for raw in images.values()])) for name, images in run.parts_ms.items()}
     for tau in run.taus:
         routed = route(run.outputs, tau, runtime.max_experts, manifest.ensemble, manifest.space)
         raw = run.points_ms[tau]
@@ -205,7 +207,7 @@ def _set_results(run: _Run, timed: npt.NDArray[np.int64], labels: npt.NDArray[np
                 point=operating_point(routed, labels, manifest.parts, tau, runtime.max_experts),
                 raw_ms=_rounded(raw),
                 mean_ms=float(np.median(raw, axis=1).mean()),
-                sum_of_parts_ms=_sum_of_parts(run.parts_ms, routed, timed),
+                sum_of_parts_ms=_sum_of_parts(costs, routed, timed),
             )
         )
     artifacts = runtime.artifacts
@@ -213,17 +215,20 @@ def _set_results(run: _Run, timed: npt.NDArray[np.int64], labels: npt.NDArray[np
         backend=artifacts.backend,
         backend_version=backends.get(artifacts.backend).version(),
         recipe=artifacts.recipe.name,
-        parts=tuple(PartTiming(part=name, raw_ms=_rounded([run.parts_ms[name]])[0]) for name in sorted(run.parts_ms)),
+        parts=tuple(PartTiming(part=name, raw_ms=_flat(run.parts_ms[name])) for name in sorted(run.parts_ms)),
         points=tuple(points),
     )
 
 
-def _sum_of_parts(parts_ms: dict[str, list[float]], routed: Routed, timed: npt.NDArray[np.int64]) -> float:
+def _sum_of_parts(costs_ms: dict[str, float], routed: Routed, timed: npt.NDArray[np.int64]) -> float:
     """Return base + P(gate runs) gate + sum over k of P(expert k runs) expert k, over the timed images."""
-    median = {name: float(np.median(raw)) for name, raw in parts_ms.items()}
     shares = routed.active[timed].mean(axis=0)
-    experts = sum(share * median[expert_name(k)] for k, share in enumerate(shares))
-    return float(median["base"] + routed.gate_ran[timed].mean() * median["gate"] + experts)
+    experts = sum(share * costs_ms[expert_name(k)] for k, share in enumerate(shares))
+    return float(costs_ms["base"] + routed.gate_ran[timed].mean() * costs_ms["gate"] + experts)
+
+
+def _flat(by_image: dict[int, list[float]]) -> tuple[float, ...]:
+    return tuple(value for row in _rounded(list(by_image.values())) for value in row)
 
 
 def _rounded(raw: Sequence[Sequence[float]]) -> tuple[tuple[float, ...], ...]:

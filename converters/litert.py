@@ -149,18 +149,13 @@ def _configure(quantize: Any, model: bytes, recipe: LiteRTRecipe) -> None:
             quantize.add_static_config(".*", operation, activation_num_bits=8, weight_num_bits=8)
     for operator in recipe.keep_float:
         keep_float(".*", names[operator])
-    if recipe.min_macs_per_conversion:
-        for output in _unprofitable_convolutions(model, recipe.min_macs_per_conversion):
-            # The scope that the quantizer matches is the name of the output, with a semicolon.
-            keep_float(f"^{re.escape(output)};?$", names.CONV_2D)
+    for output in _unprofitable_convolutions(model, recipe):
+        # The scope that the quantizer matches is the name of the output, with a semicolon.
+        keep_float(f"^{re.escape(output)};?$", names.CONV_2D)
 
 
-def _unprofitable_convolutions(model: bytes, minimum: float) -> list[str]:
-    """Return the names of the outputs of those convolutions that convert more than they save.
-
-    On a 1 x 1 map, as in squeeze-excite, there is next to nothing to convert: those are always quantized, which
-    makes the artifact smaller.
-    """
+def _unprofitable_convolutions(model: bytes, recipe: LiteRTRecipe) -> list[str]:
+    """Return the names of the outputs of those convolutions that `recipe` leaves in float: not worth a conversion."""
     from ai_edge_litert.interpreter import Interpreter
 
     interpreter = Interpreter(model_content=model)
@@ -168,11 +163,13 @@ def _unprofitable_convolutions(model: bytes, minimum: float) -> list[str]:
     found = []
     for node in interpreter._get_ops_details():
         if node["op_name"] == "CONV_2D":
-            output_channels, _, _, input_channels = tensors[node["inputs"][1]]["shape"]
+            weights = tensors[node["inputs"][1]]["shape"]
+            output_channels, _, _, input_channels = weights
             output = tensors[node["outputs"][0]]
             _, height, width, _ = output["shape"]
             saved = input_channels * output_channels / (input_channels + output_channels)
-            if height * width > 1 and saved < minimum:
+            point = height * width == 1
+            if (weights.prod() < recipe.min_point_weights) if point else (saved < recipe.min_macs_per_conversion):
                 found.append(str(output["name"]))
     return found
 

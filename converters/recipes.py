@@ -31,6 +31,8 @@ class LiteRTRecipe(msgspec.Struct, frozen=True, kw_only=True):
     # A convolution stays in float unless it saves enough multiply-accumulates for each activation that has to be
     # converted: with C inputs and D outputs a 1x1 convolution does C * D a pixel and converts C + D.
     min_macs_per_conversion: float = 0.0
+    # On a 1 x 1 map, as in squeeze-excite, what counts is the weights that need not be read.
+    min_point_weights: int = 0
 
     @property
     def is_float(self) -> bool:
@@ -59,7 +61,8 @@ _ALL = (
         name="int8",
         summary="int8 convolutions and linear layers where that saves time; all that stands between them in float",
         quantize=("CONV_2D", "FULLY_CONNECTED"),
-        min_macs_per_conversion=16.0,
+        min_macs_per_conversion=20.0,
+        min_point_weights=6000,
     ),
     LiteRTRecipe(
         name="int8-dynamic",
@@ -67,6 +70,7 @@ _ALL = (
         quantize=("CONV_2D", "FULLY_CONNECTED"),
         ranges="dynamic",
         min_macs_per_conversion=25.0,
+        min_point_weights=6000,
     ),
     LiteRTRecipe(
         name="int8-all",

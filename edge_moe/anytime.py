@@ -60,10 +60,10 @@ def check_max_experts(max_experts: int, experts: int) -> int:
 
 def softmax(logits: Floats) -> Floats:
     """[..., Y] logits -> [..., Y] probabilities that sum to 1 over the last axis."""
-    # In place after the first step: on the exit path every temporary array is noticed.
-    result: Floats = logits - logits.max(axis=-1, keepdims=True)
+    # In place, and without the detour of the array's methods: on the exit path every microsecond is noticed.
+    result: Floats = logits - np.maximum.reduce(logits, axis=-1, keepdims=True)
     np.exp(result, out=result)
-    result /= result.sum(axis=-1, keepdims=True)
+    result /= np.add.reduce(result, axis=-1, keepdims=True)
     return result
 
 

@@ -200,14 +200,17 @@ class Runtime:
             return self._answer(phi, index, float(max_phi), (), macs, start, gate_ran=True)
 
         features = base.output("features")
-        scores = np.zeros_like(phi)
+        scores = None
         for k in experts:
             expert = self._experts.get(k)
             expert.invoke(features)
-            scores += g[k] * ensemble(base_logits, expert.output("logits")[0], self._ensemble, self._space)
+            share = ensemble(base_logits, expert.output("logits")[0], self._ensemble, self._space)
+            share *= g[k]
+            scores = share if scores is None else scores + share
             macs += self._expert_macs[k]
+        assert scores is not None  # there is at least one expert
         index = int(scores.argmax())
-        probability = float(scores[index] / scores.sum())
+        probability = float(scores[index] / np.add.reduce(scores))
         return self._answer(scores, index, probability, experts, macs, start, gate_ran=True)
 
     def part(self, name: str) -> OpenPart:
@@ -245,11 +248,11 @@ class Runtime:
         if not isinstance(x, np.ndarray) or x.dtype != np.float32:
             found = f"dtype {x.dtype}" if isinstance(x, np.ndarray) else type(x).__name__
             raise DataError(f"the input tensor has {found}; expected a float32 array; for an image use predict")
+        if x.shape == self._input_shape:
+            return x
         if x.shape == self._input_shape[1:]:
-            x = x[np.newaxis]
-        if x.shape != self._input_shape:
-            raise DataError(f"the input tensor has shape {list(x.shape)}; expected {list(self._input_shape)}")
-        return x
+            return x[np.newaxis]
+        raise DataError(f"the input tensor has shape {list(x.shape)}; expected {list(self._input_shape)}")
 
     def _answer(
         self,

@@ -98,7 +98,7 @@ def test_sum_of_parts_by_hand():
     active = np.array([[0, 0], [1, 1], [0, 0], [0, 0], [0, 1], [1, 1]], dtype=bool)
     gate_ran = np.array([False, True, False, True, True, True])
     routed = Routed(np.zeros(6, int), np.zeros((6, 2)), ~active.any(axis=1), active, gate_ran)
-    parts = {"base": [9.0, 10.0, 99.0], "gate": [1.0], "expert_00": [2.0, 4.0], "expert_01": [8.0]}
+    parts = {"base": 10.0, "gate": 1.0, "expert_00": 3.0, "expert_01": 8.0}
     timed = np.array([0, 1, 2, 4])
     # base 10 + gate 2/4 * 1 + expert 0 1/4 * 3 + expert 1 2/4 * 8
     assert sweep._sum_of_parts(parts, routed, timed) == pytest.approx(10 + 0.5 + 0.75 + 4)

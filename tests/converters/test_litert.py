@@ -123,6 +123,13 @@ def test_which_layers_are_int8(exported, quantized):
     assert len(quantized["base"]) < len(exported["base"])
 
 
+def test_small_convolutions_on_a_point_can_stay_in_float(exported, samples):
+    recipe = recipes.LiteRTRecipe(name="int8", summary="", quantize=("CONV_2D",), min_point_weights=33)
+    found = weights(litert.calibrate_and_quantize(exported["base"], samples["base"], recipe))
+    assert found[1, 1, 8, 4] == found[1, 1, 4, 8] == np.float32  # 32 weights each
+    assert found[SIZE // 2, SIZE // 2, 3, 8] == np.int8
+
+
 # Of int8-all the quantizer writes a base that LiteRT refuses, where the head is a single linear layer as here.
 @pytest.mark.parametrize(
     ("name", "part"),
