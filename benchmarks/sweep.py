@@ -125,7 +125,7 @@ def sweep(bundle: Path, data: str, options: Options, *, progress: Progress | Non
         architecture=manifest.architecture,
         experts=manifest.experts,
         trained=manifest.trained,
-        data=Path(images.name).name,
+        data=images.title,
         images=len(images),
         timed_images=len(timed),
         rounds=options.rounds,

@@ -187,7 +187,7 @@ def _report(
     return {
         "checkpoint": checkpoint.resolve().name,
         "trained": config.origin != "untrained",
-        "data": Path(validation.name).name,
+        "data": validation.title,
         "images": len(validation),
         "reference": recipes.FLOAT,
         "recipes": rows,

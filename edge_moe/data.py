@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -45,6 +45,12 @@ class LabelledImages:
 
     def __len__(self) -> int:
         return len(self.sources)
+
+    @property
+    def title(self) -> str:
+        """What a report calls these images: the folder that holds the splits, not the split."""
+        path = Path(self.name)
+        return path.parent.name if path.name in get_args(Split) else path.name
 
     @property
     def labelled(self) -> bool:

@@ -210,3 +210,8 @@ def test_an_unknown_class_is_named() -> None:
     )
     with pytest.raises(DataError, match=message):
         numbered(6).with_classes(("a", *map(str, range(9))))
+
+
+@pytest.mark.parametrize(("name", "title"), [("digits", "digits"), ("/d/birds/val", "birds"), ("/d/birds", "birds")])
+def test_a_report_names_the_folder_not_the_split(name: str, title: str) -> None:
+    assert LabelledImages(name, (), [], np.zeros(0, dtype=np.int64)).title == title
