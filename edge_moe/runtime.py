@@ -43,7 +43,8 @@ class Prediction:
     experts: tuple[int, ...]  # that ran, in ascending order
     gate_ran: bool
     macs: int  # of the parts that ran
-    milliseconds: float  # of inference: from the input tensor to the answer, without decoding an image
+    # From the input tensor to the answer: without decoding an image, with loading an expert that is new.
+    milliseconds: float
 
     @property
     def probabilities(self) -> npt.NDArray[np.floating]:
