@@ -271,7 +271,7 @@ def test_an_expert_alone_goes_on_and_disturbs_no_other_run(
     unfinished.mkdir()
     (unfinished / "base.safetensors").write_bytes(b"of another run")
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr("edge_moe.training.experts.settle_statistics", _interrupt)
+        patch.setattr("edge_moe.training.experts.check_finite", _interrupt)
         retrain_expert(finished, 0)
     assert contents(finished) == before
     recorder = Recorder()
