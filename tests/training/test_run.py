@@ -79,6 +79,20 @@ def test_experts_in_processes_of_their_own_are_the_same(reference: Path, folder:
     assert recorder.steps["expert 0"] == recorder.steps["expert 1"] == [2, 0, 2]
 
 
+def test_a_run_killed_between_gate_and_experts_goes_on_in_processes(
+    reference: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By then base, gate and embeddings are on disk, and nothing has asked for the images."""
+    plan = small_plan(folder, **TWO)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("edge_moe.training.run.train_expert", _interrupt)
+        train(plan, tmp_path / "c")
+    recorder = Recorder()
+    train(plan, tmp_path / "c", jobs=2, progress=recorder)
+    assert not {"base", "gate", "embeddings"} & recorder.steps.keys()
+    assert contents(tmp_path / "c") == contents(reference)
+
+
 class Killer(Recorder):
     """Kills its own process, as SIGKILL does, when the step `name` has advanced so many times (0: when it starts)."""
 
