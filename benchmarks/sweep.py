@@ -24,6 +24,7 @@ from edge_moe.backends import OpenPart
 from edge_moe.benchmarks import host
 from edge_moe.benchmarks.results import SCHEMA_VERSION, PartTiming, PointTiming, Results, SetResults
 from edge_moe.bundle import MANIFEST, Bundle, expert_name, sha256
+from edge_moe.checks import check_at_least_one
 from edge_moe.data import open_data
 from edge_moe.errors import UsageError
 from edge_moe.evaluate import Outputs, Routed, collect, operating_point, route
@@ -140,10 +141,12 @@ def _check(options: Options, experts: int) -> None:
         check_tau(tau)
     if options.max_experts is not None:
         check_max_experts(options.max_experts, experts)
-    for name in ("threads", "timed_images", "rounds", "validation_images"):
-        value = getattr(options, name)
-        if value is not None and value < 1:
-            raise UsageError(f"{name} is {value}; expected at least 1")
+    check_at_least_one(
+        threads=options.threads,
+        timed_images=options.timed_images,
+        rounds=options.rounds,
+        validation_images=options.validation_images,
+    )
     if options.seed < 0:
         raise UsageError(f"seed is {options.seed}; expected at least 0")
 

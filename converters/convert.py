@@ -12,6 +12,7 @@ import msgspec
 from edge_moe.anytime import check_max_experts, check_tau
 from edge_moe.backends.litert import Partitions
 from edge_moe.bundle import MANIFEST, SCHEMA_VERSION, Bundle, Manifest, expert_name
+from edge_moe.checks import check_at_least_one
 from edge_moe.converters import measure, package, parity, recipes
 from edge_moe.converters.options import Options
 from edge_moe.converters.workers import Job, convert_parts
@@ -96,7 +97,7 @@ def _make(
         partial,
         progress,
     )
-    for file in set(samples.values()):
+    for file in samples.values():
         file.unlink()
 
     outputs, partitions = measure.run_artifacts(targets, wanted, loaded.config.experts, tensors, progress)
@@ -148,13 +149,9 @@ def _check(options: Options, loaded: Checkpoint, jobs: int) -> None:
     check_max_experts(options.max_experts, loaded.config.experts)
     if not 0 <= options.min_agreement <= 1:
         raise UsageError(f"min_agreement is {options.min_agreement}; expected a share from 0 to 1")
-    for name, value in (
-        ("jobs", jobs),
-        ("calibration_images", options.calibration_images),
-        ("validation_images", options.validation_images),
-    ):
-        if value is not None and value < 1:
-            raise UsageError(f"{name} is {value}; expected at least 1")
+    check_at_least_one(
+        jobs=jobs, calibration_images=options.calibration_images, validation_images=options.validation_images
+    )
 
 
 def _report(

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from edge_moe import backends
 from edge_moe.bundle import (
+    GOLDEN_FEED,
     Artifact,
     ArtifactSet,
     Golden,
@@ -107,7 +108,7 @@ def _golden(
     for part, files in targets.items():
         kind = part.split("_")[0]
         opened = backend.open(files[recipe].read_bytes())
-        opened.invoke(tensors[{"base": "input", "gate": "base.embedding", "expert": "base.features"}[kind]])
+        opened.invoke(tensors[GOLDEN_FEED[kind]])
         for name in ("logits", "features", "embedding") if kind == "base" else ("logits",):
             tensors[f"{part}.{name}"] = opened.output(name)
         opened.close()

@@ -15,7 +15,7 @@ from torch import nn
 
 from edge_moe.converters import litert, recipes
 from edge_moe.errors import ConversionError
-from edge_moe.nn import Gate, build_base
+from edge_moe.nn import build_base
 from edge_moe.output import write_file
 from edge_moe.progress import Progress
 from edge_moe.training.checkpoint import load_part, read_config
@@ -84,7 +84,7 @@ def load(job: Job) -> nn.Module:
     base = build_base(config.architecture)
     part: nn.Module = base
     if job.part == "gate":
-        part = Gate(base.shapes(config.architecture.image_size).embedding.shape[1], config.experts)
+        part = base.new_gate(config.experts, config.architecture.image_size)
     elif job.part != "base":
         part = base.new_expert()
     load_part(job.checkpoint, job.part, part)

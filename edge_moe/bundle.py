@@ -25,6 +25,7 @@ from edge_moe.anytime import Ensemble, Space
 from edge_moe.errors import BundleError, IntegrityError, UsageError
 
 __all__ = [
+    "GOLDEN_FEED",
     "MANIFEST",
     "SCHEMA_VERSION",
     "Artifact",
@@ -158,6 +159,10 @@ class Manifest(_Strict, frozen=True):
         have = ", ".join(f"{s.backend}/{s.recipe.name}" for s in self.sets)
         wanted = f"{backend or 'any backend'}/{recipe or 'any recipe'}"
         raise UsageError(f"the bundle has no artifacts for {wanted}; it has {have}")
+
+
+# What a part of each kind reads: the name under which the golden sample has it.
+GOLDEN_FEED = {"base": "input", "gate": "base.embedding", "expert": "base.features"}
 
 
 def expert_name(index: int) -> str:

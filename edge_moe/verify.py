@@ -14,14 +14,11 @@ import numpy as np
 from edge_moe import backends
 from edge_moe.anytime import Floats
 from edge_moe.backends import Backend, Tensor
-from edge_moe.bundle import ArtifactSet, Bundle
+from edge_moe.bundle import GOLDEN_FEED, ArtifactSet, Bundle
 from edge_moe.errors import BackendError, BundleError, EdgeMoeError, IntegrityError
 from edge_moe.runtime import Runtime
 
 __all__ = ["Check", "relative_error", "verify"]
-
-# What a part reads: the name under which the golden sample has it.
-_FEED = {"base": "input", "gate": "base.embedding", "expert": "base.features"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,14 +106,14 @@ def _verify_part(
 ) -> list[Check]:
     name = f"{artifacts.backend}/{artifacts.recipe.name}"
     spec = bundle.manifest.parts[part]
-    missing = [k for k in (_FEED[spec.kind], *(f"{part}.{o.name}" for o in spec.outputs)) if k not in golden]
+    missing = [k for k in (GOLDEN_FEED[spec.kind], *(f"{part}.{o.name}" for o in spec.outputs)) if k not in golden]
     if missing:
         return [Check(name, part, False, f"the golden sample has no {', '.join(missing)}; convert again")]
     checks: list[Check] = []
     try:
         opened = backend.open(bundle.read(artifacts.parts[part]), threads=threads)
         try:
-            opened.invoke(golden[_FEED[spec.kind]])
+            opened.invoke(golden[GOLDEN_FEED[spec.kind]])
             for output in spec.outputs:
                 what = f"{part}.{output.name}"
                 checks.append(_compare(name, what, opened.output(output.name), golden[what], artifacts))

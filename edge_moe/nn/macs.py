@@ -62,5 +62,5 @@ def mixture_cost(architecture: Architecture, experts: int) -> MixtureCost:
     """
     base = build_empty_base(architecture)
     with torch.device("meta"):
-        gate = Gate(base.shapes(architecture.image_size).embedding.shape[1], experts)
+        gate = base.new_gate(experts, architecture.image_size)
     return part_costs(base, gate, architecture.image_size)

@@ -87,6 +87,10 @@ class Base(_Grafted):
         """Return an expert that starts from this base's own tail weights (a copy)."""
         return copy.deepcopy(Expert(self, self.tail_names, self.head_name))
 
+    def new_gate(self, experts: int, image_size: int) -> Gate:
+        """Return a fresh gate for `experts` experts on this base's embedding."""
+        return Gate(self.shapes(image_size).embedding.shape[1], experts)
+
     @torch.no_grad()
     def shapes(self, image_size: int) -> BaseOutputs:
         """Return the outputs for one meta image [1, 3, image_size, image_size]: shapes without arithmetic."""

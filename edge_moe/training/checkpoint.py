@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from edge_moe.anytime import Ensemble, Space
 from edge_moe.bundle import Preprocessing, expert_name
 from edge_moe.errors import CheckpointError, UsageError
-from edge_moe.nn import Architecture, Gate, SingleGateMoE, build_base
+from edge_moe.nn import Architecture, SingleGateMoE, build_base
 from edge_moe.output import check_target, fresh_partial, publish, write_file
 from edge_moe.training.config import TrainingConfig
 
@@ -142,7 +142,7 @@ def write_config(path: Path, config: CheckpointConfig) -> None:
 def new_mixture(architecture: Architecture, experts: int) -> SingleGateMoE:
     """Return a mixture with freshly initialised weights; the experts start as copies of the base's tail."""
     base = build_base(architecture)
-    gate = Gate(base.shapes(architecture.image_size).embedding.shape[1], experts)
+    gate = base.new_gate(experts, architecture.image_size)
     return SingleGateMoE(base, gate, [base.new_expert() for _ in range(experts)])
 
 

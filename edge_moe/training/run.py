@@ -27,6 +27,7 @@ import numpy.typing as npt
 import torch
 
 from edge_moe.bundle import expert_name
+from edge_moe.checks import check_at_least_one
 from edge_moe.data import DIGITS, LabelledImages, open_data
 from edge_moe.errors import CheckpointError, DataError, UsageError
 from edge_moe.nn import Base, Gate, build_base
@@ -75,8 +76,7 @@ def train(
         OutputError: `out` exists and `force` is not given, or an unfinished run with another plan is in its place.
     """
     check_target(out, force=force)
-    if jobs < 1:
-        raise UsageError(f"jobs is {jobs}; expected at least 1")
+    check_at_least_one(jobs=jobs)
     images, validation = _open(plan)
     if plan.experts > len(images):
         raise UsageError(f"{plan.experts} experts need at least as many training images; found {len(images)}")

@@ -7,7 +7,7 @@ import torch
 
 from edge_moe.bundle import Preprocessing
 from edge_moe.data import NOISE, open_data
-from edge_moe.nn import Architecture, Gate, SingleGateMoE, build_base
+from edge_moe.nn import Architecture, SingleGateMoE, build_base
 from edge_moe.training.checkpoint import Checkpoint, CheckpointConfig, tool_versions
 from edge_moe.training.fit import settle_statistics
 
@@ -27,7 +27,7 @@ def new_untrained(architecture: Architecture, experts: int, preprocessing: Prepr
     # Without statistics that fit, activations fade from layer to layer, and every image looks the same to the gate.
     images = np.concatenate(list(open_data(NOISE, "train").sample(_IMAGES).tensors(preprocessing)))
     settle_statistics(base, iter([torch.from_numpy(images.transpose(0, 3, 1, 2).copy())]))
-    gate = Gate(base.shapes(architecture.image_size).embedding.shape[1], experts)
+    gate = base.new_gate(experts, architecture.image_size)
     config = CheckpointConfig(
         architecture=architecture,
         experts=experts,
