@@ -22,7 +22,13 @@ T = TypeVar("T")
 
 _SMALL = 128  # pixels; below, an image is not cropped, and the first convolution keeps its size
 
-BaseName = Annotated[str, typer.Option("--base", help="mobilenet_v3_small, mobilenet_v3_large or resnet18.")]
+BaseName = Annotated[
+    str,
+    typer.Option(
+        "--base",
+        help="mobilenet_v3_small, mobilenet_v3_large, resnet18, or MODULE:FUNCTION of a network of your own.",
+    ),
+]
 ImageSize = Annotated[int | None, typer.Option(help="Pixels; 32 for digits, else 224.")]
 StemStride = Annotated[
     int | None, typer.Option(help="Of the first convolution; 1 for images under 128 pixels, else 2.")
@@ -210,7 +216,8 @@ def macs(
 def _architecture(base: str, classes: int, image_size: int, stem_stride: int | None) -> Architecture:
     from edge_moe.nn import ARCHITECTURES, Architecture
 
-    _one_of("base", base, ARCHITECTURES)
+    if ":" not in base:  # which names a network of one's own
+        _one_of("base", base, (*ARCHITECTURES, "MODULE:FUNCTION"))
     stride = _or(stem_stride, 1 if image_size < _SMALL else 2)
     fields = {"base": base, "classes": classes, "image_size": image_size, "stem_stride": stride}
     return _checked(fields, Architecture)

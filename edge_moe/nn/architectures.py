@@ -1,4 +1,4 @@
-"""The backbones that come with edge-moe, and where each one splits."""
+"""The backbones that come with edge-moe, and where each one splits; and how a network of one's own is found."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from edge_moe.errors import UsageError
-from edge_moe.nn.parts import Base
+from edge_moe.nn.custom import find_builder
+from edge_moe.nn.parts import Base, SplitBase
 from edge_moe.nn.torchvision import torchvision
 
 __all__ = ["ARCHITECTURES", "Architecture", "build_base", "build_empty_base"]
@@ -53,7 +54,7 @@ class _MaxPoolAfterReLU(nn.Module):
 class Architecture(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What is needed to build a base without its weights."""
 
-    base: str
+    base: str  # one of ARCHITECTURES, or "module:function" of a network of one's own, see base_builder
     classes: Annotated[int, msgspec.Meta(ge=1)]
     image_size: Annotated[int, msgspec.Meta(ge=8)]
     stem_stride: Literal[1, 2] = 2  # of the first convolution; 1 keeps small images from vanishing
@@ -66,10 +67,20 @@ def build_base(architecture: Architecture) -> Base:
     short training is evaluated on statistics that lag behind the weights.
 
     Raises:
-        UsageError: unknown architecture.
+        UsageError: unknown architecture, or a builder of one's own that cannot be found or gives no Base.
     """
+    if ":" in architecture.base:
+        base = find_builder(architecture.base)(architecture)
+        if not isinstance(base, Base):
+            raise UsageError(
+                f"{architecture.base} gave a {type(base).__name__}; expected an edge_moe.nn.Base, such as a SplitBase"
+            )
+        return base
     if architecture.base not in _SPLITS:
-        raise UsageError(f"unknown base {architecture.base!r}; expected one of {', '.join(ARCHITECTURES)}")
+        raise UsageError(
+            f"unknown base {architecture.base!r}; expected one of {', '.join(ARCHITECTURES)}, "
+            "or module:function for a network of your own"
+        )
     network: nn.Module = getattr(torchvision.models, architecture.base)(num_classes=architecture.classes)
     split = _SPLITS[architecture.base]
     first = network.get_submodule(split.first_convolution)
@@ -80,7 +91,7 @@ def build_base(architecture: Architecture) -> Base:
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.momentum = 0.1
-    return Base(network, split.stem, split.tail, split.head)
+    return SplitBase(network, split.stem, split.tail, split.head)
 
 
 def build_empty_base(architecture: Architecture) -> Base:

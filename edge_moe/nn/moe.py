@@ -6,13 +6,14 @@ The device runs `edge_moe.anytime`; this is the same rule on torch tensors, for 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from edge_moe.anytime import Ensemble, Space
-from edge_moe.nn.parts import Base, Expert, Gate
+from edge_moe.nn.parts import Base, Gate
 
 __all__ = ["MixtureOutputs", "SingleGateMoE", "ensemble_log_probabilities"]
 
@@ -41,7 +42,7 @@ def ensemble_log_probabilities(base_logits: Tensor, expert_logits: Tensor, kind:
 class SingleGateMoE(nn.Module):
     """Base, gate and K experts."""
 
-    def __init__(self, base: Base, gate: Gate, experts: list[Expert]) -> None:
+    def __init__(self, base: Base, gate: Gate, experts: Sequence[nn.Module]) -> None:
         """All parts must fit each other: the gate takes the base's embedding, the experts its features."""
         super().__init__()
         self.base, self.gate = base, gate

@@ -2,14 +2,19 @@
 
 Axis letters: B batch, C channels, H W height and width, E embedding, K experts, Y classes.
 
-A network becomes a base by naming three things: the modules that lead to the branch point (`stem`), those that
-follow it (`tail`), and its classifier (`head`). Between tail and head stands global average pooling. Tensors keep
-the names that they have in the network, so that a torchvision state dict fits as it is.
+A network becomes a base in one of two ways, both worked through in docs/your-own-network.md:
+
+- `SplitBase` takes a network that runs one module after another, as most classifiers do, and the names of three
+  things: the modules that lead to the branch point (`stem`), those that follow it (`tail`), and its classifier
+  (`head`). Between tail and head stands global average pooling. Tensors keep the names that they have in the network,
+  so that a torchvision state dict fits as it is.
+- Any other network derives from `Base` and says itself what it gives (`forward`) and what an expert is (`new_expert`).
 """
 
 from __future__ import annotations
 
 import copy
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -17,7 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-__all__ = ["Base", "BaseOutputs", "Expert", "Gate"]
+__all__ = ["Base", "BaseOutputs", "Expert", "Gate", "SplitBase"]
 
 
 class BaseOutputs(NamedTuple):
@@ -26,6 +31,39 @@ class BaseOutputs(NamedTuple):
     logits: Tensor  # [B, Y]
     features: Tensor  # [B, C, H, W], the map at the branch point
     embedding: Tensor  # [B, E], pooled, before the classifier
+
+
+class Base(nn.Module, ABC):
+    """The full network, split at the branch point: [B, 3, H, W] images -> BaseOutputs.
+
+    A network of one's own derives from this class and implements `forward` and `new_expert`. It takes images of one
+    size, and has no control flow that depends on the values of a tensor, because every backend traces it once.
+    """
+
+    # The submodule that classifies, by its dotted name: its last linear layer is what `--finetune head` trains.
+    head_name: str
+
+    @abstractmethod
+    def forward(self, images: Tensor) -> BaseOutputs:
+        """[B, 3, H, W] images -> logits [B, Y], features [B, C, H, W], embedding [B, E]."""
+
+    @abstractmethod
+    def new_expert(self) -> nn.Module:
+        """Return an expert that starts from this base's own tail weights (a copy).
+
+        It takes [B, C, H, W] features and gives [B, Y] logits: at the start the base's own.
+        """
+
+    def new_gate(self, experts: int, image_size: int) -> Gate:
+        """Return a fresh gate for `experts` experts on this base's embedding."""
+        return Gate(self.shapes(image_size).embedding.shape[1], experts)
+
+    @torch.no_grad()
+    def shapes(self, image_size: int) -> BaseOutputs:
+        """Return the outputs for one meta image [1, 3, image_size, image_size]: shapes without arithmetic."""
+        twin = copy.deepcopy(self).to("meta").eval()
+        outputs: BaseOutputs = twin(torch.empty(1, 3, image_size, image_size, device="meta"))
+        return outputs
 
 
 class _Grafted(nn.Module):
@@ -68,8 +106,8 @@ class Expert(_Grafted):
         return self._pool_and_classify(self._run(self.tail_names, features), self.head_name)[0]
 
 
-class Base(_Grafted):
-    """The full network, split at the branch point: [B, 3, H, W] images -> BaseOutputs."""
+class SplitBase(_Grafted, Base):
+    """A network of modules that run one after another, split by their names."""
 
     def __init__(self, network: nn.Module, stem: Sequence[str], tail: Sequence[str], head: str) -> None:
         """Split `network`; `stem`, `tail` and `head` are dotted names of its modules, run in that order."""
@@ -86,17 +124,6 @@ class Base(_Grafted):
     def new_expert(self) -> Expert:
         """Return an expert that starts from this base's own tail weights (a copy)."""
         return copy.deepcopy(Expert(self, self.tail_names, self.head_name))
-
-    def new_gate(self, experts: int, image_size: int) -> Gate:
-        """Return a fresh gate for `experts` experts on this base's embedding."""
-        return Gate(self.shapes(image_size).embedding.shape[1], experts)
-
-    @torch.no_grad()
-    def shapes(self, image_size: int) -> BaseOutputs:
-        """Return the outputs for one meta image [1, 3, image_size, image_size]: shapes without arithmetic."""
-        twin = copy.deepcopy(self).to("meta").eval()
-        outputs: BaseOutputs = twin(torch.empty(1, 3, image_size, image_size, device="meta"))
-        return outputs
 
 
 class Gate(nn.Linear):

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from edge_moe.nn import Base, Expert, Gate, ensemble_log_probabilities
+from edge_moe.nn import Base, Gate, ensemble_log_probabilities
 from edge_moe.progress import Progress
 from edge_moe.training.config import TrainingConfig
 from edge_moe.training.fit import check_finite, fit
@@ -37,7 +37,7 @@ def train_expert(
     progress: Progress,
     workers: int = 0,
     state: Path | None = None,
-) -> Expert:
+) -> nn.Module:
     """Return expert `index`, trained from the base's tail weights; base and gate are frozen and not changed.
 
     `embeddings`: [N, E] of the training images, not augmented, from which the gate decides what the expert sees.
@@ -73,5 +73,5 @@ def train_expert(
         state=state,
     )
     check_finite(expert, f"expert {index}")
-    trained: Expert = expert.requires_grad_(False).eval()
+    trained: nn.Module = expert.requires_grad_(False).eval()
     return trained

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from edge_moe.nn import ARCHITECTURES, Architecture, Base, Gate, build_base, build_empty_base
+from edge_moe.nn import ARCHITECTURES, Architecture, Gate, SplitBase, build_base, build_empty_base
 from edge_moe.nn.torchvision import torchvision
 
 
@@ -22,10 +22,10 @@ class SmallCNN(nn.Module):
         return self.head(x.mean((2, 3)))
 
 
-def small_base() -> tuple[SmallCNN, Base]:
+def small_base() -> tuple[SmallCNN, SplitBase]:
     torch.manual_seed(0)
     network = SmallCNN().eval()
-    return network, Base(network, ["early.0", "early.1", "early.2"], ["late.conv", "late.act"], "head").eval()
+    return network, SplitBase(network, ["early.0", "early.1", "early.2"], ["late.conv", "late.act"], "head").eval()
 
 
 @torch.no_grad()
