@@ -76,3 +76,8 @@ class MissingExtraError(EdgeMoeError, ImportError):
     def __init__(self, package: str, extra: str, purpose: str) -> None:
         """State which package is missing, what for, and the extra that brings it."""
         super().__init__(f"{purpose} needs {package}, which is not installed; run: pip install 'edge-moe[{extra}]'")
+        self._arguments = (package, extra, purpose)
+
+    def __reduce__(self) -> tuple[type[MissingExtraError], tuple[str, str, str]]:
+        """Pickle what `__init__` takes: a conversion raises this in a process of its own."""
+        return type(self), self._arguments

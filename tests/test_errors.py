@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pickle
 import re
 
 import pytest
@@ -31,3 +32,11 @@ def test_missing_extra_says_what_to_run():
     assert str(error) == (
         "running .tflite artifacts needs ai-edge-litert, which is not installed; run: pip install 'edge-moe[litert]'"
     )
+
+
+@pytest.mark.parametrize("name", errors.__all__)
+def test_errors_cross_processes(name):
+    arguments = ("onnx", "convert", "converting") if name == "MissingExtraError" else ("what, and what to do",)
+    error = getattr(errors, name)(*arguments)
+    copy = pickle.loads(pickle.dumps(error))
+    assert (type(copy), str(copy), copy.args) == (type(error), str(error), error.args)

@@ -11,7 +11,7 @@ from edge_moe.errors import UsageError
 
 __all__ = ["BACKENDS", "Backend", "OpenPart", "Tensor", "get"]
 
-BACKENDS = ("litert",)
+BACKENDS = ("litert", "onnx", "executorch")
 
 
 def get(name: str) -> Backend:
@@ -20,4 +20,12 @@ def get(name: str) -> Backend:
         from edge_moe.backends.litert import LiteRT
 
         return LiteRT()
+    if name == "onnx":
+        from edge_moe.backends.onnx import Onnx
+
+        return Onnx()
+    if name == "executorch":
+        from edge_moe.backends.executorch import ExecuTorch
+
+        return ExecuTorch()
     raise UsageError(f"unknown backend {name!r}; expected one of {', '.join(BACKENDS)}")

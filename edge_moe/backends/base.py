@@ -8,9 +8,11 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Backend", "OpenPart", "Tensor"]
+__all__ = ["CLOSED", "Backend", "OpenPart", "Tensor", "one_line"]
 
 Tensor: TypeAlias = npt.NDArray[np.float32]
+
+CLOSED = "the part is closed; open it again"
 
 
 class OpenPart(ABC):
@@ -47,3 +49,8 @@ class Backend(ABC):
     @abstractmethod
     def version(self) -> str:
         """Return the name and version of the library that executes, for reports."""
+
+
+def one_line(error: BaseException) -> str:
+    """Return what a native library said, in one line."""
+    return " ".join(str(error).split()) or type(error).__name__

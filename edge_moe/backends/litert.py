@@ -1,27 +1,38 @@
 """LiteRT: .tflite artifacts, executed by XNNPACK on the CPU.
 
 An artifact has one signature, `serving_default`, with one input; its outputs are named as the part's outputs.
+
+Where ai-edge-litert is not installed, its predecessor tflite-runtime executes, which old images of small boards have
+and which needs numpy 1. What its last release, 2.14, does with the recipes:
+
+- fp32: the same answers, in about the same time.
+- int8-all: answers as close to fp32 as ai-edge-litert's, but not the same, for few operators in int8 are delegated;
+  measured on x86, it takes thirty times as long or more.
+- int8 and int8-dynamic: refused. Of a linear layer with ranges of the image at hand it would give the bias alone,
+  without a word: it has no scale for weights that have one for each output.
 """
 
 from __future__ import annotations
 
-import os
-import tempfile
+import importlib
 import threading
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, nullcontext, suppress
 from importlib import metadata
 from typing import Any, NamedTuple
 
-from edge_moe.backends.base import Backend, OpenPart, Tensor
+import numpy as np
+
+from edge_moe.backends.base import CLOSED, Backend, OpenPart, Tensor, one_line
+from edge_moe.backends.stderr import filtered_stderr
 from edge_moe.errors import BackendError, MissingExtraError, UsageError
 
 __all__ = ["LiteRT", "LiteRTPart", "Partitions"]
 
 _PACKAGE = "ai-edge-litert"
+_OLD_PACKAGE = "tflite-runtime"
+_LIBRARIES = {_PACKAGE: "ai_edge_litert.interpreter", _OLD_PACKAGE: "tflite_runtime.interpreter"}  # the better first
 _PURPOSE = "running .tflite artifacts"
 _SIGNATURE = "serving_default"
-_CLOSED = "the part is closed; open it again"
 
 
 class Partitions(NamedTuple):
@@ -32,7 +43,7 @@ class Partitions(NamedTuple):
 
 
 class LiteRT(Backend):
-    """Executes .tflite artifacts with ai-edge-litert."""
+    """Executes .tflite artifacts with ai-edge-litert or, where only that is there, with tflite-runtime."""
 
     name = "litert"
     suffix = ".tflite"
@@ -41,27 +52,32 @@ class LiteRT(Backend):
         """Load a part from the bytes of a .tflite file.
 
         Raises:
-            MissingExtraError: ai-edge-litert is not installed.
-            BackendError: LiteRT refuses the bytes, or they are not an artifact of edge-moe.
+            MissingExtraError: neither ai-edge-litert nor tflite-runtime is installed.
+            BackendError: LiteRT refuses the bytes, or they are not an artifact of edge-moe; or tflite-runtime does not
+                fit the installed numpy, or would compute the part wrongly.
         """
+        package, library = _import()
         try:
-            from ai_edge_litert.interpreter import Interpreter
-        except ModuleNotFoundError:
-            raise MissingExtraError(_PACKAGE, "litert", _PURPOSE) from None
-        try:
-            interpreter = Interpreter(model_content=data, num_threads=threads)
+            interpreter = library.Interpreter(model_content=data, num_threads=threads)
             with _without_greeting():
                 interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
-            raise BackendError(f"LiteRT refuses the artifact: {_one_line(error)}; convert it again") from None
+            raise BackendError(f"LiteRT refuses the artifact: {one_line(error)}; convert it again") from None
+        except SystemError:  # from code that was compiled for another major version of numpy
+            raise BackendError(
+                f"{package} does not work with numpy {np.__version__}; run: pip install 'numpy<2', or {_PACKAGE}"
+            ) from None
+        if package == _OLD_PACKAGE:
+            _check_linear_layers(interpreter)
         return LiteRTPart(interpreter)
 
     def version(self) -> str:
-        """Return the version of ai-edge-litert; raise MissingExtraError where it is not installed."""
+        """Return name and version of the library that executes; raise MissingExtraError where there is none."""
+        package, _ = _import()
         try:
-            return f"{_PACKAGE} {metadata.version(_PACKAGE)}"
-        except metadata.PackageNotFoundError:
-            raise MissingExtraError(_PACKAGE, "litert", _PURPOSE) from None
+            return f"{package} {metadata.version(package)}"
+        except metadata.PackageNotFoundError:  # a copy that no package manager knows of
+            return f"{package}, unknown version"
 
 
 class LiteRTPart(OpenPart):
@@ -92,12 +108,12 @@ class LiteRTPart(OpenPart):
             UsageError: the part is closed.
         """
         if self._interpreter is None:
-            raise UsageError(_CLOSED)
+            raise UsageError(CLOSED)
         try:
             self._interpreter.set_tensor(self._input, tensor)
             self._interpreter.invoke()
         except (ValueError, RuntimeError) as error:
-            raise BackendError(f"LiteRT could not run the part: {_one_line(error)}") from None
+            raise BackendError(f"LiteRT could not run the part: {one_line(error)}") from None
 
     def output(self, name: str) -> Tensor:
         """Return a copy of the output called `name` of the last `invoke`.
@@ -107,7 +123,7 @@ class LiteRTPart(OpenPart):
             UsageError: the part is closed.
         """
         if self._interpreter is None:
-            raise UsageError(_CLOSED)
+            raise UsageError(CLOSED)
         try:
             index = self._outputs[name]
         except KeyError:
@@ -142,41 +158,40 @@ class LiteRTPart(OpenPart):
         self._interpreter = None
 
 
+def _import() -> tuple[str, Any]:
+    """Return the name of the package that executes, and its module."""
+    for package, module in _LIBRARIES.items():
+        with suppress(ModuleNotFoundError):
+            return package, importlib.import_module(module)
+    raise MissingExtraError(_PACKAGE, "litert", _PURPOSE)
+
+
+def _check_linear_layers(interpreter: Any) -> None:
+    """Raise BackendError for a linear layer that tflite-runtime computes wrongly, see the top."""
+    tensors = {tensor["index"]: tensor for tensor in interpreter.get_tensor_details()}
+    for node in interpreter._get_ops_details():
+        if node["op_name"] != "FULLY_CONNECTED":
+            continue
+        given, weights = (tensors[index] for index in node["inputs"][:2])
+        scales = weights["quantization_parameters"]["scales"]
+        if given["dtype"] == np.float32 and len(scales) > 1:
+            raise BackendError(
+                f"{_OLD_PACKAGE} cannot compute the part's int8 linear layer; choose recipe fp32 or int8-all, "
+                f"or run: pip install {_PACKAGE}"
+            )
+
+
 _GREETING = b"INFO: Created TensorFlow Lite XNNPACK delegate for CPU.\n"
 _greeted = False
 
 
-@contextmanager
-def _without_greeting() -> Iterator[None]:
-    """Keep the line that LiteRT writes to file descriptor 2, once a process, off the user's terminal.
+def _without_greeting() -> AbstractContextManager[None]:
+    """Keep the line that LiteRT writes when it first allocates in a process off the user's terminal.
 
-    LiteRT 2.3 has neither an option nor a variable for it. Descriptor 2 goes to a temporary file for the
-    milliseconds of the first allocation, and everything in it except that line is then written where it belongs.
-    Only while this is the only Python thread, so that no other can start a child process that inherits the file;
-    with others the line stays.
+    LiteRT 2.3 has neither an option nor a variable for it.
     """
     global _greeted
     if _greeted or threading.active_count() > 1:
-        yield
-        return
+        return nullcontext()
     _greeted = True
-    with ExitStack() as stack:
-        try:
-            written = stack.enter_context(tempfile.TemporaryFile())
-            stderr = os.dup(2)
-        except OSError:  # no stderr, or no room for a file: not worth failing for
-            yield
-            return
-        os.dup2(written.fileno(), 2)
-        try:
-            yield
-        finally:
-            os.dup2(stderr, 2)
-            os.close(stderr)
-            written.seek(0)
-            if rest := written.read().replace(_GREETING, b""):
-                os.write(2, rest)
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+    return filtered_stderr(lambda written: written.replace(_GREETING, b""))

@@ -45,6 +45,24 @@ def tiny(delegated=True):
     return Tiny()
 
 
+def quantized_linear(outputs, ranges):
+    """Return a linear layer with int8 weights, and as many scales as outputs."""
+    torch = pytest.importorskip("torch")
+    quantizer = pytest.importorskip("ai_edge_quantizer.quantizer")
+    from ai_edge_quantizer import qtyping
+
+    torch.manual_seed(0)
+    x = np.random.default_rng(0).standard_normal((1, 32)).astype(np.float32)
+    quantize = quantizer.Quantizer(convert(torch.nn.Linear(32, outputs), x))
+    linear = qtyping.TFLOperationName.FULLY_CONNECTED
+    if ranges == "dynamic":
+        quantize.add_dynamic_config(".*", linear, num_bits=8)
+        return bytes(quantize.quantize().quantized_model)
+    quantize.add_static_config(".*", linear, activation_num_bits=8, weight_num_bits=8)
+    seen = quantize.calibrate({"serving_default": [{"args_0": x}]})
+    return bytes(quantize.quantize(seen).quantized_model)
+
+
 @pytest.fixture(scope="module")
 def artifact():
     return convert(tiny(), X)
@@ -131,9 +149,41 @@ def test_registry_and_version():
 
 
 def test_missing_package(monkeypatch):
+    for name in ("ai_edge_litert.interpreter", "tflite_runtime.interpreter"):
+        monkeypatch.setitem(sys.modules, name, None)
+    for use in (lambda: LiteRT().open(b""), LiteRT().version):
+        with pytest.raises(MissingExtraError, match=r"needs ai-edge-litert.*edge-moe\[litert\]"):
+            use()
+
+
+# The real one is in test_tflite_runtime.py; this one computes what it should, and is treated all the same.
+@pytest.fixture
+def as_tflite_runtime(monkeypatch):
+    from ai_edge_litert import interpreter
+
     monkeypatch.setitem(sys.modules, "ai_edge_litert.interpreter", None)
-    with pytest.raises(MissingExtraError, match=r"needs ai-edge-litert.*edge-moe\[litert\]"):
-        LiteRT().open(b"")
+    monkeypatch.setitem(sys.modules, "tflite_runtime.interpreter", interpreter)
+
+
+def test_tflite_runtime_is_used_where_ai_edge_litert_is_not_there(as_tflite_runtime, artifact):
+    part = LiteRT().open(artifact)
+    part.invoke(X)
+    assert part.output("logits").shape == (1, 5)
+    assert part.partitions() == Partitions(delegates=1, outside=0)
+    part.close()
+    assert LiteRT().version() == "tflite-runtime, unknown version"
+
+
+@pytest.mark.parametrize(
+    ("outputs", "ranges", "refused"), [(5, "dynamic", True), (1, "dynamic", False), (5, "static", False)]
+)
+def test_tflite_runtime_is_not_given_what_it_computes_wrongly(as_tflite_runtime, outputs, ranges, refused):
+    quantized = quantized_linear(outputs, ranges)
+    if not refused:
+        LiteRT().open(quantized).close()
+        return
+    with pytest.raises(BackendError, match=r"tflite-runtime cannot compute .*choose recipe fp32 or int8-all, or run: "):
+        LiteRT().open(quantized)
 
 
 def test_nothing_but_the_caller_s_own_words_on_stderr(artifact, tmp_path):

@@ -1,0 +1,108 @@
+"""ONNX Runtime: .onnx artifacts, executed on the CPU.
+
+An artifact has one input; its outputs are named as the part's outputs.
+"""
+
+from __future__ import annotations
+
+from importlib import metadata
+from typing import Any
+
+from edge_moe.backends.base import CLOSED, Backend, OpenPart, Tensor, one_line
+from edge_moe.errors import BackendError, MissingExtraError, UsageError
+
+__all__ = ["Onnx", "OnnxPart"]
+
+_PACKAGE = "onnxruntime"
+_PURPOSE = "running .onnx artifacts"
+_ERRORS_ONLY = 3
+
+
+class Onnx(Backend):
+    """Executes .onnx artifacts with onnxruntime."""
+
+    name = "onnx"
+    suffix = ".onnx"
+
+    def open(self, data: bytes, *, threads: int = 1) -> OnnxPart:
+        """Load a part from the bytes of an .onnx file.
+
+        Raises:
+            MissingExtraError: onnxruntime is not installed.
+            BackendError: ONNX Runtime refuses the bytes, or they are not an artifact of edge-moe.
+        """
+        try:
+            import onnxruntime
+        except ModuleNotFoundError:
+            raise MissingExtraError(_PACKAGE, "onnx", _PURPOSE) from None
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = _ERRORS_ONLY
+        try:
+            session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # its exceptions have no common base but this one
+            raise BackendError(f"ONNX Runtime refuses the artifact: {one_line(error)}; convert it again") from None
+        return OnnxPart(session)
+
+    def version(self) -> str:
+        """Return the version of onnxruntime; raise MissingExtraError where it is not installed."""
+        try:
+            return f"{_PACKAGE} {metadata.version(_PACKAGE)}"
+        except metadata.PackageNotFoundError:
+            raise MissingExtraError(_PACKAGE, "onnx", _PURPOSE) from None
+
+
+class OnnxPart(OpenPart):
+    """One part in an ONNX Runtime session."""
+
+    def __init__(self, session: Any) -> None:
+        """Take the name of the input and the place of each output.
+
+        Raises:
+            BackendError: the artifact has not one input.
+        """
+        inputs = [one.name for one in session.get_inputs()]
+        if len(inputs) != 1:
+            raise BackendError(
+                f"the .onnx artifact should have one input, but has {len(inputs)}; make it with 'edge-moe convert'"
+            )
+        self._session = session
+        self._input: str = inputs[0]
+        self._names: list[str] = [one.name for one in session.get_outputs()]
+        self._places = {name: place for place, name in enumerate(self._names)}
+        self._results: list[Tensor] | None = None
+
+    def invoke(self, tensor: Tensor) -> None:
+        """Run the part on `tensor`, float32 in the shape of the part's one input.
+
+        Raises:
+            BackendError: another shape or dtype, or ONNX Runtime failed.
+            UsageError: the part is closed.
+        """
+        if self._session is None:
+            raise UsageError(CLOSED)
+        try:
+            self._results = self._session.run(self._names, {self._input: tensor})
+        except Exception as error:  # its exceptions have no common base but this one
+            raise BackendError(f"ONNX Runtime could not run the part: {one_line(error)}") from None
+
+    def output(self, name: str) -> Tensor:
+        """Return the output called `name` of the last `invoke`; every run writes to memory of its own.
+
+        Raises:
+            BackendError: the artifact has no such output, or was not run yet.
+            UsageError: the part is closed.
+        """
+        if self._session is None:
+            raise UsageError(CLOSED)
+        if name not in self._places:
+            have = ", ".join(sorted(self._names))
+            raise BackendError(f"the .onnx artifact has no output {name!r}; it has {have}")
+        if self._results is None:
+            raise BackendError("the part was not run yet; call invoke first")
+        return self._results[self._places[name]]
+
+    def close(self) -> None:
+        """Release the session and its memory."""
+        self._session = self._results = None
