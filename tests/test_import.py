@@ -12,7 +12,9 @@ import pytest
 import edge_moe
 
 ROOT = Path(__file__).parents[1]
-HEAVY = {"torch", "torchvision", "ai_edge_litert", "PIL", "typer", "rich", "sklearn", "matplotlib", "litert_torch"}
+BACKENDS = {"ai_edge_litert", "tflite_runtime", "onnxruntime", "executorch"}
+TRAINING = {"torch", "torchvision", "sklearn", "safetensors", "litert_torch", "ai_edge_quantizer", "onnx", "torchao"}
+HEAVY = {"PIL", "typer", "rich", "matplotlib", "psutil"} | BACKENDS | TRAINING
 
 
 def imported_by(statement: str) -> set[str]:
@@ -24,7 +26,11 @@ def imported_by(statement: str) -> set[str]:
 
 @pytest.mark.parametrize(
     "statement",
-    ["import edge_moe", "import edge_moe.evaluate, edge_moe.verify, edge_moe.preprocess, edge_moe.backends.litert"],
+    [
+        "import edge_moe",
+        "import edge_moe.evaluate, edge_moe.verify, edge_moe.preprocess, edge_moe.data, edge_moe.cli",
+        "from edge_moe.backends import BACKENDS, get\nfor name in BACKENDS: get(name)",
+    ],
 )
 def test_core_imports_neither_torch_nor_a_backend_nor_pillow(statement):
     found = imported_by(statement)

@@ -9,6 +9,7 @@ import typer
 from typer.exceptions import Abort, TyperException
 
 from edge_moe.cli import bench, convert, run, train
+from edge_moe.cli.extras import EXTRAS
 from edge_moe.errors import EdgeMoeError
 
 __all__ = ["app", "run_app"]
@@ -23,17 +24,6 @@ app = typer.Typer(
 for group in (train, convert, run, bench):
     group.register(app)
 
-# Which extra brings a package that a command imports.
-_EXTRAS = {
-    "torch": "train",
-    "safetensors": "train",
-    "sklearn": "train",
-    "litert_torch": "convert",
-    "ai_edge_quantizer": "convert",
-    "ai_edge_litert": "litert",
-    "matplotlib": "bench",
-    "psutil": "bench",
-}
 _STOPPED = 130
 
 
@@ -51,7 +41,7 @@ def run_app() -> int:
         message = getattr(error, "format_message", error.__str__)()
         return _fail(f"{message} (see '{command} --help')", getattr(error, "exit_code", 2)) if message else 2
     except ModuleNotFoundError as error:
-        extra = _EXTRAS.get((error.name or "").split(".")[0])
+        extra = EXTRAS.get((error.name or "").split(".")[0])
         if extra is None:
             raise
         return _fail(f"this command needs {error.name}; run: pip install 'edge-moe[{extra}]'", 1)
