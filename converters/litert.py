@@ -1,4 +1,4 @@
-"""One part as .tflite: exported from torch, then quantized by a recipe.
+"""One part as .tflite: exported from torch once for its architecture, filled with weights, then quantized by a recipe.
 
 The artifact takes and gives channels last. Its outputs are named as the part's outputs.
 """
@@ -6,88 +6,166 @@ The artifact takes and gives channels last. Its outputs are named as the part's 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from edge_moe.converters.recipes import LiteRTRecipe
+from edge_moe.converters import blame
+from edge_moe.converters.interface import Floats, Kind
+from edge_moe.converters.recipes import LiteRTRecipe, Recipe
+from edge_moe.converters.shared_graph import SharedGraphToolchain
+from edge_moe.converters.sharing import Slots, is_within, with_feeders
+from edge_moe.converters.toolchain import COMPARED, LayerTensors, Structure
 from edge_moe.errors import ConversionError
-from edge_moe.nn import Base, Expert, Gate
 
-__all__ = ["calibrate_and_quantize", "export", "with_channels_last"]
+__all__ = ["LiteRTToolchain", "calibrate_and_quantize"]
 
 _SIGNATURE = "serving_default"
 _INPUT = "args_0"  # litert-torch's name for the first positional input
-_Floats = npt.NDArray[np.float32]
+_FLOAT32, _DEQUANTIZE = 0, 6  # numbers of the .tflite schema
+_WITH_WEIGHTS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 
 
-class _BaseIO(nn.Module):
-    """[1, H, W, 3] -> logits [1, Y], features [1, H, W, C], embedding [1, E]."""
+_UNKNOWN = Slots({}, complete=False)
 
-    def __init__(self, base: Base) -> None:
-        super().__init__()
-        self.base = base
 
-    def forward(self, image: Tensor) -> dict[str, Tensor]:
-        outputs = self.base(image.permute(0, 3, 1, 2))
+class LiteRTToolchain(SharedGraphToolchain):
+    """litert-torch and ai-edge-quantizer."""
+
+    backend = "litert"
+    packages = ("torch", "litert-torch", "ai-edge-quantizer", "ai-edge-litert")
+
+    def export(self, module: nn.Module, kind: Kind, example: Floats) -> bytes:
+        """Convert `module` to fp32 .tflite."""
+        import litert_torch
+
+        try:
+            return bytes(litert_torch.convert(module, (torch.from_numpy(example),)).model_content())
+        except Exception as error:  # the converter raises whatever its passes raise
+            raise blame.failure("litert-torch", error, module, example) from error
+
+    def constants(self, model: bytes) -> dict[str, Floats]:
+        """Return the float constants by the number of their buffer."""
+        return {buffer: values for buffer, _, values in _float_tensors(model)}
+
+    def replaced(self, model: bytes, constants: Mapping[str, Floats]) -> bytes:
+        """Write `constants` into their buffers."""
+        from ai_edge_litert.tools import flatbuffer_utils
+
+        content = flatbuffer_utils.read_model_from_bytearray(bytearray(model))
+        for buffer, values in constants.items():
+            content.buffers[int(buffer)].data = np.frombuffer(values.tobytes(), np.uint8)
+        return bytes(flatbuffer_utils.convert_object_to_bytearray(content))
+
+    def build(
+        self, traced: bytes, part: nn.Module, kind: Kind, samples: Floats, recipes: Sequence[Recipe]
+    ) -> Iterator[bytes]:
+        """Fill in the weights, then quantize."""
+        graph = self.filled(traced, part, kind, samples[0])
+        for recipe in recipes:
+            assert isinstance(recipe, LiteRTRecipe)
+            yield calibrate_and_quantize(graph.model, samples, recipe, graph.slots)
+
+    def structure(self, artifact: bytes) -> Structure:
+        """Count XNNPACK's partitions and the nodes outside of them."""
+        from edge_moe.backends.litert import LiteRT
+
+        part = LiteRT().open(artifact)
+        try:
+            return Structure(*part.partitions())
+        finally:
+            part.close()
+
+    def compare(
+        self, traced: bytes, part: nn.Module, kind: Kind, samples: Floats, recipe: Recipe
+    ) -> Iterator[LayerTensors]:
+        """Run both with LiteRT's own kernels, which keep every tensor; a layer is known by its weights."""
+        graph = self.filled(traced, part, kind, samples[0])
+        assert isinstance(recipe, LiteRTRecipe)
+        floats = _Open(graph.model)
+        quantized = _Open(calibrate_and_quantize(graph.model, samples, recipe, graph.slots))
+        layers = {}
+        for weights, (given, result) in floats.layers().items():
+            slot = graph.slots.found.get(floats.buffers[weights])
+            if slot is not None:
+                layers[slot.layer] = (given, result, *quantized.layers()[weights])
+        for sample in samples[:COMPARED]:
+            floats.invoke(sample)
+            quantized.invoke(sample)
+            for layer, (given, result, given_8, result_8) in layers.items():
+                yield LayerTensors(
+                    layer,
+                    (floats.tensor(given), quantized.tensor(given_8)),
+                    (floats.tensor(result), quantized.tensor(result_8)),
+                )
+
+
+class _Open:
+    """A .tflite, interpreted without delegates, whose tensors can all be read."""
+
+    def __init__(self, model: bytes) -> None:
+        from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+        self._interpreter = Interpreter(
+            model_content=model,
+            experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+            experimental_preserve_all_tensors=True,
+        )
+        self._interpreter.allocate_tensors()
+        self._tensors = {tensor["index"]: tensor for tensor in self._interpreter.get_tensor_details()}
+        self.buffers = {name: buffer for buffer, name, _ in _float_tensors(model)}
+
+    def invoke(self, x: Floats) -> None:
+        self._interpreter.set_tensor(self._interpreter.get_input_details()[0]["index"], x)
+        self._interpreter.invoke()
+
+    def layers(self) -> dict[str, tuple[int, int]]:
+        """Name of the weights -> index of the input and of the output, of every operator that has weights."""
+        nodes = self._interpreter._get_ops_details()
+        # Rounding its input is the layer's own doing.
+        exact = {node["outputs"][0]: node["inputs"][0] for node in nodes if node["op_name"] == "QUANTIZE"}
         return {
-            "logits": outputs.logits,
-            "features": outputs.features.permute(0, 2, 3, 1),
-            "embedding": outputs.embedding,
+            str(self._tensors[node["inputs"][1]]["name"]): (
+                exact.get(node["inputs"][0], node["inputs"][0]),
+                node["outputs"][0],
+            )
+            for node in nodes
+            if node["op_name"] in _WITH_WEIGHTS
         }
 
-
-class _ExpertIO(nn.Module):
-    """[1, H, W, C] -> logits [1, Y]."""
-
-    def __init__(self, expert: Expert) -> None:
-        super().__init__()
-        self.expert = expert
-
-    def forward(self, features: Tensor) -> dict[str, Tensor]:
-        return {"logits": self.expert(features.permute(0, 3, 1, 2))}
+    def tensor(self, index: int) -> Floats:
+        """Return a tensor, as real numbers."""
+        raw = self._interpreter.get_tensor(index)
+        if raw.dtype == np.float32:
+            return np.asarray(raw)
+        scale, zero = self._tensors[index]["quantization"]
+        return np.asarray((raw.astype(np.float32) - zero) * np.float32(scale))
 
 
-class _GateIO(nn.Module):
-    """[1, E] -> logits [1, K]."""
+def _float_tensors(model: bytes) -> Iterator[tuple[str, str, Floats]]:
+    """Yield (number of the buffer, name of the tensor, values) of every float constant."""
+    from ai_edge_litert.tools import flatbuffer_utils
 
-    def __init__(self, gate: Gate) -> None:
-        super().__init__()
-        self.gate = gate
-
-    def forward(self, embedding: Tensor) -> dict[str, Tensor]:
-        return {"logits": self.gate(embedding)}
-
-
-def with_channels_last(part: nn.Module) -> nn.Module:
-    """Wrap a part so that maps come in and go out with channels last, as a dict of named outputs."""
-    if isinstance(part, Base):
-        return _BaseIO(part).eval()
-    return (_GateIO(part) if isinstance(part, Gate) else _ExpertIO(part)).eval()  # type: ignore[arg-type]
+    content = flatbuffer_utils.read_model_from_bytearray(bytearray(model))
+    for tensor in content.subgraphs[0].tensors:
+        data = content.buffers[tensor.buffer].data
+        if tensor.type == _FLOAT32 and data is not None and len(data):
+            shape = [] if tensor.shape is None else tensor.shape
+            yield (
+                str(tensor.buffer),
+                tensor.name.decode(),
+                np.frombuffer(bytes(bytearray(data)), np.float32).reshape(shape),
+            )
 
 
-def export(part: nn.Module, example: _Floats) -> bytes:
-    """Convert `part` to fp32 .tflite; `example` is one input, channels last.
-
-    Raises:
-        ConversionError: the converter does not take the part.
-    """
-    import litert_torch
-
-    try:
-        exported = litert_torch.convert(with_channels_last(part), (torch.from_numpy(example),))
-        return bytes(exported.model_content())
-    except Exception as error:  # the converter raises whatever its passes raise
-        reason = str(error).strip().split("\n")[0][:300] or type(error).__name__
-        raise ConversionError(f"litert-torch cannot convert this {type(part).__name__.lower()}: {reason}") from error
-
-
-def calibrate_and_quantize(model: bytes, samples: _Floats, recipe: LiteRTRecipe) -> bytes:
+def calibrate_and_quantize(model: bytes, samples: Floats, recipe: LiteRTRecipe, slots: Slots = _UNKNOWN) -> bytes:
     """Quantize the fp32 .tflite `model` by `recipe`; where it calibrates, with ranges from `samples` [N, 1, ...].
+
+    `slots` says which layer's weights each constant holds, for `recipe.keep_float`.
 
     Raises:
         ConversionError: the quantizer does not take the model.
@@ -99,7 +177,7 @@ def calibrate_and_quantize(model: bytes, samples: _Floats, recipe: LiteRTRecipe)
 
     try:
         quantize = quantizer.Quantizer(model)
-        _configure(quantize, model, recipe)
+        _configure(quantize, model, recipe, slots)
         ranges = None
         if recipe.ranges == "calibrated":
             # The quantizer's own calibrate() cannot choose the statistic.
@@ -109,31 +187,38 @@ def calibrate_and_quantize(model: bytes, samples: _Floats, recipe: LiteRTRecipe)
             calibration.calibrate(data, quantize._recipe_manager)
             ranges = calibration.get_model_qsvs()
         result = quantize.quantize(ranges, enable_progress_bar=False, enable_progress_report=False)
-        return _outputs_as_signed(bytes(result.quantized_model))
+        made = bytes(result.quantized_model)
+        return _outputs_as_signed(made)
     except (ValueError, RuntimeError, KeyError) as error:
         reason = str(error).strip().split("\n")[0][:300]
         raise ConversionError(f"ai-edge-quantizer cannot apply recipe {recipe.name!r}: {reason}") from error
 
 
 def _outputs_as_signed(model: bytes) -> bytes:
-    """Make the graph give the tensors that its signature names.
+    """Make graph and signature give the same tensors, those in float.
 
     Where an output in float also feeds an operator in int8, the quantizer replaces it in the graph's list of outputs
-    by its quantized twin, and the tensor that the signature still names is optimised away.
+    by its quantized twin, and the tensor that the signature still names is optimised away. Where an operator in int8
+    gives an output, the graph gives its dequantized twin, and the signature still names the one in int8.
     """
     from ai_edge_litert.tools import flatbuffer_utils
 
     content = flatbuffer_utils.read_model_from_bytearray(bytearray(model))
     signature = content.signatureDefs[0]
     graph = content.subgraphs[signature.subgraphIndex]
-    named = [output.tensorIndex for output in signature.outputs]
-    if sorted(named) == sorted(graph.outputs):
-        return model
-    graph.outputs = named
+    dequantized = {
+        int(node.inputs[0]): int(node.outputs[0])
+        for node in graph.operators
+        if content.operatorCodes[node.opcodeIndex].builtinCode == _DEQUANTIZE
+    }
+    for output in signature.outputs:
+        if graph.tensors[output.tensorIndex].type != _FLOAT32:
+            output.tensorIndex = dequantized.get(output.tensorIndex, output.tensorIndex)
+    graph.outputs = [output.tensorIndex for output in signature.outputs]
     return bytes(flatbuffer_utils.convert_object_to_bytearray(content))
 
 
-def _configure(quantize: Any, model: bytes, recipe: LiteRTRecipe) -> None:
+def _configure(quantize: Any, model: bytes, recipe: LiteRTRecipe, slots: Slots) -> None:
     """Translate `recipe` into the quantizer's rules; a later rule wins."""
     from ai_edge_quantizer import algorithm_manager, qtyping
 
@@ -147,36 +232,50 @@ def _configure(quantize: Any, model: bytes, recipe: LiteRTRecipe) -> None:
             quantize.add_dynamic_config(".*", operation, num_bits=8)
         else:
             quantize.add_static_config(".*", operation, activation_num_bits=8, weight_num_bits=8)
-    for operator in recipe.keep_float:
+    for operator in recipe.dynamic_operators:
+        quantize.add_dynamic_config(".*", names[operator], num_bits=8)
+    for operator in recipe.except_operators:
         keep_float(".*", names[operator])
-    for output in _unprofitable_convolutions(model, recipe):
+    for operator, output in _kept_float(model, recipe, slots):
         # The scope that the quantizer matches is the name of the output, with a semicolon.
-        keep_float(f"^{re.escape(output)};?$", names.CONV_2D)
+        if operator in names.__members__:  # else the quantizer does not know it, and leaves it alone
+            keep_float(f"^{re.escape(output)};?$", names[operator])
 
 
-def _unprofitable_convolutions(model: bytes, recipe: LiteRTRecipe) -> list[str]:
-    """Return the names of the outputs of those convolutions that `recipe` leaves in float: not worth a conversion."""
+def _kept_float(model: bytes, recipe: LiteRTRecipe, slots: Slots) -> list[tuple[str, str]]:
+    """Return operator and output of everything that stays in float: not worth a conversion, or so wished."""
     from ai_edge_litert.interpreter import Interpreter
 
     interpreter = Interpreter(model_content=model)
     tensors = {tensor["index"]: tensor for tensor in interpreter.get_tensor_details()}
-    found = []
-    for node in interpreter._get_ops_details():
-        if node["op_name"] == "CONV_2D":
-            weights = tensors[node["inputs"][1]]["shape"]
-            output_channels, _, _, input_channels = weights
-            output = tensors[node["outputs"][0]]
-            _, height, width, _ = output["shape"]
-            saved = input_channels * output_channels / (input_channels + output_channels)
-            point = height * width == 1
-            if (weights.prod() < recipe.min_point_weights) if point else (saved < recipe.min_macs_per_conversion):
-                found.append(str(output["name"]))
-    return found
+    buffers = {name: buffer for buffer, name, _ in _float_tensors(model)} if recipe.keep_float else {}
+    nodes = interpreter._get_ops_details()
+    producer = {int(tensor): number for number, node in enumerate(nodes) for tensor in node["outputs"]}
+    wished, unprofitable = set(), set()
+    for number, node in enumerate(nodes):
+        if node["op_name"] not in _WITH_WEIGHTS:
+            continue
+        weights, output = tensors[node["inputs"][1]], tensors[node["outputs"][0]]
+        slot = slots.found.get(buffers.get(weights["name"], ""))
+        if slot is not None and is_within(slot.layer, recipe.keep_float):
+            wished.add(number)
+        if node["op_name"] == "CONV_2D" and _is_unprofitable(weights["shape"], output["shape"], recipe):
+            unprofitable.add(number)
+    if recipe.ranges == "calibrated":
+        wished = with_feeders(
+            wished,
+            lambda number: [producer[int(tensor)] for tensor in nodes[number]["inputs"] if int(tensor) in producer],
+            lambda number: nodes[number]["op_name"] in _WITH_WEIGHTS,
+        )
+    kept = [nodes[number] for number in sorted(wished | unprofitable)]
+    return [(node["op_name"], str(tensors[node["outputs"][0]]["name"])) for node in kept]
 
 
-def tensor_shapes(part: nn.Module, example: _Floats) -> tuple[dict[str, tuple[int, ...]], dict[str, tuple[int, ...]]]:
-    """Return the shapes of the inputs and of the outputs of the artifact of `part`, by name."""
-    names: Mapping[type, str] = {Base: "image", Gate: "embedding", Expert: "features"}
-    with torch.no_grad():
-        outputs = with_channels_last(part)(torch.from_numpy(example))
-    return {names[type(part)]: example.shape}, {name: tuple(value.shape) for name, value in outputs.items()}
+def _is_unprofitable(weights: npt.NDArray[np.int32], output: npt.NDArray[np.int32], recipe: LiteRTRecipe) -> bool:
+    """Return whether a convolution saves too little for what converting its input and output costs."""
+    output_channels, _, _, input_channels = weights
+    _, height, width, _ = output
+    if height * width == 1:
+        return bool(weights.prod() < recipe.min_point_weights)
+    saved = input_channels * output_channels / (input_channels + output_channels)
+    return bool(saved < recipe.min_macs_per_conversion)

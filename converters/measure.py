@@ -7,15 +7,18 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from edge_moe import backends
-from edge_moe.backends.litert import LiteRTPart, Partitions
 from edge_moe.bundle import OperatingPoint, PartSpec, expert_name
 from edge_moe.converters import parity
-from edge_moe.converters.package import BACKEND, Targets
+from edge_moe.converters.interface import Kind
+from edge_moe.converters.package import SetKey, Targets
+from edge_moe.converters.toolchain import Structure
+from edge_moe.converters.workers import structure_file
 from edge_moe.data import LabelledImages
 from edge_moe.errors import BackendError, ConversionError
 from edge_moe.evaluate import Outputs, collect, operating_point, route
@@ -33,17 +36,21 @@ _UNTRAINED_TAU = 0.25
 
 @torch.no_grad()
 def calibration_samples(
-    loaded: Checkpoint, calibration: LabelledImages, folder: Path, progress: Progress
-) -> dict[str, Path]:
-    """Write what each kind of part is calibrated on: images, and the base's embeddings and features of them."""
-    images = list(calibration.tensors(loaded.config.preprocessing))
+    loaded: Checkpoint, images: Sequence[npt.NDArray[np.float32]], folder: Path, progress: Progress
+) -> dict[Kind, Path]:
+    """Write what each kind of part is calibrated on: `images` [1, H, W, 3], and the base's answers to them."""
     embeddings, features = [], []
     for image in track(images, "calibration", len(images), progress):
         out = loaded.mixture.base(torch.from_numpy(image.transpose(0, 3, 1, 2)))
         embeddings.append(out.embedding.numpy())
         features.append(np.ascontiguousarray(out.features.numpy().transpose(0, 2, 3, 1)))
-    written = {}
-    for kind, rows in (("base", images), ("gate", embeddings), ("expert", features)):
+    written: dict[Kind, Path] = {}
+    kinds: list[tuple[Kind, Sequence[npt.NDArray[np.float32]]]] = [
+        ("base", images),
+        ("gate", embeddings),
+        ("expert", features),
+    ]
+    for kind, rows in kinds:
         written[kind] = folder / f"{kind}_samples.npy"
         buffer = io.BytesIO()
         np.save(buffer, np.stack(rows))
@@ -52,35 +59,32 @@ def calibration_samples(
 
 
 def run_artifacts(
-    targets: Targets,
-    wanted: Sequence[str],
-    experts: int,
-    tensors: Tensors,
-    progress: Progress,
-) -> tuple[dict[str, Outputs], dict[str, dict[str, Partitions]]]:
-    """Run the artifacts of every recipe over all images; count the XNNPACK partitions on the way.
+    targets: Targets, experts: int, tensors: Tensors, progress: Progress
+) -> tuple[dict[SetKey, Outputs], dict[SetKey, dict[str, Structure | None]]]:
+    """Run the artifacts of every set over all images; see how they are split on the way.
 
     Raises:
-        ConversionError: LiteRT refuses an artifact, for the quantizer can write what makes no sense.
+        ConversionError: a backend refuses an artifact, for a quantizer can write what makes no sense.
     """
-    outputs: dict[str, Outputs] = {}
-    partitions: dict[str, dict[str, Partitions]] = {}
-    backend = backends.get(BACKEND)
-    for name in wanted:
+    outputs: dict[SetKey, Outputs] = {}
+    structures: dict[SetKey, dict[str, Structure | None]] = {}
+    for key, files in targets.items():
+        backend = backends.get(key.backend)
         with ExitStack() as stack:
             parts = {}
-            for part, files in targets.items():
+            for part, file in files.items():
                 try:
-                    parts[part] = backend.open(files[name].read_bytes())
+                    parts[part] = backend.open(file.read_bytes())
                 except BackendError as error:
-                    raise ConversionError(f"{name}/{part}: {error}; try another --recipe") from None
+                    raise ConversionError(f"{key.label}/{part}: {error}; try another --recipe") from None
                 stack.callback(parts[part].close)
-            partitions[name] = {
-                part: opened.partitions() for part, opened in parts.items() if isinstance(opened, LiteRTPart)
+            structures[key] = {
+                part: msgspec.json.decode(structure_file(file).read_bytes(), type=Structure | None)
+                for part, file in files.items()
             }
-            measured = track(tensors, f"measuring {name}", len(tensors), progress)
-            outputs[name] = collect(parts.__getitem__, experts, measured)
-    return outputs, partitions
+            measured = track(tensors, f"measuring {key.label}", len(tensors), progress)
+            outputs[key] = collect(parts.__getitem__, experts, measured)
+    return outputs, structures
 
 
 @torch.no_grad()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
 import numpy as np
@@ -24,26 +24,43 @@ from edge_moe.bundle import (
     sha256,
 )
 from edge_moe.converters import recipes
-from edge_moe.converters.litert import tensor_shapes
+from edge_moe.converters.interface import OUTPUTS, kind_of, tensor_shapes
 from edge_moe.converters.options import Options
 from edge_moe.evaluate import Outputs, route
 from edge_moe.nn import part_costs
 from edge_moe.output import write_file
 from edge_moe.training.checkpoint import Checkpoint
 
-__all__ = ["BACKEND", "Targets", "artifact_file", "artifact_set", "part_specs", "to_json"]
+__all__ = ["SetKey", "Targets", "artifact_set", "part_specs", "to_json"]
 
-BACKEND = "litert"
-Targets: TypeAlias = dict[str, dict[str, Path]]  # part -> recipe -> the artifact's file
 
-_TOLERANCE = {recipes.FLOAT: 1e-3}
+class SetKey(NamedTuple):
+    """Which set of artifacts."""
+
+    backend: str
+    recipe: str
+
+    @property
+    def label(self) -> str:
+        """For a person, and the folder in the bundle."""
+        return f"{self.backend}/{self.recipe}"
+
+    @property
+    def is_float(self) -> bool:
+        """Whether nothing is quantized: the reference of its backend."""
+        return self.recipe == recipes.FLOAT
+
+    @property
+    def reference(self) -> SetKey:
+        """What the set is compared with."""
+        return SetKey(self.backend, recipes.FLOAT)
+
+
+Targets: TypeAlias = dict[SetKey, dict[str, Path]]  # set -> part -> the artifact's file
+
+_FLOAT_TOLERANCE = 1e-3
 # Rounding to int8 turns last-bit differences between processors into whole steps now and then.
 _INT8_TOLERANCE = 5e-2
-
-
-def artifact_file(recipe: str, part: str) -> str:
-    """Return the path of an artifact inside the bundle."""
-    return f"{BACKEND}/{recipe}/{part}{backends.get(BACKEND).suffix}"
 
 
 def part_specs(loaded: Checkpoint) -> dict[str, PartSpec]:
@@ -53,14 +70,14 @@ def part_specs(loaded: Checkpoint) -> dict[str, PartSpec]:
     costs = part_costs(mixture.base, mixture.gate, size)
     shapes = mixture.base.shapes(size)
     map_shape = tuple(shapes.features.permute(0, 2, 3, 1).shape)
-    base = tensor_shapes(mixture.base, np.zeros((1, size, size, 3), np.float32))
-    gate = tensor_shapes(mixture.gate, np.zeros(tuple(shapes.embedding.shape), np.float32))
-    expert = tensor_shapes(mixture.experts[0], np.zeros(map_shape, np.float32))
+    base = tensor_shapes(mixture.base, "base", np.zeros((1, size, size, 3), np.float32))
+    gate = tensor_shapes(mixture.gate, "gate", np.zeros(tuple(shapes.embedding.shape), np.float32))
+    expert = tensor_shapes(mixture.experts[0], "expert", np.zeros(map_shape, np.float32))
     kinds = {"base": (costs.base, base), "gate": (costs.gate, gate)}
     kinds |= {expert_name(k): (costs.expert, expert) for k in range(loaded.config.experts)}
     return {
         name: PartSpec(
-            kind=name.split("_")[0],  # type: ignore[arg-type]
+            kind=kind_of(name),
             macs=cost.macs,
             parameters=cost.parameters,
             inputs=tuple(TensorSpec(name=n, shape=s) for n, s in inputs.items()),
@@ -72,21 +89,31 @@ def part_specs(loaded: Checkpoint) -> dict[str, PartSpec]:
 
 def artifact_set(
     folder: Path,
-    targets: Targets,
+    key: SetKey,
+    files: dict[str, Path],
+    made_from: dict[str, str],
+    recipe: recipes.Recipe,
     loaded: Checkpoint,
-    recipe: str,
     image: npt.NDArray[np.float32],
     points: tuple[OperatingPoint, ...],
     tau: float,
     options: Options,
 ) -> ArtifactSet:
-    """Describe the artifacts of one recipe; writes their golden sample, made of `image` [1, H, W, 3]."""
-    golden = _golden(folder, recipe, targets, loaded, image, min(2, loaded.config.experts))
+    """Put the artifacts of one set, part -> file, into the bundle `folder` and describe them.
+
+    Writes their golden sample, made of `image` [1, H, W, 3].
+    """
+    artifacts = {}
+    for part, file in files.items():
+        target = folder / key.backend / key.recipe / f"{part}{file.suffix}"
+        write_file(target, file.read_bytes())
+        artifacts[part] = _artifact(folder, target)
     return ArtifactSet(
-        backend=BACKEND,
-        recipe=Recipe(name=recipe, settings=recipes.get(recipe).settings(options.calibration_images)),
-        parts={part: _artifact(folder, files[recipe]) for part, files in targets.items()},
-        golden=golden,
+        backend=key.backend,
+        recipe=Recipe(name=key.recipe, settings=recipe.settings(options.calibration_images)),
+        parts=artifacts,
+        made_from=made_from,
+        golden=_golden(folder, key, files, loaded, image, min(2, loaded.config.experts)),
         operating_points=points,
         default_tau=tau,
         default_max_experts=options.max_experts,
@@ -95,21 +122,21 @@ def artifact_set(
 
 def _golden(
     folder: Path,
-    recipe: str,
-    targets: Targets,
+    key: SetKey,
+    files: dict[str, Path],
     loaded: Checkpoint,
     image: npt.NDArray[np.float32],
     max_experts: int,
 ) -> Golden:
     """Run one image through every artifact and write what came out; tau = 0, so that the whole uses its experts."""
     config = loaded.config
-    backend = backends.get(BACKEND)
+    backend = backends.get(key.backend)
     tensors = {"input": image}
-    for part, files in targets.items():
-        kind = part.split("_")[0]
-        opened = backend.open(files[recipe].read_bytes())
+    for part, path in files.items():
+        kind = kind_of(part)
+        opened = backend.open(path.read_bytes())
         opened.invoke(tensors[GOLDEN_FEED[kind]])
-        for name in ("logits", "features", "embedding") if kind == "base" else ("logits",):
+        for name in OUTPUTS[kind]:
             tensors[f"{part}.{name}"] = opened.output(name)
         opened.close()
     experts = np.stack([tensors[f"{expert_name(k)}.logits"] for k in range(config.experts)], axis=1)
@@ -118,11 +145,11 @@ def _golden(
     tensors["scores"] = routed.scores[0].astype(np.float32)
     buffer = io.BytesIO()
     np.savez(buffer, **tensors)  # type: ignore[arg-type]
-    file = folder / BACKEND / recipe / "golden.npz"
+    file = folder / key.backend / key.recipe / "golden.npz"
     write_file(file, buffer.getvalue())
     return Golden(
         file=_artifact(folder, file),
-        tolerance=_TOLERANCE.get(recipe, _INT8_TOLERANCE),
+        tolerance=_FLOAT_TOLERANCE if key.is_float else _INT8_TOLERANCE,
         tau=0.0,
         max_experts=max_experts,
         label=int(routed.predictions[0]),

@@ -9,7 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_moe.anytime import Ensemble, Space
-from edge_moe.bundle import expert_name
+from edge_moe.bundle import OperatingPoint, expert_name
+from edge_moe.converters.package import SetKey
+from edge_moe.converters.toolchain import Structure
 from edge_moe.evaluate import Outputs, paired_difference, route, wilson
 
 __all__ = [
@@ -20,7 +22,7 @@ __all__ = [
     "agreement",
     "part_parity",
     "routed_agreement",
-    "to_markdown",
+    "spread",
 ]
 
 _Floats = npt.NDArray[np.floating]
@@ -39,8 +41,8 @@ class PartParity(msgspec.Struct, frozen=True, kw_only=True):
 
     part: str
     bytes: int
-    delegates: int  # XNNPACK partitions
-    outside: int  # nodes that no partition took
+    structure: Structure | None  # None: the backend has no delegate
+    images: int  # over which it was compared
     against_fp32: Agreement
     torch_error: float | None  # of the fp32 artifact: relative L2 error against torch
 
@@ -73,20 +75,22 @@ def agreement(found: _Floats, reference: _Floats) -> Agreement:
 _NO_NOISE_DB = 200.0  # stands for infinity, which JSON lacks
 
 
-def part_parity(found: Outputs, reference: Outputs) -> dict[str, Agreement]:
-    """Compare every part's logits, each fed by the base of its own set.
+def part_parity(found: Outputs, reference: Outputs) -> dict[str, tuple[Agreement, int]]:
+    """Compare every part's logits, each fed by the base of its own set; part -> (agreement, over how many images).
 
     An expert counts on the images whose gate prefers it in the reference: it never answers for others. One that no
     image prefers counts on all.
     """
+    images = len(reference.base_logits)
     parts = {
-        "base": agreement(found.base_logits, reference.base_logits),
-        "gate": agreement(found.gate_logits, reference.gate_logits),
+        "base": (agreement(found.base_logits, reference.base_logits), images),
+        "gate": (agreement(found.gate_logits, reference.gate_logits), images),
     }
     preferred = reference.gate_logits.argmax(axis=1)
     for k in range(reference.expert_logits.shape[1]):
         own = preferred == k if (preferred == k).any() else np.ones_like(preferred, dtype=np.bool_)
-        parts[expert_name(k)] = agreement(found.expert_logits[own, k], reference.expert_logits[own, k])
+        compared = agreement(found.expert_logits[own, k], reference.expert_logits[own, k])
+        parts[expert_name(k)] = (compared, int(own.sum()))
     return parts
 
 
@@ -104,69 +108,49 @@ def routed_agreement(
     }
 
 
-def accuracies(sets: dict[str, Outputs], labels: npt.NDArray[np.int64], kind: Ensemble, space: Space) -> dict[str, Any]:
+def accuracies(
+    sets: dict[SetKey, Outputs], labels: npt.NDArray[np.int64], kind: Ensemble, space: Space
+) -> dict[str, Any]:
     """Return base and mixture (tau = 0, one expert) of each set side by side, and the differences that matter.
 
-    `sets` maps a recipe to its outputs, the reference first. Differences are in accuracy, over the same images,
-    with a 95% paired bootstrap interval.
+    Differences are in accuracy, over the same images, with a 95% paired bootstrap interval: of the mixture to its
+    base, and of what is quantized to the fp32 of its backend.
     """
     correct = {}
-    for recipe, outputs in sets.items():
-        correct[f"base-{recipe}"] = outputs.base_logits.argmax(axis=1) == labels
-        correct[f"mixture-{recipe}"] = route(outputs, 0.0, 1, kind, space).predictions == labels
+    for key, outputs in sets.items():
+        correct[f"base {key.label}"] = outputs.base_logits.argmax(axis=1) == labels
+        correct[f"mixture {key.label}"] = route(outputs, 0.0, 1, kind, space).predictions == labels
     rows = []
     for what, right in correct.items():
         low, high = wilson(int(right.sum()), len(labels))
         rows.append(Accuracy(what=what, accuracy=float(right.mean()), low=low, high=high))
-    reference, *others = sets
-    pairs = [(f"mixture-{r}", f"base-{r}") for r in sets]
-    pairs += [(f"{part}-{r}", f"{part}-{reference}") for r in others for part in ("base", "mixture")]
+    pairs = [(f"mixture {key.label}", f"base {key.label}") for key in sets]
+    pairs += [
+        (f"{part} {key.label}", f"{part} {key.reference.label}")
+        for key in sets
+        for part in ("base", "mixture")
+        if key.reference in sets and not key.is_float
+    ]
     differences = {f"{a} minus {b}": paired_difference(correct[a], correct[b], seed=0) for a, b in pairs}
     return {"images": len(labels), "rows": rows, "differences": differences}
 
 
-def to_markdown(report: dict[str, Any]) -> str:
-    """Return the parity report as a page that a person can read; `report` as written to parity.json."""
-    lines = [f"# Parity of {report['checkpoint']}", ""]
-    if not report["trained"]:
-        lines += ["**UNTRAINED: random weights. Agreement and accuracy mean nothing here, and no bar applies.**", ""]
-    lines += [
-        f"Measured on {report['images']} images ({report['data']}) with the artifacts of this bundle. Agreement is "
-        "the share of images whose largest logit is the same as in fp32; an expert counts on the images whose gate "
-        "prefers it, through the base of its own recipe.",
-        "",
-    ]
-    lines += [f"Shipped: {', '.join(report['shipped'])}. What else is here was tried and left out.", ""]
-    for recipe, rows in report["recipes"].items():
-        lines += [f"## Recipe {recipe}", ""]
-        lines += ["| part | KiB | partitions | nodes outside | agreement | cosine | SQNR dB | error to torch |"]
-        lines += ["|---|---:|---:|---:|---:|---:|---:|---:|"]
-        for row in rows:
-            a, torch_error = row["against_fp32"], row["torch_error"]
-            error = "" if torch_error is None else f"{torch_error:.1e}"
-            same = (
-                "reference |  | "
-                if recipe == report["reference"]
-                else f"{a['top1']:.2%} | {a['cosine']:.4f} | {a['sqnr_db']:.1f}"
+def spread(points: dict[SetKey, tuple[OperatingPoint, ...]]) -> list[dict[str, Any]]:
+    """Return the accuracy of the sets `points` side by side at each (tau, max_experts), and how far they lie apart.
+
+    Empty where there is nothing to compare: one set, or images without labels.
+    """
+    rows = []
+    for matching in zip(*points.values(), strict=True):
+        found = {key.label: point.accuracy for key, point in zip(points, matching, strict=True)}
+        known = [accuracy for accuracy in found.values() if accuracy is not None]
+        if len(known) > 1:
+            rows.append(
+                {
+                    "tau": matching[0].tau,
+                    "max_experts": matching[0].max_experts,
+                    "accuracy": found,
+                    "points_apart": 100 * (max(known) - min(known)),
+                }
             )
-            lines += [
-                f"| {row['part']} | {row['bytes'] / 1024:.0f} | {row['delegates']} | {row['outside']} "
-                f"| {same} | {error} |"
-            ]
-        lines += ["", *(f"- **missed:** {problem}" for problem in report["missed_bars"][recipe])]
-        for setting in report["routed"].get(recipe, []):
-            lines += [
-                f"- as routed at tau = {setting['tau']:g}, max_experts = {setting['max_experts']}: "
-                f"{setting['same_answer']:.2%} same answer, {setting['same_routing']:.2%} same routing as fp32"
-            ]
-        lines += [""]
-    if report["accuracy"]:
-        lines += [f"## Accuracy on {report['accuracy']['images']} validation images", ""]
-        lines += ["| | accuracy | 95% interval |", "|---|---:|---:|"]
-        for row in report["accuracy"]["rows"]:
-            lines += [f"| {row['what']} | {row['accuracy']:.2%} | {row['low']:.2%} to {row['high']:.2%} |"]
-        lines += ["", "The mixture runs in static mode: tau = 0, one expert.", ""]
-        lines += ["| difference, points | | 95% interval (paired) |", "|---|---:|---:|"]
-        for what, (difference, low, high) in report["accuracy"]["differences"].items():
-            lines += [f"| {what} | {100 * difference:+.2f} | {100 * low:+.2f} to {100 * high:+.2f} |"]
-    return "\n".join(lines).rstrip() + "\n"
+    return rows

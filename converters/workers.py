@@ -1,54 +1,141 @@
-"""Parts are converted in processes of their own: several at once, and their tools' chatter goes to a log file."""
+"""Parts are converted in processes of their own: several at once, and their tools' chatter goes to a log file.
+
+First the graph of each kind of part is traced, once for all experts; as soon as that is done, its parts are built.
+"""
 
 from __future__ import annotations
 
 import multiprocessing
 import os
 import threading
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from pathlib import Path
+from time import perf_counter
+from typing import Any, TypeAlias
 
 import msgspec
 import numpy as np
+import torch
 from torch import nn
 
-from edge_moe.converters import litert, recipes
+from edge_moe.converters import toolchain
+from edge_moe.converters.interface import Kind, kind_of
+from edge_moe.converters.layers import LayerNoise, rank
+from edge_moe.converters.recipes import Recipe
 from edge_moe.errors import ConversionError
 from edge_moe.nn import build_base
 from edge_moe.output import write_file
 from edge_moe.progress import Progress
 from edge_moe.training.checkpoint import load_part, read_config
 
-__all__ = ["Job", "convert_parts", "load"]
+__all__ = ["Job", "convert_parts", "load", "rank_layers", "structure_file"]
 
 _LOG = "convert.log"
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
-    """One part to convert by every recipe."""
+    """One part to convert for one backend; what is there already is only looked at."""
 
+    backend: str
     checkpoint: Path
     part: str
     samples: Path  # .npy of inputs [N, 1, ...], channels last, to calibrate on
-    targets: dict[str, Path]  # recipe -> the file to write
+    graph: Path  # the traced graph of its kind; made if it is not there
+    targets: tuple[tuple[Recipe, Path], ...]  # how to quantize, and the file to write
+
+    @property
+    def kind(self) -> Kind:
+        """Of the part."""
+        return kind_of(self.part)
+
+    @property
+    def is_unmade(self) -> bool:
+        """Whether an artifact is missing."""
+        return not all(file.is_file() for _, file in self.targets)
+
+    @property
+    def label(self) -> str:
+        """For a person."""
+        return f"{self.backend}/{self.part}"
 
 
-def convert_parts(jobs: list[Job], processes: int, folder: Path, progress: Progress) -> None:
+_Work: TypeAlias = tuple[Callable[[Job], Any], Job, str]  # what to do, with what, and its name
+
+
+def convert_parts(jobs: Sequence[Job], processes: int, folder: Path, progress: Progress) -> dict[str, float]:
     """Carry out `jobs`, `processes` at a time; what their tools print goes to a log in `folder`.
+
+    Beside each artifact, a file says how it is split, see `structure_file`.
+
+    Returns:
+        The seconds that each trace and each part took, by their labels.
 
     Raises:
         ConversionError: a part could not be converted; the message names it.
     """
+    untraced = {job.graph: job for job in reversed(jobs) if job.is_unmade and not job.graph.is_file()}
+    traces = {f"{job.backend}/{job.kind} graph": job for job in untraced.values()}
+    seconds: dict[str, float] = {}
+    progress.start("converting", len(traces) + len(jobs))
+
+    def done(name: str, took: float) -> list[_Work]:
+        seconds[name] = took
+        progress.advance("converting", name)
+        if name not in traces:
+            return []
+        return [(_build, job, job.label) for job in jobs if job.graph == traces[name].graph]
+
+    ready = [(_build, job, job.label) for job in jobs if job.graph not in untraced]
+    _run([*((_trace, job, name) for name, job in traces.items()), *ready], done, processes, folder)
+    return seconds
+
+
+def structure_file(artifact: Path) -> Path:
+    """Return where it is written how `artifact` is split."""
+    return artifact.with_name(f"{artifact.name}.structure")
+
+
+def rank_layers(jobs: Sequence[Job], processes: int, folder: Path, progress: Progress) -> dict[str, list[LayerNoise]]:
+    """Return the layers of the part of each of `jobs`, the noisiest first, by its label; it has one recipe.
+
+    Raises:
+        ConversionError: a part could not be converted.
+    """
+    ranked: dict[str, list[LayerNoise]] = {}
+    progress.start("ranking layers", len(jobs))
+
+    def done(name: str, layers: list[LayerNoise]) -> list[_Work]:
+        ranked[name] = layers
+        progress.advance("ranking layers", name)
+        return []
+
+    _run([(_rank, job, job.label) for job in jobs], done, processes, folder)
+    return ranked
+
+
+def _run(
+    work: Sequence[_Work],
+    done: Callable[[str, Any], Sequence[_Work]],
+    processes: int,
+    folder: Path,
+) -> None:
+    """Do `work`, function and argument under a name; `done` takes each result and may say what can be done next."""
+    if not work:
+        return
     context = multiprocessing.get_context("spawn")
     log = folder / _LOG
-    progress.start("converting", len(jobs))
-    with ProcessPoolExecutor(min(processes, len(jobs)), context, _start, (log,)) as pool:
-        pending: dict[Future[None], str] = {pool.submit(_convert, job): job.part for job in jobs}
+    with ProcessPoolExecutor(processes, context, _start, (log, processes)) as pool:
+        pending: dict[Future[Any], str] = {pool.submit(do, job): name for do, job, name in work}
         try:
-            for done in as_completed(pending):
-                done.result()
-                progress.advance("converting", pending[done])
+            while pending:
+                finished, _ = wait(pending, return_when=FIRST_COMPLETED)
+                for future in finished:
+                    name = pending.pop(future)
+                    for do, job, following in done(name, future.result()):
+                        pending[pool.submit(do, job)] = following
         except BrokenProcessPool:
             raise ConversionError(
                 f"a process that converts was killed, perhaps for lack of memory; use --jobs 1{_last_line(log)}"
@@ -59,7 +146,7 @@ def convert_parts(jobs: list[Job], processes: int, folder: Path, progress: Progr
     log.unlink(missing_ok=True)
 
 
-def _start(log: Path) -> None:
+def _start(log: Path, processes: int) -> None:
     """Send this process's stdout and stderr, those of native code too, to `log`; end with the one that started it.
 
     An orphan of a killed conversion would write its artifacts into the folder of the next one.
@@ -69,6 +156,8 @@ def _start(log: Path) -> None:
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
     os.close(descriptor)
+    if processes > 1:
+        torch.set_num_threads(1)  # the processes share the cores
 
 
 def _end_with_parent() -> None:
@@ -83,22 +172,55 @@ def load(job: Job) -> nn.Module:
     config = read_config(job.checkpoint)
     base = build_base(config.architecture)
     part: nn.Module = base
-    if job.part == "gate":
+    if job.kind == "gate":
         part = base.new_gate(config.experts, config.architecture.image_size)
-    elif job.part != "base":
+    elif job.kind == "expert":
         part = base.new_expert()
     load_part(job.checkpoint, job.part, part)
-    return part
+    return part.eval()
 
 
-def _convert(job: Job) -> None:
-    part, samples = load(job), np.load(job.samples)
+def _trace(job: Job) -> float:
+    start = perf_counter()
+    with _naming(job):
+        write_file(job.graph, _traced(job))
+    return perf_counter() - start
+
+
+def _traced(job: Job) -> bytes:
+    return toolchain.get(job.backend).trace(load(job), job.kind, np.load(job.samples)[0])
+
+
+def _build(job: Job) -> float:
+    start = perf_counter()
+    with _naming(job):
+        tools = toolchain.get(job.backend)
+        missing = [target for target in job.targets if not target[1].is_file()]
+        if missing:
+            recipes = [recipe for recipe, _ in missing]
+            made = tools.build(job.graph.read_bytes(), load(job), job.kind, np.load(job.samples), recipes)
+            for (_, file), artifact in zip(missing, made, strict=True):
+                write_file(file, artifact)
+        for _, file in job.targets:
+            write_file(structure_file(file), msgspec.json.encode(tools.structure(file.read_bytes())))
+    return perf_counter() - start
+
+
+def _rank(job: Job) -> list[LayerNoise]:
+    ((recipe, _),) = job.targets
+    with _naming(job):
+        tools = toolchain.get(job.backend)
+        traced = job.graph.read_bytes() if job.graph.is_file() else _traced(job)  # not there if all was taken over
+        return rank(tools.compare(traced, load(job), job.kind, np.load(job.samples), recipe))
+
+
+@contextmanager
+def _naming(job: Job) -> Iterator[None]:
+    """Say which part of which backend an error is about."""
     try:
-        model = litert.export(part, samples[0])
-        for name, target in job.targets.items():
-            write_file(target, litert.calibrate_and_quantize(model, samples, recipes.get(name)))
+        yield
     except ConversionError as error:
-        raise ConversionError(f"{job.part}: {error}") from None
+        raise ConversionError(f"{job.label}: {error}") from None
 
 
 def _last_line(log: Path) -> str:

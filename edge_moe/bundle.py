@@ -42,7 +42,7 @@ __all__ = [
     "sha256",
 ]
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 MANIFEST = "manifest.json"
 
 Count = Annotated[int, msgspec.Meta(ge=0)]
@@ -130,6 +130,9 @@ class ArtifactSet(_Strict, frozen=True):
     backend: str
     recipe: Recipe
     parts: dict[str, Artifact]
+    # Part -> digest of all that its artifact was made from: weights, recipe, calibration images, tools. Where it is
+    # the same, a new bundle takes the artifact over.
+    made_from: dict[str, Digest]
     golden: Golden
     operating_points: tuple[OperatingPoint, ...]
     default_tau: Fraction
@@ -280,6 +283,8 @@ def _inconsistency(manifest: Manifest) -> str | None:
         name = f"{artifacts.backend}/{artifacts.recipe.name}"
         if sorted(artifacts.parts) != sorted(expected):
             return f"{name} should have an artifact for each of {', '.join(expected)}"
+        if not artifacts.made_from.keys() <= artifacts.parts.keys():
+            return f"{name} says what parts were made from that it does not have"
         if max(artifacts.default_max_experts, artifacts.golden.max_experts) > manifest.experts:
             return f"{name} has a max_experts above the number of experts"
         if artifacts.golden.label >= len(manifest.labels):

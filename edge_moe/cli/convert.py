@@ -1,4 +1,4 @@
-"""edge-moe convert."""
+"""edge-moe convert, recipes."""
 
 from __future__ import annotations
 
@@ -13,10 +13,13 @@ from edge_moe.cli.extras import require
 
 __all__ = ["register"]
 
+_WORST_LAYERS = 5
+
 
 def register(app: typer.Typer) -> None:
     """Add this module's commands to `app`."""
     app.command("convert")(convert)
+    app.command("recipes")(show_recipes)
 
 
 def convert(
@@ -25,16 +28,35 @@ def convert(
         str, typer.Option(help="'digits', a folder of images, or 'noise' for a network that is not trained.")
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="The bundle to write.")],
+    backend: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="litert (the default), onnx, executorch; several with commas: the first is the bundle's default."
+        ),
+    ] = None,
     recipe: Annotated[
         list[str] | None,
         typer.Option(
-            help="int8, int8-dynamic, int8-all or fp32; may be repeated. Default: the first that meets the bars."
+            help="int8 for every backend, onnx/int8 for one; may be repeated ('edge-moe recipes' lists them). "
+            "Default: for each backend the first that meets the bars."
         ),
+    ] = None,
+    keep_float: Annotated[
+        list[str] | None,
+        typer.Option(help="A torch module, such as features.9.block.2, whose layers stay in float; may be repeated."),
     ] = None,
     fp32: Annotated[bool, typer.Option("--fp32/--no-fp32", help="Ship the fp32 artifacts too.")] = True,
     calibration_images: Annotated[int, typer.Option(help="Training images from which ranges are taken.")] = 128,
     validation_images: Annotated[int | None, typer.Option(help="Images to measure on; all by default.")] = None,
-    min_agreement: Annotated[float, typer.Option(help="Least share of images on which int8 and fp32 agree.")] = 0.95,
+    min_agreement: Annotated[float, typer.Option(help="Least share of images that int8 answers as fp32.")] = 0.985,
+    min_routing: Annotated[float, typer.Option(help="Least share of images that int8 routes as fp32.")] = 0.97,
+    debug_parity: Annotated[
+        bool, typer.Option("--debug-parity", help="Rank the layers of every part: table and picture.")
+    ] = False,
+    reuse: Annotated[
+        list[Path] | None,
+        typer.Option(help="An earlier bundle, whose parts are taken over where nothing changed; may be repeated."),
+    ] = None,
     keep_going: Annotated[
         bool, typer.Option("--keep-going", help="Write the bundle even if a part misses a bar.")
     ] = False,
@@ -48,20 +70,33 @@ def convert(
     force: Annotated[bool, typer.Option("--force", help="Replace what is there.")] = False,
 ) -> None:
     """Quantize every part, measure the artifacts, and package them as a bundle."""
-    require("convert", "edge-moe convert", "torch", "litert_torch", "ai_edge_quantizer")
     import os
+
+    from edge_moe.cli.extras import TOOLS
+    from edge_moe.errors import UsageError
+
+    backends = tuple(name.strip() for names in backend or ["litert"] for name in names.split(","))
+    for name in backends:
+        if name not in TOOLS:
+            raise UsageError(f"unknown backend {name!r}; expected one of {', '.join(TOOLS)}")
+        require("convert", f"edge-moe convert --backend {name}", *TOOLS[name])
 
     from edge_moe.converters.convert import Options
     from edge_moe.converters.convert import convert as run
     from edge_moe.progress import bars
 
     options = Options(
-        recipes=tuple(recipe) if recipe else None,
+        backends=backends,
+        recipes=tuple(recipe or ()),
+        keep_float=tuple(keep_float or ()),
         ship_float=fp32,
         calibration_images=calibration_images,
         validation_images=validation_images,
         min_agreement=min_agreement,
+        min_routing=min_routing,
         keep_going=keep_going,
+        debug_parity=debug_parity,
+        reuse=tuple(reuse or ()),
         tau=tau,
         max_experts=max_experts,
     )
@@ -71,27 +106,45 @@ def convert(
     _show(report, output)
 
 
+def show_recipes() -> None:
+    """List the recipes of every backend: what is int8, what stays in float, why, and when to use which."""
+    from edge_moe.converters.recipes import CANDIDATES, RECIPES
+
+    screen = console()
+    for backend, recipes in RECIPES.items():
+        table = Table(title=backend, title_justify="left", show_lines=True)
+        for column in ("recipe", "int8", "float", "why", "use it"):
+            table.add_column(column, overflow="fold")
+        for name, one in recipes.items():
+            turn = f" (default {CANDIDATES[backend].index(name) + 1})" if name in CANDIDATES[backend] else ""
+            table.add_row(name + turn, one.int8, one.floats, one.why, one.when)
+        screen.print(table)
+    typer.echo("choose with 'edge-moe convert --recipe NAME', or for one backend with --recipe BACKEND/NAME")
+
+
 def _show(report: dict[str, Any], output: Path) -> None:
     screen = console()
-    table = Table(title=f"int8 against fp32, {report['images']} images")
-    for column in ("recipe", "part", "KiB", "partitions", "agreement", "cosine", "SQNR dB"):
-        table.add_column(column, justify="left" if column in ("recipe", "part") else "right")
-    for recipe, rows in report["recipes"].items():
+    table = Table(title=f"int8 against the fp32 of its backend, {report['images']} images")
+    for column in ("set", "part", "KiB", "partitions", "agreement", "cosine", "SQNR dB"):
+        table.add_column(column, justify="left" if column in ("set", "part") else "right")
+    for name, rows in report["sets"].items():
         for row in rows:
             same = row.against_fp32
-            compared = (
-                ("", "", "")
-                if recipe == report["reference"]
-                else (f"{same.top1:.2%}", f"{same.cosine:.4f}", f"{same.sqnr_db:.1f}")
-            )
-            split = f"{row.delegates}" + (f" + {row.outside} nodes" if row.outside else "")
-            table.add_row(recipe, row.part, f"{row.bytes / 1024:.0f}", split, *compared)
+            reference = name.endswith("/fp32")
+            compared = ("", "", "") if reference else (f"{same.top1:.2%}", f"{same.cosine:.4f}", f"{same.sqnr_db:.1f}")
+            split = ""
+            if row.structure is not None:
+                split = f"{row.structure.delegates}" + (
+                    f" + {row.structure.outside} nodes" * bool(row.structure.outside)
+                )
+            table.add_row(name, row.part, f"{row.bytes / 1024:.0f}", split, *compared)
+        table.add_section()
     screen.print(table)
-    for recipe, problems in report["missed_bars"].items():
-        fate = "shipped all the same" if recipe in report["shipped"] else "left out"
+    for name, problems in report["missed_bars"].items():
+        fate = "shipped all the same" if name in report["shipped"] else "left out"
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-        for problem in problems[:1]:
-            screen.print(f"{recipe} is {fate}: {problem}{more}")
+        for missed in problems[:1]:
+            screen.print(f"{name} is {fate}: {missed.problem}{more}")
     if report["accuracy"]:
         table = Table(title=f"accuracy, {report['accuracy']['images']} validation images")
         for column in ("", "accuracy", "95% interval"):
@@ -99,6 +152,16 @@ def _show(report: dict[str, Any], output: Path) -> None:
         for row in report["accuracy"]["rows"]:
             table.add_row(row.what, f"{row.accuracy:.2%}", f"{row.low:.2%} to {row.high:.2%}")
         screen.print(table)
+    for name, layers in report["layers"].items():
+        screen.print(f"layers of {name}, the noisiest first, SQNR in dB:")
+        table = Table()
+        for column in ("layer", "adds itself", "in", "out"):
+            table.add_column(column, justify="left" if column == "layer" else "right")
+        for one in layers[:_WORST_LAYERS]:
+            table.add_row(one.layer, f"{one.own_sqnr_db:.1f}", f"{one.input_sqnr_db:.1f}", f"{one.sqnr_db:.1f}")
+        screen.print(table)
+    if report["layers"]:
+        typer.echo(f"layers: {output / 'layers.png'}")
     if not report["trained"]:
         screen.print("UNTRAINED network: for latency only, its answers are noise")
     typer.echo(f"bundle: {output}  (parity report: {output / 'parity.md'})")

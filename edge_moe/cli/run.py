@@ -51,7 +51,7 @@ def inspect(bundle: BundlePath, json: Json = False) -> None:
     table.add_column("MACs (M)", justify="right")
     table.add_column("parameters", justify="right")
     for artifacts in manifest.sets:
-        table.add_column(f"{artifacts.backend}/{artifacts.recipe.name} (KiB)", justify="right")
+        table.add_column(f"{artifacts.backend}\n{artifacts.recipe.name}\nKiB", justify="right")
     for name, part in manifest.parts.items():
         sizes = [f"{s.parts[name].bytes / 1024:.0f}" for s in manifest.sets]
         table.add_row(name, f"{part.macs / 1e6:.3f}", f"{part.parameters:,}", *sizes)

@@ -1,0 +1,91 @@
+"""What a set of artifacts has to reach before it is shipped, and what is said when it does not."""
+
+from __future__ import annotations
+
+import msgspec
+
+from edge_moe.converters import recipes
+from edge_moe.converters.layers import LayerNoise
+from edge_moe.converters.options import Options
+from edge_moe.converters.package import SetKey
+from edge_moe.converters.parity import PartParity
+from edge_moe.evaluate import wilson
+
+__all__ = ["FLOAT_ERROR", "Missed", "advice", "choose", "missed_bars"]
+
+_NAMED = 3
+_BROKEN_DB = 20.0  # a layer that adds more than a hundredth of the signal's power as noise
+FLOAT_ERROR = 1e-4  # largest relative L2 error of an fp32 artifact against torch
+
+
+class Missed(msgspec.Struct, frozen=True):
+    """A bar that was not reached."""
+
+    part: str | None  # None: the whole, as routed
+    problem: str
+    agreement: bool  # whether other ranges or more layers in float could help
+
+
+def missed_bars(
+    key: SetKey, parts: list[PartParity], routed: list[dict[str, float]], trained: bool, options: Options
+) -> list[Missed]:
+    """Return where a part is not wholly delegated, or answers otherwise than its reference.
+
+    Answers of random weights have no bar. An expert is judged on the images that prefer it, which may be few: it
+    misses the bar only when the whole 95% interval of its agreement lies below it.
+    """
+    missed = []
+    for row in parts:
+        name = f"{key.label}/{row.part}"
+        if row.structure is not None and row.structure != (1, 0):
+            delegates, outside = row.structure
+            problem = f"{name} runs in {delegates} partitions with {outside} nodes outside, expected 1 and 0"
+            missed.append(Missed(row.part, problem, False))
+        if row.torch_error is not None and not row.torch_error <= FLOAT_ERROR:
+            problem = f"{name} differs from torch by {row.torch_error:.1e} (relative L2), expected {FLOAT_ERROR:.0e}"
+            missed.append(Missed(row.part, problem, False))
+        if not trained or key.is_float or row.part == "gate":  # how the gate routes is judged below
+            continue
+        share = row.against_fp32.top1
+        most_likely = share if row.part == "base" else wilson(round(share * row.images), row.images)[1]
+        if most_likely < options.min_agreement:
+            problem = f"{name} agrees with fp32 on {share:.2%} of {row.images} images"
+            missed.append(Missed(row.part, f"{problem}, expected {options.min_agreement:.2%}", True))
+    for setting in routed if trained else ():
+        at = f"{key.label} as routed at tau {setting['tau']:g}"
+        if setting["same_answer"] < options.min_agreement:
+            problem = f"{at} agrees with fp32 on {setting['same_answer']:.2%} of the images"
+            missed.append(Missed(None, f"{problem}, expected {options.min_agreement:.2%}", True))
+        if setting["same_routing"] < options.min_routing:
+            problem = f"{at} exits or wakes the experts of fp32 on {setting['same_routing']:.2%} of the images"
+            missed.append(Missed(None, f"{problem}, expected {options.min_routing:.2%}", True))
+    return missed
+
+
+def choose(missed: dict[SetKey, list[Missed]], wanted: dict[str, tuple[str, ...]], options: Options) -> list[SetKey]:
+    """Return the sets to ship, the default first: of each backend those asked for, or the first without fault."""
+    shipped = []
+    for backend in options.backends:
+        candidates = recipes.CANDIDATES[backend]
+        faultless = (name for name in candidates if not missed.get(SetKey(backend, name)))
+        names = dict.fromkeys((*(wanted.get(backend) or (next(faultless, candidates[-1]),)), recipes.FLOAT))
+        shipped += [SetKey(backend, name) for name in names if name != recipes.FLOAT or options.ship_float]
+    return shipped
+
+
+def advice(key: SetKey, ranked: dict[str, list[LayerNoise]]) -> str:
+    """Return what to do about a set that does not follow fp32; `ranked`: the layers of the parts that are to blame."""
+    words: list[str] = []
+    names: dict[str, None] = {}
+    for part, layers in ranked.items():
+        worst = ", ".join(f"{one.layer} ({one.own_sqnr_db:.0f} dB)" for one in layers[:_NAMED])
+        words.append(f"the layers of {part} that add most noise are {worst}")
+        names |= {one.layer: None for one in layers[:1]}
+        names |= {one.layer: None for one in layers[:_NAMED] if one.own_sqnr_db < _BROKEN_DB}
+    safer = recipes.CANDIDATES[key.backend][-1]
+    keep = " ".join(f"--keep-float {name}" for name in names)
+    ways = [f"keep them in float with {keep}"] if keep else []
+    if key.recipe != safer:
+        ways.append(f"try --recipe {key.backend}/{safer}")
+    ways += ["take more --calibration-images, lower --min-agreement or --min-routing, or add --keep-going"]
+    return "; ".join([*words, ", ".join(ways)])

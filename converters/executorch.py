@@ -1,0 +1,208 @@
+"""One part as .pte: traced once, then quantized by a recipe and lowered to XNNPACK, with any expert's weights.
+
+The artifact takes and gives maps as NCHW tensors in torch's channels-last format: the bytes are those of NHWC, and
+XNNPACK, which works in that order, has nothing to transpose. A part is one delegate and nothing else.
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from edge_moe.backends.executorch import OUTPUT_NAMES
+from edge_moe.converters import blame
+from edge_moe.converters.blame import module_of
+from edge_moe.converters.executorch_quantize import quantized
+from edge_moe.converters.interface import Floats, Kind, channels_first
+from edge_moe.converters.recipes import FLOAT, ExecuTorchRecipe, Recipe, get
+from edge_moe.converters.toolchain import COMPARED, LayerTensors, Structure, Toolchain
+from edge_moe.errors import ConversionError
+
+__all__ = ["ExecuTorchToolchain"]
+
+_PREFIX = "part."  # of a part's tensors and modules in the traced module
+_WITH_WEIGHTS = (torch.ops.aten.conv2d.default, torch.ops.aten.linear.default)
+
+
+class ExecuTorchToolchain(Toolchain):
+    """torch.export, torchao's PT2E and ExecuTorch's XNNPACK backend."""
+
+    backend = "executorch"
+    packages = ("torch", "torchao", "executorch")
+
+    def trace(self, part: nn.Module, kind: Kind, example: Floats) -> bytes:
+        """Export the graph of `part`; its weights are replaced by name."""
+        module = (_BaseIO(part) if kind == "base" else _OtherIO(part)).eval()
+        # Not the example itself: an axis that numpy added has a stride of 0, which ExecuTorch refuses.
+        zeros = channels_first(np.zeros(example.shape, np.float32))
+        try:
+            with _without_warnings():
+                program = torch.export.export(module, (zeros,))
+                _check_maps(program)
+                written = io.BytesIO()
+                torch.export.save(program, written)
+        except ConversionError:
+            raise
+        except Exception as error:  # the exporter raises whatever its passes raise
+            raise blame.failure("torch.export", error, module, zeros) from error
+        return written.getvalue()
+
+    def build(
+        self, traced: bytes, part: nn.Module, kind: Kind, samples: Floats, recipes: Sequence[Recipe]
+    ) -> Iterator[bytes]:
+        """Put the weights into the graph, quantize, lower."""
+        for recipe in recipes:
+            with _without_warnings():
+                graph, example, names = _quantized(traced, part, samples, recipe)
+                yield _to_pte(torch.export.export(graph, example), names)
+
+    def structure(self, artifact: bytes) -> Structure:
+        """Count the delegates that an artifact calls, and the operators outside of them."""
+        from executorch.exir._serialize._program import deserialize_pte_binary
+        from executorch.exir.schema import DelegateCall
+
+        plans = {plan.name: plan for plan in deserialize_pte_binary(artifact).program.execution_plan}
+        calls = [instruction.instr_args for chain in plans["forward"].chains for instruction in chain.instructions]
+        inside = sum(isinstance(call, DelegateCall) for call in calls)
+        return Structure(inside, len(calls) - inside)
+
+    def compare(
+        self, traced: bytes, part: nn.Module, kind: Kind, samples: Floats, recipe: Recipe
+    ) -> Iterator[LayerTensors]:
+        """Run both in torch, before they are lowered: within a delegate no tensor can be read."""
+        with _without_warnings():
+            runs = [_Watched(_quantized(traced, part, samples, one)[0]) for one in (get("executorch", FLOAT), recipe)]
+        for sample in samples[:COMPARED]:
+            found = [run.layers(channels_first(sample)) for run in runs]
+            for (layer, x, y), (_, x8, y8) in zip(*found, strict=True):
+                yield LayerTensors(layer, (x, x8), (y, y8))
+
+
+class _BaseIO(nn.Module):
+    """[1, 3, H, W] -> logits [1, Y], features [1, C, H, W], embedding [1, E]."""
+
+    def __init__(self, part: nn.Module) -> None:
+        super().__init__()
+        self.part = part
+
+    def forward(self, image: Tensor) -> dict[str, Tensor]:
+        outputs: dict[str, Tensor] = self.part(image)._asdict()
+        return outputs
+
+
+class _OtherIO(nn.Module):
+    """An expert's [1, C, H, W], or a gate's [1, E] -> logits [1, Y or K]."""
+
+    def __init__(self, part: nn.Module) -> None:
+        super().__init__()
+        self.part = part
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        return {"logits": self.part(x)}
+
+
+class _Watched(torch.fx.Interpreter):
+    """Runs a graph and remembers what goes into and comes out of its layers."""
+
+    def __init__(self, graph: Any) -> None:
+        super().__init__(graph, garbage_collect_values=False)
+        self._layers = [node for node in graph.graph.nodes if node.target in _WITH_WEIGHTS]
+
+    @torch.no_grad()
+    def layers(self, x: Tensor) -> list[tuple[str, Floats, Floats]]:
+        """Return (name, input, output) of every layer, in the order of execution."""
+        self.run(x)
+        return [
+            (module_of(node), self.env[_exact(node.args[0])].numpy(), self.env[node].numpy()) for node in self._layers
+        ]
+
+
+def _exact(node: Any) -> Any:
+    """Return what is rounded to give `node`, or `node`: rounding its input is a layer's own doing."""
+    for step in ("dequantize", "quantize"):
+        if step not in str(node.target):
+            return node
+        node = node.args[0]
+    return node
+
+
+def _quantized(
+    traced: bytes, part: nn.Module, samples: Floats, recipe: Recipe
+) -> tuple[Any, tuple[Tensor, ...], list[str]]:
+    """Return the graph of `part`, quantized by `recipe`; an example of its input; the names of its outputs."""
+    assert isinstance(recipe, ExecuTorchRecipe)
+    program = torch.export.load(io.BytesIO(traced))
+    example: tuple[Tensor, ...] = program.example_inputs[0]
+    # The graph's operators take any batch; what would not is the check of the input's shape.
+    graph: Any = program.module(check_guards=False)
+    try:
+        graph.load_state_dict({_PREFIX + name: value for name, value in part.state_dict().items()})
+        graph = quantized(graph, samples, recipe, example)
+    except ConversionError:
+        raise
+    except Exception as error:  # as above
+        raise ConversionError(f"torchao cannot apply recipe {recipe.name!r}: {_reason(error)}") from error
+    return graph, example, [str(name) for name in program.call_spec.out_spec.context]
+
+
+def _check_maps(program: Any) -> None:
+    """Refuse maps of one pixel: they are in either order of axes, and the program and XNNPACK choose differently."""
+    values = [*program.example_inputs[0], *(node.meta["val"] for node in program.graph.output_node().all_input_nodes)]
+    for value in values:
+        if value.ndim == 4 and value.shape[2] * value.shape[3] == 1:
+            raise ConversionError(
+                "ExecuTorch cannot hand over a map of one pixel; use larger images, or an earlier branch point"
+            )
+
+
+def _to_pte(program: Any, names: list[str]) -> bytes:
+    from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+    from executorch.exir import to_edge_transform_and_lower
+
+    try:
+        edge = to_edge_transform_and_lower(
+            program, partitioner=[XnnpackPartitioner()], constant_methods={OUTPUT_NAMES: " ".join(names)}
+        )
+    except Exception as error:  # as above
+        where = _where(program, str(error))
+        raise ConversionError(
+            f"ExecuTorch cannot lower the part: {where}{_reason(error)}; replace the operator, or leave the backend out"
+        ) from error
+    called = [node for node in edge.exported_program().graph.nodes if node.op == "call_function"]
+    inside = [node for node in called if "executorch_call_delegate" in str(node.target)]
+    outside = [node for node in called if node not in inside and "getitem" not in str(node.target)]
+    if outside:
+        operators = ", ".join(sorted({f"{node.target.name()} of {module_of(node)!r}" for node in outside}))
+        raise ConversionError(f"XNNPACK does not take {operators}; replace the operator, or leave the backend out")
+    if len(inside) != 1:
+        raise ConversionError(f"the part became {len(inside)} delegates instead of one")
+    return bytes(edge.to_executorch().buffer)
+
+
+def _where(program: Any, message: str) -> str:
+    """Return "module (operator): " for the operator that `message` names, "" where it names none."""
+    for node in program.graph.nodes:
+        if node.op == "call_function" and str(node.target) in message:
+            return f"{module_of(node)} ({node.target.name()}): "
+    return ""
+
+
+def _reason(error: Exception, line: int = 0) -> str:
+    lines = [line.strip() for line in str(error).strip().split("\n") if line.strip()] or [type(error).__name__]
+    return lines[min(line, len(lines) - 1)][:300]
+
+
+@contextmanager
+def _without_warnings() -> Iterator[None]:
+    """Keep off what torch, torchao and ExecuTorch warn each other of; nobody here can act on it."""
+    with warnings.catch_warnings():
+        for category in (DeprecationWarning, FutureWarning, UserWarning):
+            warnings.simplefilter("ignore", category)
+        yield

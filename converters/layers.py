@@ -1,0 +1,68 @@
+"""Which layer broke? The layers of a part, ranked by the noise that quantizing them adds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+import numpy as np
+
+from edge_moe.converters.toolchain import LayerTensors
+
+__all__ = ["LayerNoise", "rank"]
+
+_NO_NOISE_DB = 200.0  # stands for infinity, which JSON lacks
+
+
+class LayerNoise(msgspec.Struct, frozen=True, kw_only=True):
+    """One layer of a part, quantized against float, over all samples."""
+
+    layer: str  # dotted name of the torch module in its part
+    position: int  # in the order of execution
+    sqnr_db: float  # of what comes out: 10 log10(|float|^2 / |float - quantized|^2)
+    input_sqnr_db: float  # of what goes in, before the layer rounds it
+    # The SQNR that the layer would have if its input were exact, as far as noise adds up: what it adds itself.
+    own_sqnr_db: float
+
+
+def rank(samples: Iterable[LayerTensors]) -> list[LayerNoise]:
+    """Return every layer, the one that adds most noise first.
+
+    Noise-to-signal ratios add up where errors are independent, and a layer in float passes on about the ratio that it
+    receives. So what a layer adds itself is the ratio of its output minus that of its input; layers behind a bad one
+    have a low SQNR too, but it is not their own.
+    """
+    order: dict[str, int] = {}
+    powers: dict[str, list[float]] = {}  # layer -> [signal and noise of the input, signal and noise of the output]
+    for sample in samples:
+        order.setdefault(sample.layer, len(order))
+        sums = powers.setdefault(sample.layer, [0.0] * 4)
+        for place, (exact, found) in ((0, sample.inputs), (2, sample.outputs)):
+            reference = exact.astype(np.float64)
+            sums[place] += float((reference**2).sum())
+            sums[place + 1] += float(((found.astype(np.float64).reshape(reference.shape) - reference) ** 2).sum())
+    layers = []
+    for layer, (signal_in, noise_in, signal, noise) in powers.items():
+        given, result = _ratio(noise_in, signal_in), _ratio(noise, signal)
+        layers.append(
+            LayerNoise(
+                layer=layer,
+                position=order[layer],
+                sqnr_db=_decibels(result),
+                input_sqnr_db=_decibels(given),
+                own_sqnr_db=_decibels(max(result - given, 0.0)),
+            )
+        )
+    return sorted(layers, key=lambda one: (one.own_sqnr_db, one.sqnr_db, one.position))
+
+
+def _ratio(noise: float, signal: float) -> float:
+    if noise == 0:
+        return 0.0
+    return noise / signal if signal > 0 else float("inf")
+
+
+def _decibels(noise_to_signal: float) -> float:
+    if noise_to_signal == 0:
+        return _NO_NOISE_DB
+    return float(np.clip(-10 * np.log10(noise_to_signal), -_NO_NOISE_DB, _NO_NOISE_DB))

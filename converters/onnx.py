@@ -1,0 +1,209 @@
+"""One part as .onnx: exported from torch once for its architecture, filled with weights, then quantized by a recipe.
+
+The artifact takes and gives channels last. Its outputs are named as the part's outputs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import tempfile
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import onnx
+import torch
+from onnx import numpy_helper
+from torch import nn
+
+from edge_moe.converters import blame
+from edge_moe.converters.interface import INPUTS, OUTPUTS, Floats, Kind
+from edge_moe.converters.onnx_quantize import calibrate, quantize
+from edge_moe.converters.recipes import OnnxRecipe, Recipe, get
+from edge_moe.converters.shared_graph import SharedGraphToolchain
+from edge_moe.converters.toolchain import COMPARED, LayerTensors, Structure
+from edge_moe.errors import ConversionError
+
+__all__ = ["OnnxToolchain"]
+
+_FLOAT = get("onnx", "fp32")
+assert isinstance(_FLOAT, OnnxRecipe)
+_WITH_WEIGHTS = ("Conv", "Gemm")
+_OPSET, _IR_VERSION = _FLOAT.opset, _FLOAT.ir_version
+
+
+class OnnxToolchain(SharedGraphToolchain):
+    """torch.onnx and onnxruntime.quantization."""
+
+    backend = "onnx"
+    packages = ("torch", "onnx", "onnxscript", "onnxruntime")
+
+    def export(self, module: nn.Module, kind: Kind, example: Floats) -> bytes:
+        """Convert `module` to fp32 .onnx, and prepare it for the quantizer."""
+        try:
+            with _quiet():
+                program = torch.onnx.export(
+                    module,
+                    (torch.from_numpy(example),),
+                    dynamo=True,
+                    verbose=False,
+                    opset_version=_OPSET,
+                    input_names=[INPUTS[kind]],
+                    output_names=list(OUTPUTS[kind]),
+                    custom_translation_table={torch.ops.aten.adaptive_avg_pool2d.default: _adaptive_average_pool},
+                )
+                assert program is not None
+                return _prepared(program.model_proto)
+        except Exception as error:  # the exporter raises whatever its passes raise
+            raise blame.failure("torch.onnx", error, module, example) from error
+
+    def constants(self, model: bytes) -> dict[str, Floats]:
+        """Return the float initializers by their names."""
+        return {
+            tensor.name: numpy_helper.to_array(tensor)
+            for tensor in onnx.load_from_string(model).graph.initializer
+            if tensor.data_type == onnx.TensorProto.FLOAT
+        }
+
+    def replaced(self, model: bytes, constants: Mapping[str, Floats]) -> bytes:
+        """Write `constants` into the initializers of those names."""
+        content = onnx.load_from_string(model)
+        for tensor in content.graph.initializer:
+            if tensor.name in constants:
+                tensor.CopyFrom(numpy_helper.from_array(constants[tensor.name], tensor.name))
+        return bytes(content.SerializeToString())
+
+    def build(
+        self, traced: bytes, part: nn.Module, kind: Kind, samples: Floats, recipes: Sequence[Recipe]
+    ) -> Iterator[bytes]:
+        """Fill in the weights, calibrate once, then quantize by every recipe."""
+        graph = self.filled(traced, part, kind, samples[0])
+        model, slots = graph.model, graph.slots
+        ranges = None
+        for recipe in recipes:
+            assert isinstance(recipe, OnnxRecipe)
+            if recipe.is_float:
+                yield model
+                continue
+            ranges = ranges or calibrate(model, samples)
+            yield quantize(model, ranges, recipe, slots)
+
+    def structure(self, artifact: bytes) -> Structure | None:
+        """Return None: on the CPU, ONNX Runtime has a kernel of its own for every operator."""
+        return None
+
+    def compare(
+        self, traced: bytes, part: nn.Module, kind: Kind, samples: Floats, recipe: Recipe
+    ) -> Iterator[LayerTensors]:
+        """Run both without fusing operators, so that every tensor can be read; a layer is known by its weights."""
+        assert isinstance(recipe, OnnxRecipe)
+        graph = self.filled(traced, part, kind, samples[0])
+        model, slots = graph.model, graph.slots
+        both = [onnx.load_from_string(m) for m in (model, quantize(model, calibrate(model, samples), recipe, slots))]
+        layers = {
+            node.name: slots.found[node.input[1]].layer
+            for node in both[0].graph.node
+            if len(node.input) > 1 and node.input[1] in slots.found
+        }
+        reads = [_ends(one, list(layers)) for one in both]
+        runs = [
+            _reader(one, sorted({name for pair in read.values() for name in pair}))
+            for one, read in zip(both, reads, strict=True)
+        ]
+        for sample in samples[:COMPARED]:
+            found = [run(sample) for run in runs]
+            for node, layer in layers.items():
+                (x, y), (x8, y8) = (read[node] for read in reads)
+                yield LayerTensors(layer, (found[0][x], found[1][x8]), (found[0][y], found[1][y8]))
+
+
+def _adaptive_average_pool(x: Any, output_size: Sequence[int]) -> Any:
+    """Translate adaptive pooling: the exporter's own way through a mean leaves operators without a fast kernel."""
+    from onnxscript import opset20
+
+    height, width = (int(n) for n in x.shape[2:])
+    rows, columns = (int(n) for n in output_size)
+    if (rows, columns) == (1, 1):
+        return opset20.GlobalAveragePool(x)
+    if height % rows or width % columns:
+        raise ConversionError(
+            f"adaptive_avg_pool2d from {height} x {width} to {rows} x {columns}: expected a size that divides the map's"
+        )
+    kernel = [height // rows, width // columns]
+    return opset20.AveragePool(x, kernel_shape=kernel, strides=kernel)
+
+
+def _prepared(model: onnx.ModelProto) -> bytes:
+    """Fold constants, infer shapes, name every node; leave out traces, which hold the paths of this machine."""
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    with tempfile.TemporaryDirectory() as folder:
+        before, after = Path(folder) / "before.onnx", Path(folder) / "after.onnx"
+        onnx.save(model, before)
+        quant_pre_process(str(before), str(after), skip_symbolic_shape=True)
+        model = onnx.load(str(after))
+    model.ir_version = _IR_VERSION
+    for number, node in enumerate(model.graph.node):
+        node.name = f"{node.op_type}_{number}"
+        node.doc_string = ""
+    for described in (model, model.graph, *model.graph.node, *model.graph.value_info, *model.graph.initializer):
+        del described.metadata_props[:]
+    for described in (*model.graph.input, *model.graph.output):
+        del described.metadata_props[:]
+    return bytes(model.SerializeToString())
+
+
+def _ends(model: onnx.ModelProto, nodes: Sequence[str]) -> dict[str, tuple[str, str]]:
+    """Return the names of the tensors that go into and come out of `nodes`."""
+    rounded = {}  # what DequantizeLinear gives -> what went into its QuantizeLinear: rounding is the layer's own doing
+    quantized = {node.output[0]: node.input[0] for node in model.graph.node if node.op_type == "QuantizeLinear"}
+    clipping = {output for node in model.graph.node if node.op_type in _WITH_WEIGHTS for output in node.output}
+    for node in model.graph.node:
+        if node.op_type == "DequantizeLinear" and node.input[0] in quantized:
+            before = quantized[node.input[0]]
+            # A ReLU behind a convolution is gone: it is where the range of what is rounded ends.
+            if before not in clipping:
+                rounded[node.output[0]] = before
+    return {
+        node.name: (rounded.get(node.input[0], node.input[0]), node.output[0])
+        for node in model.graph.node
+        if node.name in nodes
+    }
+
+
+def _reader(model: onnx.ModelProto, names: Sequence[str]) -> Any:
+    """Return a function sample -> {name: tensor} for the tensors `names` of `model`."""
+    import onnxruntime
+
+    given = model.graph.input[0].name
+    there = {output.name for output in model.graph.output} | {given}
+    model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in there)
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    wanted = [name for name in names if name != given]
+
+    def read(sample: Floats) -> dict[str, Floats]:
+        return {given: sample, **dict(zip(wanted, session.run(wanted, {given: sample}), strict=True))}
+
+    return read
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep what the exporter and its optimiser say about themselves from the user."""
+    loggers = [logging.getLogger(name) for name in ("onnxscript", "torch.onnx", "onnx_ir", "root")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

@@ -1,0 +1,100 @@
+"""How parts become artifacts of one backend: one file a backend behind this interface."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from torch import nn
+
+from edge_moe.converters.interface import Floats, Kind
+from edge_moe.converters.recipes import Recipe
+from edge_moe.errors import UsageError
+
+__all__ = ["COMPARED", "LayerTensors", "Structure", "Toolchain", "get"]
+
+
+COMPARED = 16  # samples are enough to rank layers by
+
+
+class Structure(NamedTuple):
+    """How an artifact is split between the backend's delegate and what is left to slower kernels; (1, 0) is whole."""
+
+    delegates: int  # partitions; each costs a hand-over, and often a conversion, at its edges
+    outside: int  # nodes that no partition took
+
+
+class LayerTensors(NamedTuple):
+    """What goes into a layer and what comes out for one sample, by the float artifact and by the quantized one."""
+
+    layer: str  # dotted name of the torch module in its part
+    inputs: tuple[Floats, Floats]  # (float, quantized)
+    outputs: tuple[Floats, Floats]
+
+
+class Toolchain(ABC):
+    """Exports and quantizes parts for one backend. Runs in processes of its own, see workers.py."""
+
+    backend: str
+    packages: tuple[str, ...]  # that decide what comes out, as pip names them
+
+    @abstractmethod
+    def trace(self, part: nn.Module, kind: Kind, example: Floats) -> bytes:
+        """Export the graph of `part` once; `build` puts the weights of any part of the same architecture into it.
+
+        Args:
+            part: its weights do not matter.
+            kind: of the part.
+            example: one input, channels last.
+
+        Raises:
+            ConversionError: the toolchain does not take the part; names the module that is to blame, where known.
+        """
+
+    @abstractmethod
+    def build(
+        self, traced: bytes, part: nn.Module, kind: Kind, samples: Floats, recipes: Sequence[Recipe]
+    ) -> Iterator[bytes]:
+        """Give the artifact of `part` by each of `recipes`, in that order.
+
+        Args:
+            traced: what `trace` gave for a part of the same architecture.
+            part: with its weights.
+            kind: of the part.
+            samples: [N, 1, ...] inputs to calibrate on, channels last.
+            recipes: of this backend.
+
+        Raises:
+            ConversionError: the quantizer does not take the part, or a layer to keep in float does not exist.
+        """
+
+    @abstractmethod
+    def structure(self, artifact: bytes) -> Structure | None:
+        """Return how `artifact` is split; None where the backend has no delegate that could."""
+
+    @abstractmethod
+    def compare(
+        self, traced: bytes, part: nn.Module, kind: Kind, samples: Floats, recipe: Recipe
+    ) -> Iterator[LayerTensors]:
+        """Run the first samples through the float and the quantized part, side by side, layer by layer.
+
+        `samples` are calibrated on, as in `build`; COMPARED of them are run.
+        """
+
+
+def get(backend: str) -> Toolchain:
+    """Return the toolchain of `backend`; raise UsageError for an unknown one."""
+    if backend == "litert":
+        from edge_moe.converters.litert import LiteRTToolchain
+
+        return LiteRTToolchain()
+    if backend == "onnx":
+        from edge_moe.converters.onnx import OnnxToolchain
+
+        return OnnxToolchain()
+    if backend == "executorch":
+        from edge_moe.converters.executorch import ExecuTorchToolchain
+
+        return ExecuTorchToolchain()
+    raise UsageError(f"unknown backend {backend!r}")
