@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from edge_moe.benchmarks.speed import full_size_bundle
+from edge_moe.benchmarks.full_size import full_size_bundle
 from edge_moe.output import write_file
 from edge_moe.progress import bars
 

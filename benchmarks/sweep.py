@@ -23,7 +23,7 @@ from edge_moe.anytime import alpha, check_max_experts, check_tau, softmax
 from edge_moe.backends import OpenPart
 from edge_moe.benchmarks import host
 from edge_moe.benchmarks.results import SCHEMA_VERSION, PartTiming, PointTiming, Results, SetResults
-from edge_moe.bundle import MANIFEST, Bundle, expert_name, sha256
+from edge_moe.bundle import MANIFEST, ArtifactSet, Bundle, Manifest, expert_name, sha256
 from edge_moe.checks import check_at_least_one
 from edge_moe.data import open_data
 from edge_moe.errors import UsageError
@@ -36,7 +36,7 @@ __all__ = ["Options", "sweep"]
 
 _WARM_UP = 3
 _UNSEEN_IMAGES = 10
-_VERSIONS = ("edge-moe", "numpy", "ai-edge-litert")
+_VERSIONS = ("edge-moe", "numpy")
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,6 +77,8 @@ def sweep(bundle: Path, data: str, options: Options, *, progress: Progress | Non
     manifest = opened.manifest
     _check(options, manifest.experts)
     manifest.find(options.backend, options.recipe)
+    for artifacts in _selected(manifest, options):
+        backends.get(artifacts.backend).version()  # missing? say so before minutes of measuring
     images = open_data(data, "val").with_classes(manifest.labels)
     if options.validation_images is not None:
         images = images.sample(options.validation_images, options.seed)
@@ -88,23 +90,22 @@ def sweep(bundle: Path, data: str, options: Options, *, progress: Progress | Non
 
     with ExitStack() as stack:
         runs = []
-        for artifacts in manifest.sets:
-            if options.backend in (None, artifacts.backend) and options.recipe in (None, artifacts.recipe.name):
-                max_experts = options.max_experts or artifacts.default_max_experts
-                runtime = stack.enter_context(
-                    Runtime(
-                        opened,
-                        backend=artifacts.backend,
-                        recipe=artifacts.recipe.name,
-                        max_experts=max_experts,
-                        threads=options.threads,
-                    )
+        for artifacts in _selected(manifest, options):
+            max_experts = options.max_experts or artifacts.default_max_experts
+            runtime = stack.enter_context(
+                Runtime(
+                    opened,
+                    backend=artifacts.backend,
+                    recipe=artifacts.recipe.name,
+                    max_experts=max_experts,
+                    threads=options.threads,
                 )
-                name = f"measuring {artifacts.backend}/{artifacts.recipe.name}"
-                outputs = collect(runtime.part, manifest.experts, track(tensors, name, len(tensors), progress))
-                chosen = options.taus or tuple(point.tau for point in artifacts.operating_points) or _spread(outputs)
-                taus = tuple(sorted({0.0, *chosen, 1.0}))
-                runs.append(_Run(runtime, outputs, taus, {}, {tau: [[] for _ in timed] for tau in taus}))
+            )
+            name = f"measuring {artifacts.backend}/{artifacts.recipe.name}"
+            outputs = collect(runtime.part, manifest.experts, track(tensors, name, len(tensors), progress))
+            chosen = options.taus or tuple(point.tau for point in artifacts.operating_points) or _spread(outputs)
+            taus = tuple(sorted({0.0, *chosen, 1.0}))
+            runs.append(_Run(runtime, outputs, taus, {}, {tau: [[] for _ in timed] for tau in taus}))
 
         progress.start("timing", options.rounds)
         for _ in range(options.rounds):
@@ -134,6 +135,14 @@ def sweep(bundle: Path, data: str, options: Options, *, progress: Progress | Non
         seed=options.seed,
         sets=sets,
     )
+
+
+def _selected(manifest: Manifest, options: Options) -> list[ArtifactSet]:
+    return [
+        one
+        for one in manifest.sets
+        if options.backend in (None, one.backend) and options.recipe in (None, one.recipe.name)
+    ]
 
 
 def _check(options: Options, experts: int) -> None:
