@@ -22,9 +22,13 @@ def failure(tool: str, error: Exception, module: nn.Module, example: Floats | to
 
     `example`: one input of the module.
     """
-    reason = " ".join(str(error).split())[:300] or type(error).__name__
+    causes: list[BaseException] = [error]
+    while causes[-1].__cause__ is not None:
+        causes.append(causes[-1].__cause__)
+    # The innermost says what it is about; torch.onnx's outermost says, in colours, which of its steps it was.
+    reason = " ".join(str(causes[-1]).split())[:300] or type(error).__name__
     x = example if isinstance(example, torch.Tensor) else torch.from_numpy(example)
-    where = _culprit(str(error), module, x)
+    where = _culprit(" ".join(map(str, causes)), module, x)
     return ConversionError(
         f"{tool} cannot convert this part: {where}{reason}; replace the operator, or leave the backend out"
     )
@@ -49,7 +53,8 @@ def _culprit(message: str, module: nn.Module, x: torch.Tensor) -> str:
     for node in program.graph.nodes:
         if node.op == "call_function":
             operator = getattr(node.target, "_opname", None) or str(node.target).split(".")[-2:][0]
-            if operator in named:
+            # A tool may have decomposed it already: special_bessel_j0 into bessel_j0.
+            if operator in named or any(operator.endswith(f"_{name}") for name in named):
                 return f"{module_of(node)} ({operator}): "
     return ""
 

@@ -57,7 +57,8 @@ def convert(
     that `out` or an earlier bundle has of the same weights, are not converted again.
 
     Raises:
-        CheckpointError, DataError, UsageError, OutputError: an argument cannot be used; nothing is written.
+        CheckpointError, DataError, BundleError, UsageError, OutputError: an argument cannot be used; nothing is
+            written.
         ConversionError: a part cannot be converted, is not wholly delegated, or differs too much from fp32.
     """
     check_target(out, force=force)
@@ -126,6 +127,8 @@ def _check(options: Options, loaded: Checkpoint, jobs: int) -> None:
         if name not in there:
             near = [one for one in dict.fromkeys(there) if one and "." not in one]
             raise UsageError(f"keep_float is {name!r}, which is no module of the network; it has {', '.join(near)} ...")
+    for path in options.reuse:
+        Bundle(path)  # raises where there is none
     if options.tau is not None:
         check_tau(options.tau)
     check_max_experts(options.max_experts, loaded.config.experts)

@@ -25,7 +25,7 @@ from edge_moe.converters import toolchain
 from edge_moe.converters.interface import Kind, kind_of
 from edge_moe.converters.layers import LayerNoise, rank
 from edge_moe.converters.recipes import Recipe
-from edge_moe.errors import ConversionError
+from edge_moe.errors import BackendError, ConversionError
 from edge_moe.nn import build_base
 from edge_moe.output import write_file
 from edge_moe.progress import Progress
@@ -201,8 +201,12 @@ def _build(job: Job) -> float:
             made = tools.build(job.graph.read_bytes(), load(job), job.kind, np.load(job.samples), recipes)
             for (_, file), artifact in zip(missing, made, strict=True):
                 write_file(file, artifact)
-        for _, file in job.targets:
-            write_file(structure_file(file), msgspec.json.encode(tools.structure(file.read_bytes())))
+        for recipe, file in job.targets:
+            try:
+                structure = tools.structure(file.read_bytes())
+            except BackendError as error:  # a quantizer can write what makes no sense
+                raise ConversionError(f"by recipe {recipe.name!r}, {error}; try another --recipe") from None
+            write_file(structure_file(file), msgspec.json.encode(structure))
     return perf_counter() - start
 
 
