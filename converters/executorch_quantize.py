@@ -57,7 +57,7 @@ def _spell_out(module: Any, recipe: ExecuTorchRecipe) -> None:
 
         def call(operator: Any, *arguments: Any, like: Any = node) -> Any:
             made = graph.call_function(operator, arguments)
-            made.meta = dict(like.meta)
+            made.meta = _anonymous(like.meta)
             return made
 
         with graph.inserting_before(node):
@@ -75,6 +75,16 @@ def _spell_out(module: Any, recipe: ExecuTorchRecipe) -> None:
         node.replace_all_uses_with(result)
         graph.erase_node(node)
     module.recompile()
+
+
+def _anonymous(meta: dict[str, Any]) -> dict[str, Any]:
+    """Return `meta` of a node without what the quantizer would take the operator in its place for the old one by."""
+    kept = {key: value for key, value in meta.items() if key not in ("source_fn_stack", "torch_fn")}
+    stack = dict(meta.get("nn_module_stack") or {})
+    if stack:
+        last = list(stack)[-1]
+        stack[last] = (stack[last][0], "torch.nn.Module")  # the name stays, for errors
+    return kept | {"nn_module_stack": stack}
 
 
 def _dynamic(recipe: ExecuTorchRecipe) -> tuple[str, ...]:

@@ -88,10 +88,12 @@ def quantize(model: bytes, ranges: Ranges, recipe: OnnxRecipe, slots: Slots) -> 
     except (ValueError, RuntimeError, KeyError) as error:
         reason = " ".join(str(error).split())[:300]
         raise ConversionError(f"onnxruntime.quantization cannot apply recipe {recipe.name!r}: {reason}") from error
+    quantizer.model.topological_sort()  # as ONNX demands; ONNX Runtime alone would not mind
     result: onnx.ModelProto = quantizer.model.model
     if recipe.integer_hard_swish:
         _make_hard_sigmoid_integer(result)
     result.ir_version = recipe.ir_version
+    del result.metadata_props[:]
     return bytes(result.SerializeToString())
 
 
@@ -226,5 +228,7 @@ def _make_hard_sigmoid_integer(model: onnx.ModelProto) -> None:
         for place, number in ((1, np.float32(1 / _STEPS)), (2, np.uint8(0))):
             tensor = tensors[after[0].input[place]]
             tensor.CopyFrom(numpy_helper.from_array(np.array(number), tensor.name))
+    read = {name for node in nodes for name in node.input} | {output.name for output in graph.output}
     del graph.node[:]
-    graph.node.extend(nodes)
+    # ONNX Runtime would go on computing what only the HardSigmoid read.
+    graph.node.extend(node for node in nodes if node.op_type != "DequantizeLinear" or node.output[0] in read)
