@@ -11,7 +11,7 @@ from edge_moe.converters.package import SetKey
 from edge_moe.converters.parity import PartParity
 from edge_moe.evaluate import wilson
 
-__all__ = ["FLOAT_ERROR", "Missed", "advice", "choose", "missed_bars"]
+__all__ = ["FLOAT_ERROR", "Missed", "advice", "choose", "missed_bars", "next_to_try"]
 
 _NAMED = 3
 _BROKEN_DB = 20.0  # a layer that adds more than a hundredth of the signal's power as noise
@@ -62,12 +62,31 @@ def missed_bars(
     return missed
 
 
+def next_to_try(
+    missed: dict[SetKey, list[Missed]], wanted: dict[str, tuple[str, ...]], options: Options
+) -> list[SetKey]:
+    """Return the sets to make next, none when it is enough; `missed` has the sets that were made.
+
+    A backend for which recipes were asked for makes these. Another one makes the first of its candidates, and the next
+    only when that misses a bar.
+    """
+    keys = []
+    for backend in options.backends:
+        tried = [SetKey(backend, name) for name in recipes.CANDIDATES[backend] if SetKey(backend, name) in missed]
+        if SetKey(backend, recipes.FLOAT) not in missed:
+            names = dict.fromkeys((recipes.FLOAT, *(wanted.get(backend) or recipes.CANDIDATES[backend][:1])))
+            keys += [SetKey(backend, name) for name in names]
+        elif backend not in wanted and all(missed[key] for key in tried):
+            keys += [SetKey(backend, name) for name in recipes.CANDIDATES[backend][len(tried) :][:1]]
+    return keys
+
+
 def choose(missed: dict[SetKey, list[Missed]], wanted: dict[str, tuple[str, ...]], options: Options) -> list[SetKey]:
     """Return the sets to ship, the default first: of each backend those asked for, or the first without fault."""
     shipped = []
     for backend in options.backends:
         candidates = recipes.CANDIDATES[backend]
-        faultless = (name for name in candidates if not missed.get(SetKey(backend, name)))
+        faultless = (name for name in candidates if missed.get(SetKey(backend, name)) == [])
         names = dict.fromkeys((*(wanted.get(backend) or (next(faultless, candidates[-1]),)), recipes.FLOAT))
         shipped += [SetKey(backend, name) for name in names if name != recipes.FLOAT or options.ship_float]
     return shipped

@@ -157,20 +157,29 @@ class _Conversion:
 
     def run(self) -> dict[str, Any]:
         """Write a whole bundle into the partial folder; return its parity report."""
-        seconds = self._convert()
         config, most = self.loaded.config, self.options.max_experts
-        outputs, structures = measure.run_artifacts(self.targets, config.experts, self.tensors, self.progress)
+        seconds: dict[str, float] = {}
+        outputs: dict[SetKey, Outputs] = {}
+        structures: dict[SetKey, dict[str, toolchain.Structure | None]] = {}
+        missed: dict[SetKey, list[bars.Missed]] = {}
+        while keys := bars.next_to_try(missed, self._wanted, self.options):
+            for name, took in self._convert(keys).items():
+                seconds[name] = seconds.get(name, 0.0) + took
+            targets = {key: self.targets[key] for key in keys}
+            found, split = measure.run_artifacts(targets, config.experts, self.tensors, self.progress)
+            structures |= split
+            outputs = {key: (outputs | found)[key] for key in self._recipes if key in outputs or key in found}
+            report = self._report(outputs, structures)
+            missed = {
+                key: bars.missed_bars(
+                    key, report["sets"][key.label], report["routed"].get(key.label, []), self._trained, self.options
+                )
+                for key in outputs
+            }
         specs = package.part_specs(self.loaded)
         points = {
             key: measure.operating_points(found, self.validation, specs, self.loaded, most)
             for key, found in outputs.items()
-        }
-        report = self._report(outputs, structures)
-        missed = {
-            key: bars.missed_bars(
-                key, report["sets"][key.label], report["routed"].get(key.label, []), self._trained, self.options
-            )
-            for key in outputs
         }
         shipped = bars.choose(missed, self._wanted, self.options)
         defaults = [next(key for key in shipped if key.backend == backend) for backend in self.options.backends]
@@ -201,7 +210,7 @@ class _Conversion:
 
     @cached_property
     def _recipes(self) -> dict[SetKey, recipes.Recipe]:
-        """Every recipe that is tried, fp32 first in each backend, with the layers to keep in float."""
+        """Every recipe that may be tried, fp32 first in each backend, with the layers to keep in float."""
         found = {}
         for backend in self.options.backends:
             names = (recipes.FLOAT, *(self._wanted.get(backend) or recipes.CANDIDATES[backend]))
@@ -262,15 +271,15 @@ class _Conversion:
             targets=tuple((self._recipes[key], self.targets[key][part]) for key in keys),
         )
 
-    def _convert(self) -> dict[str, float]:
-        """Make the artifacts that are not there yet; return the seconds that it took by part."""
+    def _convert(self, keys: list[SetKey]) -> dict[str, float]:
+        """Make the artifacts of the sets `keys` that are not there yet; return the seconds that it took by part."""
         todo = []
         for backend in self.options.backends:
             suffix = backends.get(backend).suffix
             for part in self._parts:
                 missing = [
                     key
-                    for key in self._recipes
+                    for key in keys
                     if key.backend == backend
                     and not (
                         self.store.has(self._made_from[key][part], suffix)

@@ -71,7 +71,7 @@ def convert_parts(jobs: Sequence[Job], processes: int, folder: Path, progress: P
     Beside each artifact, a file says how it is split, see `structure_file`.
 
     Returns:
-        The seconds that each trace and each part took, by their labels.
+        The seconds that each trace and each part that was made took, by their labels.
 
     Raises:
         ConversionError: a part could not be converted; the message names it.
@@ -81,8 +81,11 @@ def convert_parts(jobs: Sequence[Job], processes: int, folder: Path, progress: P
     seconds: dict[str, float] = {}
     progress.start("converting", len(traces) + len(jobs))
 
+    made = {*traces, *(job.label for job in jobs if job.is_unmade)}
+
     def done(name: str, took: float) -> list[_Work]:
-        seconds[name] = took
+        if name in made:
+            seconds[name] = took
         progress.advance("converting", name)
         if name not in traces:
             return []
