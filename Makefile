@@ -37,8 +37,9 @@ types: $(READY)
 	cd build/types && $(CURDIR)/$(BIN)/mypy --config-file $(CURDIR)/pyproject.toml -p edge_moe
 	rm -rf build/types build/lib
 
-# The full-size ratios of the README, on an otherwise idle machine. Five minutes.
+# The full-size ratios of the README, on an otherwise idle machine. Ten minutes.
 bench: $(READY)
+	$(BIN)/python -m edge_moe.benchmarks.recipes -o build/speed
 	$(BIN)/python -m edge_moe.benchmarks.speed -o build/speed
 	$(BIN)/python -m edge_moe.benchmarks.footprint -o build/speed
 

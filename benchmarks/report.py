@@ -25,7 +25,10 @@ HEADER = (
     "mean ms",
     "mean / sum of parts",
 )
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")  # Okabe and Ito: distinct for colour-blind readers
+# Okabe and Ito: distinct for colour-blind readers. Used again where there are more sets, with another line.
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
+_LINES = ("-", "--", "-.")
+_FEW = 2  # sets, of which a picture tells everything
 
 
 def point_row(timing: PointTiming) -> tuple[str, ...]:
@@ -102,28 +105,35 @@ def write_report(results: Results, out: Path, *, force: bool = False) -> list[Pa
 
 def _latency(results: Results, file: Path) -> None:
     figure, axes = _figure(results)
-    for colour, one in zip(_COLOURS, results.sets, strict=False):
+    for (colour, line), one in zip(_styles(results), results.sets, strict=True):
         taus = [timing.point.tau for timing in one.points]
         summaries = [summary(timing.raw_ms) for timing in one.points]
         axes.fill_between(
-            taus, [s.p10_ms for s in summaries], [s.p90_ms for s in summaries], color=colour, alpha=0.15, linewidth=0
+            taus,
+            [s.p10_ms for s in summaries],
+            [s.p90_ms for s in summaries],
+            color=colour,
+            linewidth=0,
+            alpha=0.15 if len(results.sets) <= _FEW else 0.06,
         )
-        axes.plot(taus, [timing.mean_ms for timing in one.points], "o-", color=colour, label=f"{_name(one)}, mean")
-        axes.plot(taus, [s.median_ms for s in summaries], ":", color=colour, label=f"{_name(one)}, median")
+        means = [timing.mean_ms for timing in one.points]
+        axes.plot(taus, means, f"o{line}", color=colour, label=f"{_name(one)}, mean")
+        if len(results.sets) <= _FEW:
+            axes.plot(taus, [s.median_ms for s in summaries], ":", color=colour, label=f"{_name(one)}, median")
     axes.set_xlabel("tau (larger: more images exit early)")
     axes.set_ylabel("latency of one image, ms")
     axes.set_ylim(bottom=0)
-    axes.legend(frameon=False)
+    _legend(figure, axes, results)
     _save(figure, file, f"Latency against tau; bands from p10 to p90\n{_caption(results)}")
 
 
 def _accuracy(results: Results, file: Path) -> None:
     figure, axes = _figure(results)
-    for colour, one in zip(_COLOURS, results.sets, strict=False):
+    for (colour, line), one in zip(_styles(results), results.sets, strict=True):
         points = [timing.point for timing in one.points if timing.point.accuracy is not None]
         macs = np.array([point.mean_macs / 1e6 for point in points])
         accuracy = np.array([100 * (point.accuracy or 0) for point in points])
-        axes.plot(macs, accuracy, "o-", color=colour, markersize=4, label=_name(one))
+        axes.plot(macs, accuracy, f"o{line}", color=colour, markersize=4, label=_name(one))
         # The ends are what one would do without early exit.
         for index, marker, what in ((-1, "s", "base only"), (0, "D", "always an expert")):
             point = points[index]
@@ -132,7 +142,7 @@ def _accuracy(results: Results, file: Path) -> None:
             error = [[100 * max(0.0, below)], [100 * max(0.0, above)]]
             axes.errorbar(
                 macs[index], accuracy[index], yerr=error, fmt=marker, color=colour, markersize=9, capsize=4, alpha=0.8,
-                label=f"{_name(one)}, {what}",
+                label=f"{_name(one)}, {what}" if len(results.sets) <= _FEW or one is results.sets[0] else None,
             )  # fmt: skip
     first = [timing.point for timing in results.sets[0].points if timing.point.accuracy is not None]
     previous = None
@@ -146,7 +156,7 @@ def _accuracy(results: Results, file: Path) -> None:
             previous = point.mean_macs
     axes.set_xlabel("mean multiply-accumulates of one image, millions")
     axes.set_ylabel("accuracy, %")
-    axes.legend(frameon=False, fontsize=8)
+    _legend(figure, axes, results)
     _save(figure, file, f"Accuracy against cost, tau beside the points; bars: 95% intervals\n{_caption(results)}")
 
 
@@ -162,6 +172,19 @@ def _figure(results: Results) -> tuple[Any, Any]:
     if not results.trained:
         axes.text(0.5, 0.5, "UNTRAINED", transform=axes.transAxes, fontsize=40, color="grey", alpha=0.3, ha="center")
     return figure, axes
+
+
+def _styles(results: Results) -> list[tuple[str, str]]:
+    """Return a colour and a kind of line for each set."""
+    several = len(_COLOURS)
+    return [(_COLOURS[i % several], _LINES[i // several % len(_LINES)]) for i in range(len(results.sets))]
+
+
+def _legend(figure: Any, axes: Any, results: Results) -> None:
+    if len(results.sets) <= _FEW:
+        axes.legend(frameon=False, fontsize=8)
+    else:  # beside the picture, where it hides nothing
+        figure.legend(loc="outside right upper", frameon=False, fontsize=8)
 
 
 def _save(figure: Any, file: Path, title: str) -> None:

@@ -43,19 +43,48 @@ def tiny_checkpoint(tiny_images: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
+def own_checkpoint(tiny_images: Path) -> Path:
+    """One of the small network in `tests.own`. Not to be written to."""
+    from tests import own
+
+    return tiny.train_checkpoint(tiny_images.parent / "own", tiny_images, own.NAME)
+
+
+@pytest.fixture(scope="session")
+def ruined_checkpoint(own_checkpoint: Path) -> Path:
+    """The same with a layer made bad on purpose, see `own.ruin`. Not to be written to."""
+    from edge_moe.training.checkpoint import load_checkpoint, save_checkpoint
+    from tests import own
+
+    loaded = load_checkpoint(own_checkpoint)
+    for part in (loaded.mixture.base, *loaded.mixture.experts):
+        own.ruin(part)
+    save_checkpoint(own_checkpoint.with_name("ruined"), loaded)
+    return own_checkpoint.with_name("ruined")
+
+
+@pytest.fixture(scope="session")
 def tiny_bundle(tiny_checkpoint: Path, tiny_images: Path) -> Path:
-    """Its LiteRT bundle, int8 and fp32, through the real converter and its processes. Not to be written to."""
+    """Its bundle, see `tiny.SETS`, through the real converter and its processes. Not to be written to."""
     from edge_moe.converters.convert import Options, convert
 
     out = tiny_images.parent / "bundle"
     # Accuracy is not the point, and training differs from machine to machine: no bar on agreement.
-    convert(tiny_checkpoint, str(tiny_images), out, Options(recipes=("int8",), min_agreement=0), jobs=2)
+    options = Options(backends=("litert", "onnx"), recipes=("int8",), min_agreement=0, min_routing=0)
+    convert(tiny_checkpoint, str(tiny_images), out, options, jobs=2)
     return out
 
 
+@pytest.fixture(scope="session")
+def _made_before() -> tiny.PartsMadeHere:
+    return tiny.PartsMadeHere()
+
+
 @pytest.fixture
-def copied_parts(monkeypatch: pytest.MonkeyPatch, tiny_checkpoint: Path, tiny_bundle: Path) -> tiny.CopiedParts:
-    """`convert` takes the parts of `tiny_checkpoint` from `tiny_bundle` for the length of the test."""
-    copied = tiny.CopiedParts(tiny_checkpoint, tiny_bundle)
-    monkeypatch.setattr("edge_moe.converters.convert.convert_parts", copied)
-    return copied
+def made_here(monkeypatch: pytest.MonkeyPatch, _made_before: tiny.PartsMadeHere) -> tiny.PartsMadeHere:
+    """`convert` works in this process for the length of the test."""
+    here = tiny.PartsMadeHere()
+    here.made, here.graphs = _made_before.made, _made_before.graphs
+    monkeypatch.setattr("edge_moe.converters.convert.convert_parts", here)
+    monkeypatch.setattr("edge_moe.converters.convert.rank_layers", here.rank)
+    return here

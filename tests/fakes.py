@@ -153,6 +153,7 @@ def write_bundle(
             backend="fake",
             recipe=Recipe(name=recipe, settings={}),
             parts={part: put(f"fake/{recipe}/{part}.npz", npz(**weights[part])) for part in weights},
+            made_from={part: sha256(f"{seed} {recipe} {part}".encode()) for part in weights},
             golden=Golden(
                 file=put(f"fake/{recipe}/golden.npz", npz(**golden)),
                 tolerance=1e-5,

@@ -51,10 +51,11 @@ def test_no_manifest(make_bundle, text):
         Bundle(path)
 
 
-def test_another_schema_version_is_named_before_anything_else(make_bundle):
+@pytest.mark.parametrize("version", [1, 3])
+def test_another_schema_version_is_named_before_anything_else(make_bundle, version):
     path = make_bundle()
-    (path / MANIFEST).write_text(json.dumps({"schema_version": 2, "of": "the future"}))
-    with pytest.raises(BundleError, match="has schema version 2; this edge-moe reads 1: convert the checkpoint"):
+    (path / MANIFEST).write_text(json.dumps({"schema_version": version, "of": "another time"}))
+    with pytest.raises(BundleError, match=f"has schema version {version}; this edge-moe reads 2: convert the checkp"):
         Bundle(path)
 
 
@@ -85,6 +86,9 @@ def change(*keys, to=None):
         (change("sets", 0, "default_max_experts", to=9), "max_experts above the number of experts"),
         (change("sets", 0, "golden", "label", to=5), "a golden label that does not exist"),
         (change("sets", 0, "parts", "expert_01"), "should have an artifact for each of base, gate, expert_00"),
+        (change("sets", 0, "made_from"), "missing required field `made_from`"),
+        (change("sets", 0, "made_from", "gate", to="0"), "matching regex"),
+        (change("sets", 0, "made_from", "expert_03", to="0" * 64), "what parts were made from that it does not have"),
         (change("sets", to=[]), "it has no artifacts"),
         (change("labels", to=[]), "it has no labels"),
         (change("experts", to=2), "its parts should be base, gate, expert_00, expert_01"),

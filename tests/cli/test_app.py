@@ -11,7 +11,7 @@ import pytest
 
 from edge_moe.errors import EdgeMoeError
 
-COMMANDS = ("bench", "convert", "import", "init", "inspect", "macs", "run", "train", "verify")
+COMMANDS = ("bench", "convert", "import", "init", "inspect", "macs", "recipes", "run", "train", "verify")
 
 # Runs the command line where some packages are not installed.
 WITHOUT = """
@@ -115,6 +115,7 @@ def test_a_reader_that_has_enough(tiny_bundle):
         (["ai_edge_quantizer"], ["convert", "CHECKPOINT", "--data", "noise", "-o", "OUT"], "convert"),
         (["ai_edge_litert"], ["run", "BUNDLE", "IMAGE"], "litert"),
         (["ai_edge_litert"], ["verify", "BUNDLE"], "litert"),
+        (["onnxruntime"], ["verify", "BUNDLE"], "onnx"),
         (["matplotlib"], ["bench", "BUNDLE", "--data", "noise", "-o", "OUT"], "bench"),
     ],
 )

@@ -9,7 +9,7 @@ import pytest
 from edge_moe.benchmarks import results
 from edge_moe.bundle import Bundle
 from tests.cli.conftest import small_disk
-from tests.tiny import VALIDATION_IMAGES, tree
+from tests.tiny import SETS, VALIDATION_IMAGES, tree
 
 FAST = ("--images", 4, "--rounds", 1)
 
@@ -23,7 +23,7 @@ def test_bench(cli, tiny_bundle, tiny_images, tmp_path):
     assert all(file.stat().st_size > 1000 for file in files)
     found = results.load(files[0])
     assert (found.timed_images, found.rounds, found.images, found.threads) == (4, 1, VALIDATION_IMAGES, 1)
-    assert [one.recipe for one in found.sets] == ["int8", "fp32"]
+    assert [f"{one.backend}/{one.recipe}" for one in found.sets] == list(SETS)
     # The table on the screen says what the manifest says of the same images and settings.
     for point in Bundle(tiny_bundle).manifest.sets[0].operating_points:
         row = (f" {point.tau:.3g} ", f"{point.exit_rate:.1%}", f"{point.mean_macs / 1e6:.3f}", f"{point.accuracy:.2%}")
@@ -31,14 +31,16 @@ def test_bench(cli, tiny_bundle, tiny_images, tmp_path):
 
 
 def test_chosen_settings(cli, tiny_bundle, tmp_path):
-    options = ("--tau", 0.3, "--tau", 0.1, "--max-experts", 2, "--recipe", "fp32", "--validation-images", 9)
+    options = ("--tau", 0.3, "--tau", 0.1, "--max-experts", 2, "--validation-images", 9)
+    options += ("--backend", "onnx", "--recipe", "fp32")
     done = cli("bench", tiny_bundle, "--data", "noise", "-o", tmp_path / "report", *options, *FAST, "--threads", 2)
     assert done.code == 0, done.err
     found = results.load(tmp_path / "report/results.json")
     (one,) = found.sets
     assert [timing.point.tau for timing in one.points] == [0.0, 0.1, 0.3, 1.0]
     assert {timing.point.max_experts for timing in one.points} == {2}
-    assert (one.recipe, found.images, found.threads, found.data) == ("fp32", 9, 2, "noise")
+    assert (one.backend, one.recipe) == ("onnx", "fp32")
+    assert (found.images, found.threads, found.data) == (9, 2, "noise")
     assert not (tmp_path / "report/accuracy.png").exists()  # noise has no labels
 
 

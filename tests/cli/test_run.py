@@ -14,6 +14,7 @@ from PIL import Image
 
 from edge_moe import Runtime
 from edge_moe.backends.litert import LiteRT
+from edge_moe.backends.onnx import Onnx
 from edge_moe.bundle import MANIFEST, Bundle
 from tests.fakes import write_bundle
 from tests.tiny import CLASSES, tree
@@ -36,13 +37,16 @@ def image(tiny_images) -> Path:
 def opened(monkeypatch) -> list[bytes]:
     """What native code was given."""
     given: list[bytes] = []
-    real = LiteRT.open
 
-    def record(self, data, **options):
-        given.append(data)
-        return real(self, data, **options)
+    def recording(real):
+        def record(self, data, **options):
+            given.append(data)
+            return real(self, data, **options)
 
-    monkeypatch.setattr(LiteRT, "open", record)
+        return record
+
+    for backend in (LiteRT, Onnx):
+        monkeypatch.setattr(backend, "open", recording(backend.open))
     return given
 
 
@@ -72,12 +76,12 @@ def test_inspect_shows_parts_sizes_and_operating_points(cli, tiny_bundle):
     manifest = Bundle(tiny_bundle).manifest
     for name, part in manifest.parts.items():
         (row,) = [line for line in done.out.splitlines() if f" {name} " in line]
-        for cell in (
-            f"{part.macs / 1e6:.3f}",
-            f"{part.parameters:,}",
-            f"{manifest.sets[0].parts[name].bytes / 1024:.0f}",
-        ):
+        for cell in (f"{part.macs / 1e6:.3f}", f"{part.parameters:,}"):
             assert cell in row
+        for one in manifest.sets:
+            assert f" {one.parts[name].bytes / 1024:.0f} " in row
+    for one in manifest.sets:
+        assert f"{one.backend}/{one.recipe.name}: operating points on 72 images" in done.out
     assert "UNTRAINED" not in done.out
     for point in manifest.sets[0].operating_points:
         assert any(f" {point.tau:g} " in row and f"{point.exit_rate:.1%}" in row for row in done.out.splitlines())
@@ -88,20 +92,25 @@ def test_verify(cli, tiny_bundle, opened):
     done = cli("verify", tiny_bundle)
     assert (done.code, done.err) == (0, "")
     assert "FAILED" not in done.out
-    # Two recipes of four parts and a golden sample, six outputs and one answer: 2 * (5 + 6 + 1).
-    assert done.out.splitlines()[-1] == f"{tiny_bundle}: 24 checks passed"
-    quiet = cli("verify", tiny_bundle, "--recipe", "int8", "--quiet")
-    assert quiet.out == f"{tiny_bundle}: 12 checks passed\n"
+    # Four sets of four parts and a golden sample, six outputs and one answer: 4 * (5 + 6 + 1).
+    assert done.out.splitlines()[-1] == f"{tiny_bundle}: 48 checks passed"
+    for options, checks in ((("--recipe", "int8"), 24), (("--backend", "onnx"), 24)):
+        quiet = cli("verify", tiny_bundle, *options, "--quiet")
+        assert quiet.out == f"{tiny_bundle}: {checks} checks passed\n"
+    one = cli("verify", tiny_bundle, "--backend", "onnx", "--recipe", "fp32", "--quiet")
+    assert one.out == f"{tiny_bundle}: 12 checks passed\n"
 
 
+@pytest.mark.parametrize("backend", ["litert", "onnx"])
 @pytest.mark.parametrize(("tau", "exited"), [(0.0, {False}), (0.05, None), (1.0, {True})])
-def test_run_json_is_what_the_runtime_predicts(cli, tiny_bundle, tiny_images, tau, exited):
+def test_run_json_is_what_the_runtime_predicts(cli, tiny_bundle, tiny_images, tau, exited, backend):
     images = sorted(tiny_images.glob("val/*/*.png"))[::9]
-    done = cli("run", tiny_bundle, *images, "--tau", tau, "--max-experts", 2, "--json")
+    done = cli("run", tiny_bundle, *images, "--tau", tau, "--max-experts", 2, "--backend", backend, "--json")
     assert (done.code, done.err) == (0, "")
     rows = json.loads(done.out)
     assert exited in (None, {row["exited"] for row in rows})
-    with Runtime(tiny_bundle, tau=tau, max_experts=2) as model:
+    with Runtime(tiny_bundle, backend=backend, tau=tau, max_experts=2) as model:
+        assert model.artifacts.backend == backend
         for path, row in zip(images, rows, strict=True):
             expected = model.predict(path)
             assert row.pop("milliseconds") > 0
@@ -116,9 +125,9 @@ def test_run_json_is_what_the_runtime_predicts(cli, tiny_bundle, tiny_images, ta
 
 
 @pytest.mark.parametrize(("tau", "by"), [(0, "base + expert"), (1, "base (exit)")])
-@pytest.mark.parametrize("recipe", ["int8", "fp32"])
-def test_run_shows_a_table(cli, tiny_bundle, image, tau, by, recipe):
-    done = cli("run", tiny_bundle, image, "--tau", tau, "--recipe", recipe)
+@pytest.mark.parametrize("options", [["--recipe", "int8"], ["--recipe", "fp32"], ["--backend", "onnx"]])
+def test_run_shows_a_table(cli, tiny_bundle, image, tau, by, options):
+    done = cli("run", tiny_bundle, image, "--tau", tau, *options)
     assert (done.code, done.err) == (0, "")
     assert by in done.out
     assert any(label in done.out for label in CLASSES)
@@ -174,8 +183,10 @@ def test_one_bad_file_among_many_costs_only_its_own_answer(cli, tiny_bundle, ima
         (["--max-experts", "0"], ["max_experts is 0", "from 1 to 2"]),
         (["--max-experts", "3"], ["max_experts is 3", "from 1 to 2"]),
         (["--threads", "0"], ["threads is 0", "at least 1"]),
-        (["--recipe", "int4"], ["litert/int8, litert/fp32"]),
+        (["--recipe", "int4"], ["litert/int8, litert/fp32, onnx/int8, onnx/fp32"]),
         (["--backend", "tpu"], ["tpu", "litert/int8"]),
+        (["--backend", "executorch"], ["executorch/any recipe", "it has litert/int8"]),
+        (["--backend", "onnx", "--recipe", "int8-heavy"], ["onnx/int8-heavy", "onnx/int8, onnx/fp32"]),
     ],
 )
 def test_options_out_of_range(cli, tiny_bundle, image, options, words, opened):
@@ -238,7 +249,7 @@ def no_number(raw):
     [
         (escape("../base.tflite"), ["'../base.tflite' leaves the bundle", "convert"]),
         (escape("/etc/passwd"), ["'/etc/passwd' leaves the bundle", "convert"]),
-        (newer, ["schema version 99", "reads 1", "convert the checkpoint again"]),
+        (newer, ["schema version 99", "reads 2", "convert the checkpoint again"]),
         (unknown_key, ["surprise", "convert the checkpoint again"]),
         (missing_key, ["labels", "convert the checkpoint again"]),
         (no_number, ["default_tau", "convert the checkpoint again"]),
@@ -280,6 +291,19 @@ def test_artifacts_of_another_size(cli, bundle, image, tmp_path, opened, command
     assert (opened, tree(tmp_path)) == ([], before)
 
 
+@pytest.mark.parametrize("part", ["base", "gate", "expert_01"])
+def test_altered_artifacts_of_another_backend_never_reach_native_code(cli, bundle, image, opened, part):
+    file = bundle / f"onnx/int8/{part}.onnx"
+    flip(file)
+    for more in (["verify"], ["run", image, "--tau", 0, "--max-experts", 2]):
+        command, *rest = more
+        done = cli(command, bundle, *rest, "--backend", "onnx")
+        done.refused(1, f"onnx/int8/{part}.onnx was altered", "copy or convert the bundle again")
+    assert opened or part == "base"
+    assert file.read_bytes() not in opened
+    assert cli("run", bundle, image, "--tau", 0).code == 0  # LiteRT's are whole
+
+
 @pytest.mark.parametrize("command", ["verify", "run", "bench"])
 @pytest.mark.parametrize("part", ["base", "gate", "expert_00", "expert_01"])
 def test_altered_artifacts_never_reach_native_code(cli, bundle, image, tmp_path, opened, command, part):
@@ -295,10 +319,12 @@ def test_altered_artifacts_never_reach_native_code(cli, bundle, image, tmp_path,
 
 
 def test_verify_says_what_failed_and_how_many(cli, bundle):
-    flip(bundle / "litert/fp32/gate.tflite")
+    # Of an altered part only the hash is looked at; then the whole, which needs it.
+    for file in ("litert/fp32/gate.tflite", "onnx/int8/gate.onnx"):
+        flip(bundle / file)
     done = cli("verify", bundle, "--quiet")
-    done.refused(1, "2 of 23 checks failed", "litert/fp32, litert/fp32/gate.tflite")
-    assert done.out.count("FAILED") == 2
+    done.refused(1, "4 of 46 checks failed", "litert/fp32, litert/fp32/gate.tflite")
+    assert done.out.count("FAILED") == 4
 
 
 def test_a_backend_that_this_edge_moe_lacks(cli, tmp_path, image):

@@ -1,54 +1,26 @@
-"""Artifacts against torch, on a network of five layers; which operators are int8 was worked out by hand."""
+"""LiteRT artifacts of a network of five layers; which operators are int8 was worked out by hand."""
 
 from __future__ import annotations
 
+import copy
+
+import msgspec
 import numpy as np
 import pytest
-import torch
 from ai_edge_litert.interpreter import Interpreter
 from torch import nn
 
-from edge_moe.backends import get
 from edge_moe.converters import litert, recipes
-from edge_moe.errors import ConversionError
-from edge_moe.nn import Architecture, Base, Expert, build_base
+from edge_moe.converters.interface import with_channels_last
+from edge_moe.converters.litert import LiteRTToolchain
+from edge_moe.errors import BackendError, ConversionError
+from edge_moe.nn import Architecture, build_base
 from edge_moe.verify import relative_error
-from tests.converters.conftest import SIZE, Network
+from tests.converters.conftest import KINDS, SIZE, WORDS, Network, run, run_torch, split
 
-PARTS = ("base", "gate", "expert")
-OUTPUTS = {"base": ["embedding", "features", "logits"], "gate": ["logits"], "expert": ["logits"]}
-
-
-def run(model, samples):
-    """[N, 1, ...] -> name -> [N, ...], through the backend."""
-    part = get("litert").open(model)
-    found = {}
-    for sample in samples:
-        part.invoke(sample)
-        for name in part._outputs:
-            found.setdefault(name, []).append(part.output(name)[0])
-    part.close()
-    return {name: np.stack(rows) for name, rows in found.items()}
-
-
-@torch.no_grad()
-def run_torch(part, samples):
-    x = torch.from_numpy(samples[:, 0])
-    out = part(x.permute(0, 3, 1, 2) if x.ndim == 4 else x)
-    if isinstance(part, Base):
-        return {
-            "logits": out.logits.numpy(),
-            "features": out.features.permute(0, 2, 3, 1).numpy(),
-            "embedding": out.embedding.numpy(),
-        }
-    return {"logits": out.numpy()}
-
-
-def partitions(model):
-    part = get("litert").open(model)
-    found = tuple(part.partitions())
-    part.close()
-    return found
+TOOLS = LiteRTToolchain()
+INT8 = recipes.LiteRTRecipe(name="int8", quantize=("CONV_2D", "FULLY_CONNECTED"), min_macs_per_conversion=16.0, **WORDS)
+ALL = msgspec.structs.replace(INT8, min_macs_per_conversion=0.0)
 
 
 def weights(model):
@@ -64,92 +36,77 @@ def weights(model):
     return found
 
 
-@pytest.fixture(scope="module")
-def quantized(exported, samples):
-    recipe = recipes.LiteRTRecipe(
-        name="int8", summary="", quantize=("CONV_2D", "FULLY_CONNECTED"), min_macs_per_conversion=16.0
-    )
-    return {name: litert.calibrate_and_quantize(exported[name], samples[name], recipe) for name in PARTS}
+HALF = SIZE // 2
+LAYERS = {
+    "first": (HALF, HALF, 3, 8),
+    "squeeze.down": (1, 1, 8, 4),
+    "squeeze.up": (1, 1, 4, 8),
+    "wide": (HALF, HALF, 8, 48),
+    "even": (HALF, HALF, 48, 48),
+    "narrow": (HALF, HALF, 48, 24),
+    "classifier": (1, 1, 24, 5),
+}
+SQUEEZE, TAIL = {"squeeze.down", "squeeze.up"}, {"wide", "even", "narrow", "classifier"}
 
 
-@pytest.mark.parametrize("part", PARTS)
-def test_fp32_is_torch(parts, samples, exported, part):
-    found, expected = run(exported[part], samples[part]), run_torch(parts[part], samples[part])
-    assert sorted(found) == sorted(expected) == OUTPUTS[part]
-    for name, value in expected.items():
-        assert found[name].shape == value.shape
-        assert relative_error(found[name], value) < 1e-4
-    assert partitions(exported[part]) == (1, 0)
-
-
-def test_maps_come_and_go_with_channels_last(exported, samples):
-    assert samples["base"].shape[1:] == (1, SIZE, SIZE, 3)
-    assert run(exported["base"], samples["base"][:1])["features"].shape == (1, SIZE // 2, SIZE // 2, 8)
-    assert samples["expert"].shape[1:] == (1, SIZE // 2, SIZE // 2, 8)
-
-
-@pytest.mark.parametrize("part", PARTS)
-def test_int8_follows_torch(parts, samples, quantized, part):
-    found, expected = run(quantized[part], samples[part]), run_torch(parts[part], samples[part])
-    assert sorted(found) == OUTPUTS[part]
-    for name, value in expected.items():
-        assert found[name].dtype == np.float32
-        sqnr = -20 * np.log10(relative_error(found[name], value))
-        assert sqnr > 25, (name, sqnr)  # dB: a full int8 range alone gives about 40
-    agree = found["logits"].argmax(axis=1) == expected["logits"].argmax(axis=1)
-    assert agree.mean() >= 0.9
-    assert not np.array_equal(found["logits"], expected["logits"])
-
-
-@pytest.mark.parametrize("part", PARTS)
-def test_int8_is_one_partition(quantized, part):
-    assert partitions(quantized[part]) == (1, 0)
-
-
-def test_which_layers_are_int8(exported, quantized):
-    half = SIZE // 2
-    expected = {
-        (half, half, 3, 8): np.float32,  # first: 2.2 multiply-accumulates a conversion
-        (1, 1, 8, 4): np.int8,  # squeeze
-        (1, 1, 4, 8): np.int8,  # excite
-        (half, half, 8, 48): np.float32,  # wide: 6.9
-        (half, half, 48, 48): np.int8,  # even: 24
-        (half, half, 48, 24): np.int8,  # narrow: exactly 16
-        (1, 1, 24, 5): np.int8,  # classifier
-    }
-    assert weights(quantized["base"]) == expected
-    assert set(weights(exported["base"]).values()) == {np.float32}
-    assert weights(quantized["expert"]) == dict(list(expected.items())[3:])
-    assert len(quantized["base"]) < len(exported["base"])
-
-
-def test_small_convolutions_on_a_point_can_stay_in_float(exported, samples):
-    recipe = recipes.LiteRTRecipe(name="int8", summary="", quantize=("CONV_2D",), min_point_weights=33)
-    found = weights(litert.calibrate_and_quantize(exported["base"], samples["base"], recipe))
-    assert found[1, 1, 8, 4] == found[1, 1, 4, 8] == np.float32  # 32 weights each
-    assert found[SIZE // 2, SIZE // 2, 3, 8] == np.int8
-
-
-# Of int8-all the quantizer writes a base that LiteRT refuses, where the head is a single linear layer as here.
 @pytest.mark.parametrize(
-    ("name", "part"),
-    [(n, p) for n in recipes.RECIPES for p in PARTS if n != recipes.FLOAT and (n, p) != ("int8-all", "base")],
+    ("recipe", "changes", "integers"),
+    [
+        # By hand, see conftest.Network: 2.2, 6.9, 24 and exactly 16 multiply-accumulates a conversion.
+        (INT8, {}, SQUEEZE | {"even", "narrow", "classifier"}),
+        (INT8, {"min_point_weights": 33}, {"even", "narrow", "classifier"}),  # squeeze-excite has 32 twice
+        (INT8, {"ranges": "dynamic"}, SQUEEZE | {"even", "narrow", "classifier"}),
+        (ALL, {}, set(LAYERS)),
+        (ALL, {"quantize": ("CONV_2D",)}, set(LAYERS) - {"classifier"}),
+        # What computes the input of a layer in float is in float as well, where its range would be calibrated.
+        (ALL, {"keep_float": ("even",)}, set(LAYERS) - {"wide", "even"}),
+        (ALL, {"keep_float": ("even",), "ranges": "dynamic"}, set(LAYERS) - {"even"}),
+        (ALL, {"keep_float": ("squeeze",)}, TAIL),
+        (ALL, {"keep_float": ("classifier", "first.0")}, set(LAYERS) - {"first", "narrow", "classifier"}),
+        (ALL, {"keep_float": ("eve",)}, set(LAYERS)),
+        (recipes.get("litert", "int8"), {}, {"classifier"}),  # 30 multiply-accumulates and 6000 weights are asked for
+        (recipes.get("litert", "fp32"), {}, set()),
+    ],
 )
-def test_every_recipe_of_bundles_is_one_partition_in_float_outside(exported, samples, parts, name, part):
-    model = litert.calibrate_and_quantize(exported[part], samples[part], recipes.get(name))
-    assert partitions(model) == (1, 0)
-    found = run(model, samples[part][:4])
-    assert sorted(found) == OUTPUTS[part]
-    assert relative_error(found["logits"], run_torch(parts[part], samples[part][:4])["logits"]) < 0.25
+def test_which_layers_are_int8(make_artifact, recipe, changes, integers):
+    (model,) = make_artifact("litert", "base", msgspec.structs.replace(recipe, **changes))
+    assert weights(model) == {shape: np.int8 if name in integers else np.float32 for name, shape in LAYERS.items()}
 
 
-def test_the_stock_recipe_falls_apart_at_hard_swish(exported, samples):
-    delegates, outside = partitions(litert.calibrate_and_quantize(exported["base"], samples["base"], recipes.STOCK))
+def test_an_expert_is_treated_as_the_base_s_tail(make_artifact):
+    (model,) = make_artifact("litert", "expert", INT8)
+    integers = {"even", "narrow", "classifier"}
+    assert weights(model) == {LAYERS[name]: np.int8 if name in integers else np.float32 for name in TAIL}
+    assert len(model) < len(make_artifact.fp32("litert", "expert"))
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [(n, k) for n in recipes.RECIPES["litert"] for k in KINDS if (n, k) != ("int8-all", "base")]
+)
+def test_every_recipe_is_one_partition(make_artifact, name, kind):
+    (model,) = make_artifact("litert", kind, recipes.get("litert", name))
+    assert TOOLS.structure(model) == (1, 0)
+
+
+def test_a_module_kept_in_float_does_not_split_the_part(make_artifact):
+    (model,) = make_artifact("litert", "base", msgspec.structs.replace(ALL, keep_float=("even",)))
+    assert TOOLS.structure(model) == (1, 0)
+
+
+def test_the_stock_recipe_falls_apart_at_hard_swish(make_artifact):
+    delegates, outside = TOOLS.structure(make_artifact("litert", "base", recipes.STOCK["litert"])[0])
     assert delegates > 1
     assert outside == 4  # the network's hard-swishes
 
 
-def test_an_output_that_is_also_an_int8_operand(parts, samples, exported, quantized, monkeypatch):
+def test_an_artifact_that_makes_no_sense(make_artifact):
+    """Of a base whose embedding goes straight into the last layer, by a recipe that has it all in int8."""
+    (model,) = make_artifact("litert", "base", recipes.get("litert", "int8-all"))
+    with pytest.raises(BackendError, match="LiteRT refuses the artifact"):  # else test_toolchain.py may have this too
+        TOOLS.structure(model)
+
+
+def test_an_output_that_is_also_an_int8_operand(make_artifact, parts, samples, monkeypatch):
     """The embedding is given in float and feeds the classifier in int8: the quantizer drops the former."""
     from ai_edge_litert.tools import flatbuffer_utils
 
@@ -157,81 +114,51 @@ def test_an_output_that_is_also_an_int8_operand(parts, samples, exported, quanti
         content = flatbuffer_utils.read_model_from_bytearray(bytearray(model))
         return content.subgraphs[0].outputs, [o.tensorIndex for o in content.signatureDefs[0].outputs]
 
-    monkeypatch.setattr(litert, "_outputs_as_signed", lambda model: model)
-    untouched = litert.calibrate_and_quantize(exported["base"], samples["base"], recipes.get("int8"))
-    graph, signed = outputs(untouched)
-    assert sorted(graph) != sorted(signed)  # else there is nothing to mend, and this is to be removed
-    graph, signed = outputs(quantized["base"])
+    (mended,) = make_artifact("litert", "base", INT8)
+    graph, signed = outputs(mended)
     assert sorted(graph) == sorted(signed)
-    found = run(quantized["base"], samples["base"])["embedding"]
-    assert relative_error(found, run_torch(parts["base"], samples["base"])["embedding"]) < 0.06
+    found = run("litert", mended, "base", samples["base"])["embedding"]
+    assert relative_error(found, run_torch(parts["base"], "base", samples["base"])["embedding"]) < 0.06
+    monkeypatch.setattr(litert, "_outputs_as_signed", lambda model: model)
+    graph, signed = outputs(make_artifact("litert", "base", INT8, part=parts["base"])[0])
+    assert sorted(graph) != sorted(signed)  # else there is nothing to mend, and this is to be removed
 
 
-def test_the_same_bytes_twice(parts, samples, exported, quantized):
-    torch.manual_seed(0)
-    again = Base(Network(), ("first", "squeeze"), ("wide", "even", "narrow"), "classifier").eval()
-    model = litert.export(again, samples["base"][0])
-    assert model == exported["base"]
-    recipe = recipes.LiteRTRecipe(
-        name="int8", summary="", quantize=("CONV_2D", "FULLY_CONNECTED"), min_macs_per_conversion=16.0
-    )
-    assert litert.calibrate_and_quantize(model, samples["base"], recipe) == quantized["base"]
+def test_fp32_is_left_alone(make_artifact, samples):
+    model = make_artifact.fp32("litert", "gate")
+    assert litert.calibrate_and_quantize(model, samples["gate"], recipes.get("litert", "fp32")) is model
 
 
-def test_fp32_is_left_alone(exported, samples):
-    assert litert.calibrate_and_quantize(exported["gate"], samples["gate"], recipes.get("fp32")) is exported["gate"]
-
-
-class Pooled(nn.Module):
-    def __init__(self, pool):
+class Pooled(Network):
+    def __init__(self, pool: nn.Module) -> None:
         super().__init__()
-        torch.manual_seed(0)
-        self.stem, self.pool = nn.Sequential(nn.Conv2d(3, 4, 3, 1, 1), nn.ReLU()), pool
-        self.tail, self.head = nn.Sequential(nn.Conv2d(4, 4, 1), nn.ReLU()), nn.Linear(4, 3)
+        self.squeeze, self.wide = nn.ReLU(), nn.Sequential(pool, self.wide)
 
 
 def test_resnet_s_max_pooling_is_delegated(samples):
     """torchvision's is padded with -infinity, which XNNPACK lacks; ours with zeros, the same after a ReLU."""
-    ours = build_base(Architecture(base="resnet18", classes=3, image_size=32)).get_submodule("maxpool")
-    theirs = nn.MaxPool2d(3, 2, 1)
-    x = torch.randn(2, 4, 9, 9).relu()
-    torch.testing.assert_close(ours(x), theirs(x))
     found = {}
-    for name, pool in (("ours", ours), ("theirs", theirs)):
-        base = Base(Pooled(pool), ("stem", "pool"), ("tail",), "head").eval()
-        found[name] = partitions(litert.export(base, samples["base"][0]))
+    ours = build_base(Architecture(base="resnet18", classes=3, image_size=32)).get_submodule("maxpool")
+    for name, pool in (("ours", ours), ("theirs", nn.MaxPool2d(3, 2, 1))):
+        base = with_channels_last(split(Pooled(copy.deepcopy(pool))), "base")
+        found[name] = TOOLS.structure(TOOLS.export(base, "base", samples["base"][0]))
     assert found["ours"] == (1, 0)
     assert found["theirs"] != (1, 0)  # else ours is to be removed
 
 
-def test_a_part_that_the_converter_refuses(samples):
-    class Undecided(Expert):
-        def forward(self, features):
-            return features.nonzero()[:1] if features.sum() > 0 else features
-
-    part = Undecided(Network(), ("wide", "even", "narrow"), "classifier").eval()
-    with pytest.raises(ConversionError, match="litert-torch cannot convert this undecided: ") as caught:
-        litert.export(part, samples["expert"][0])
-    assert "\n" not in str(caught.value)
-
-
-def test_a_model_that_the_quantizer_refuses(samples, exported, monkeypatch):
+def test_a_model_that_the_quantizer_refuses(make_artifact, samples, monkeypatch):
     def refuse(*_, **__):
         raise ValueError("no such operator\nand much more")
 
     monkeypatch.setattr(litert, "_configure", refuse)
-    with pytest.raises(ConversionError, match=r"cannot apply recipe 'int8': no such operator$"):
-        litert.calibrate_and_quantize(exported["gate"], samples["gate"], recipes.get("int8"))
+    with pytest.raises(ConversionError, match=r"^ai-edge-quantizer cannot apply recipe 'int8': no such operator$"):
+        litert.calibrate_and_quantize(make_artifact.fp32("litert", "gate"), samples["gate"], INT8)
 
 
-@pytest.mark.parametrize(
-    ("part", "shape", "expected"),
-    [
-        ("base", (1, 16, 16, 3), ("image", {"logits": (1, 5), "features": (1, 8, 8, 8), "embedding": (1, 24)})),
-        ("gate", (1, 24), ("embedding", {"logits": (1, 3)})),
-        ("expert", (1, 8, 8, 8), ("features", {"logits": (1, 5)})),
-    ],
-)
-def test_shapes_of_tensors(parts, part, shape, expected):
-    inputs, outputs = litert.tensor_shapes(parts[part], np.zeros(shape, np.float32))
-    assert (inputs, outputs) == ({expected[0]: shape}, expected[1])
+def test_constants_can_be_replaced(make_artifact, samples):
+    model = make_artifact.fp32("litert", "gate")
+    constants = TOOLS.constants(model)
+    assert sorted(values.size for values in constants.values()) == [3, 24 * 3]
+    doubled = TOOLS.replaced(model, {where: values * 2 for where, values in constants.items()})
+    before, after = (run("litert", one, "gate", samples["gate"])["logits"] for one in (model, doubled))
+    np.testing.assert_allclose(after, 2 * before, rtol=1e-5, atol=1e-5)

@@ -9,14 +9,17 @@ import numpy as np
 import pytest
 import torch
 
-from edge_moe.bundle import OperatingPoint, expert_name
-from edge_moe.converters import litert, measure, package, recipes
+from edge_moe.bundle import Bundle, OperatingPoint, expert_name
+from edge_moe.converters import measure, package
+from edge_moe.converters.package import SetKey
+from edge_moe.converters.workers import structure_file
 from edge_moe.data import open_data
 from edge_moe.errors import ConversionError
 from edge_moe.evaluate import Outputs
 from edge_moe.progress import Silent
 from edge_moe.tensors import Tensors
 from edge_moe.training.checkpoint import load_checkpoint
+from edge_moe.verify import relative_error
 from tests.tiny import EXPERTS
 
 
@@ -64,10 +67,10 @@ def loaded(tiny_checkpoint):
 
 
 def test_calibration_samples_are_what_each_part_is_fed(loaded, tiny_images, tmp_path):
-    images = open_data(tiny_images, "train").sample(5)
+    images = list(open_data(tiny_images, "train").sample(5).tensors(loaded.config.preprocessing))
     files = measure.calibration_samples(loaded, images, tmp_path, Silent())
     stored = {kind: np.load(file) for kind, file in files.items()}
-    x = np.stack(list(images.tensors(loaded.config.preprocessing)))
+    x = np.stack(images)
     np.testing.assert_array_equal(stored["base"], x)
     with torch.no_grad():
         out = loaded.mixture.base(torch.from_numpy(x[:, 0].transpose(0, 3, 1, 2)))
@@ -87,25 +90,45 @@ def test_torch_errors(loaded, tiny_images):
     assert max(error for part, error in found.items() if part != "gate") < 1e-6
 
 
-def test_outputs_and_partitions_of_every_recipe(tiny_bundle, tiny_images, loaded):
-    names = ["base", "gate", "expert_00", "expert_01"]
-    targets = {part: {r: tiny_bundle / package.artifact_file(r, part) for r in ("fp32", "int8")} for part in names}
+@pytest.fixture
+def targets(tiny_bundle, tmp_path):
+    """The artifacts of the bundle, and beside each what is to be believed of its structure."""
+    found = {}
+    for one in Bundle(tiny_bundle).manifest.sets:
+        key = SetKey(one.backend, one.recipe.name)
+        found[key] = {}
+        for number, (part, artifact) in enumerate(one.parts.items()):
+            file = tmp_path / artifact.file.replace("/", "-")
+            file.write_bytes((tiny_bundle / artifact.file).read_bytes())
+            structure_file(file).write_text(f"[1,{number}]" if key.backend == "litert" else "null")
+            found[key][part] = file
+    return found
+
+
+def test_outputs_and_structures_of_every_set(targets, tiny_images, loaded):
     tensors = Tensors(open_data(tiny_images, "val").sample(6), loaded.config.preprocessing)
-    outputs, partitions = measure.run_artifacts(targets, ["fp32", "int8"], EXPERTS, tensors, Silent())
-    assert partitions == {recipe: dict.fromkeys(names, (1, 0)) for recipe in ("fp32", "int8")}
-    errors = measure.torch_errors(loaded, outputs["fp32"], list(tensors))
-    assert max(errors.values()) < 1e-4
-    assert not np.array_equal(outputs["int8"].base_logits, outputs["fp32"].base_logits)
-    assert outputs["int8"].expert_logits.shape == (6, EXPERTS, 3)
+    outputs, structures = measure.run_artifacts(targets, EXPERTS, tensors, Silent())
+    assert list(outputs) == list(structures) == list(targets)
+    parts = ["base", "gate", "expert_00", "expert_01"]
+    for key, found in structures.items():
+        assert found == {part: (1, n) if key.backend == "litert" else None for n, part in enumerate(parts)}
+    for backend in ("litert", "onnx"):
+        fp32, int8 = outputs[SetKey(backend, "fp32")], outputs[SetKey(backend, "int8")]
+        assert max(measure.torch_errors(loaded, fp32, list(tensors)).values()) < 1e-4
+        assert not np.array_equal(int8.base_logits, fp32.base_logits)
+        assert int8.expert_logits.shape == (6, EXPERTS, 3)
+        for kind in ("base_logits", "gate_logits", "expert_logits"):
+            assert relative_error(getattr(int8, kind), getattr(fp32, kind)) < 0.3
 
 
-def test_an_artifact_that_litert_refuses_names_its_recipe_and_part(samples, exported, tmp_path):
-    """The quantizer's int8-all of a base whose embedding goes straight into the last layer makes no sense."""
-    part, x = "base", samples["base"]
-    file = tmp_path / "base.tflite"
-    file.write_bytes(litert.calibrate_and_quantize(exported[part], x, recipes.get("int8-all")))
-    with pytest.raises(ConversionError, match=r"^int8-all/base: LiteRT refuses the artifact: .*try another --recipe$"):
-        measure.run_artifacts({part: {"int8-all": file}}, ["int8-all"], 1, [], Silent())
+@pytest.mark.parametrize("backend", ["litert", "onnx"])
+def test_an_artifact_that_the_backend_refuses_names_its_set_and_part(targets, backend):
+    key = SetKey(backend, "int8")
+    targets[key]["gate"].write_bytes(b"no artifact")
+    with pytest.raises(
+        ConversionError, match=rf"^{backend}/int8/gate: .* refuses the artifact: .*try another --recipe$"
+    ):
+        measure.run_artifacts({key: targets[key]}, EXPERTS, [], Silent())
 
 
 def test_operating_points_need_answers_that_mean_something(loaded, tiny_images):
@@ -116,3 +139,16 @@ def test_operating_points_need_answers_that_mean_something(loaded, tiny_images):
     assert [(p.max_experts, p.tau) for p in points] == [(most, tau) for most in (1, 2) for tau in measure.TAUS]
     untrained = replace(loaded, config=msgspec.structs.replace(loaded.config, origin="untrained"))
     assert measure.operating_points(zeros, images, specs, untrained, 2) == ()
+
+
+def test_routing_is_compared_as_the_checkpoint_says(loaded):
+    """Where gates disagree on one image of two: of the sums of logits the answer is the same, of the expert's not."""
+    base = np.float32([[1, 0, 0], [1, 0, 0]])
+    experts = np.float32([[[2, 0, 0], [0, 0, 0.5]]] * 2)
+    one = Outputs(base, np.float32([[9, 0], [9, 0]]), experts)
+    other = Outputs(base, np.float32([[9, 0], [0, 9]]), experts)
+    found = measure.routed(one, other, 0.0, 1, loaded)
+    assert (found["same_routing"], found["same_answer"]) == (0.5, 1.0)
+    expert_alone = replace(loaded, config=msgspec.structs.replace(loaded.config, ensemble="expert"))
+    assert measure.routed(one, other, 0.0, 1, expert_alone)["same_answer"] == 0.5
+    assert measure.routed(one, one, 0.0, 1, loaded)["same_routing"] == 1

@@ -40,19 +40,21 @@ def test_part_specs(tiny_checkpoint):
 def test_artifacts_are_the_files_on_disk(tiny_bundle):
     for artifacts in Bundle(tiny_bundle).manifest.sets:
         for part, artifact in artifacts.parts.items():
-            assert artifact.file == f"litert/{artifacts.recipe.name}/{part}.tflite"
+            suffix = {"litert": "tflite", "onnx": "onnx"}[artifacts.backend]
+            assert artifact.file == f"{artifacts.backend}/{artifacts.recipe.name}/{part}.{suffix}"
             data = (tiny_bundle / artifact.file).read_bytes()
             assert (artifact.sha256, artifact.bytes) == (sha256(data), len(data))
 
 
 @pytest.mark.parametrize("recipe", ["int8", "fp32"])
-def test_the_golden_sample_is_what_the_parts_and_the_whole_answer(tiny_bundle, recipe):
+@pytest.mark.parametrize("backend", ["litert", "onnx"])
+def test_the_golden_sample_is_what_the_parts_and_the_whole_answer(tiny_bundle, backend, recipe):
     bundle = Bundle(tiny_bundle)
-    artifacts = bundle.manifest.find(recipe=recipe)
+    artifacts = bundle.manifest.find(backend, recipe)
     golden, tensors = artifacts.golden, bundle.golden(artifacts)
     assert (golden.tau, golden.max_experts, golden.exited, golden.experts) == (0.0, 2, False, (0, 1))
     feeds = {"base": "input", "gate": "base.embedding", "expert_00": "base.features", "expert_01": "base.features"}
-    with Runtime(bundle, recipe=recipe, tau=0.0, max_experts=2) as model:
+    with Runtime(bundle, backend=backend, recipe=recipe, tau=0.0, max_experts=2) as model:
         for part, feed in feeds.items():
             model.part(part).invoke(tensors[feed])
             for output in bundle.manifest.parts[part].outputs:
@@ -62,8 +64,15 @@ def test_the_golden_sample_is_what_the_parts_and_the_whole_answer(tiny_bundle, r
         answer = model.predict_tensor(tensors["input"])
     assert (answer.index, answer.experts) == (golden.label, golden.experts)
     np.testing.assert_allclose(tensors["scores"], answer.scores, rtol=1e-6)
-    assert all(check.passed for check in verify(bundle, recipe=recipe))
+    assert all(check.passed for check in verify(bundle, backend=backend, recipe=recipe))
     assert golden.tolerance == {"fp32": 1e-3, "int8": 5e-2}[recipe]
+
+
+def test_names_of_sets():
+    key = package.SetKey("onnx", "int8")
+    assert (key.label, key.is_float, key.reference) == ("onnx/int8", False, ("onnx", "fp32"))
+    assert key.reference.is_float
+    assert key.reference.reference == key.reference
 
 
 def test_json_is_indented_for_people():

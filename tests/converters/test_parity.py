@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edge_moe.converters.parity import accuracies, agreement, part_parity, routed_agreement, to_markdown
+from edge_moe.bundle import OperatingPoint
+from edge_moe.converters.package import SetKey
+from edge_moe.converters.parity import accuracies, agreement, part_parity, routed_agreement, spread
 from edge_moe.evaluate import Outputs, wilson
 
 REFERENCE = np.array([[3.0, 4.0], [1.0, 0.0], [0.0, 2.0], [5.0, 0.0]])
@@ -57,8 +59,29 @@ OTHER = outputs([[0.2, 0], [0.2, 0]], [[3, 0], [3, 0]], [[[9, 0], [0, 0]], [[0, 
 
 def test_part_parity_compares_each_part_with_its_own():
     found = part_parity(OTHER, TRUE)
-    assert list(found) == ["base", "gate", "expert_00", "expert_01"]
-    assert {name: one.top1 for name, one in found.items()} == {"base": 1, "gate": 0.5, "expert_00": 1, "expert_01": 1}
+    assert {name: (one.top1, images) for name, (one, images) in found.items()} == {
+        "base": (1, 2),
+        "gate": (0.5, 2),
+        "expert_00": (1, 1),  # the reference's gate prefers it for one image
+        "expert_01": (1, 1),
+    }
+
+
+def test_an_expert_counts_where_the_reference_prefers_it():
+    """Expert 0 is wrong about image 1, which is not its own; expert 1, about its own."""
+    gate = [[3, 0], [0, 3], [0, 3]]
+    same = [[[9, 0], [9, 0]]] * 3
+    reference = outputs([[1, 0]] * 3, gate, same)
+    experts = [[[9, 0], [9, 0]], [[0, 9], [9, 0]], [[9, 0], [0, 9]]]
+    found = part_parity(outputs([[1, 0]] * 3, gate[::-1], experts), reference)
+    assert {name: (found[name][0].top1, found[name][1]) for name in ("expert_00", "expert_01")} == {
+        "expert_00": (1, 1),
+        "expert_01": (0.5, 2),
+    }
+    # One that nobody prefers counts on all.
+    nobody = outputs([[1, 0]] * 3, [[3, 0]] * 3, same)
+    found = part_parity(outputs([[1, 0]] * 3, gate, experts), nobody)
+    assert (found["expert_01"][0].top1, found["expert_01"][1]) == (2 / 3, 3)
 
 
 def test_routed_agreement_by_hand():
@@ -69,70 +92,58 @@ def test_routed_agreement_by_hand():
     assert (at_1["same_answer"], at_1["same_routing"]) == (1, 1)
 
 
+FLOAT, INT8 = SetKey("onnx", "fp32"), SetKey("onnx", "int8")
+
+
 def test_accuracies_by_hand():
-    found = accuracies({"fp32": TRUE, "int8": OTHER}, np.array([0, 1]), "bagging", "logit")
+    found = accuracies({FLOAT: TRUE, INT8: OTHER}, np.array([0, 1]), "bagging", "logit")
     rows = {row.what: row for row in found["rows"]}
     assert {what: row.accuracy for what, row in rows.items()} == {
-        "base-fp32": 0.5,
-        "mixture-fp32": 1.0,
-        "base-int8": 0.5,
-        "mixture-int8": 0.5,
+        "base onnx/fp32": 0.5,
+        "mixture onnx/fp32": 1.0,
+        "base onnx/int8": 0.5,
+        "mixture onnx/int8": 0.5,
     }
-    assert (rows["base-fp32"].low, rows["base-fp32"].high) == wilson(1, 2)
+    assert (rows["base onnx/fp32"].low, rows["base onnx/fp32"].high) == wilson(1, 2)
     assert {what: numbers[0] for what, numbers in found["differences"].items()} == {
-        "mixture-fp32 minus base-fp32": 0.5,
-        "mixture-int8 minus base-int8": 0.0,
-        "base-int8 minus base-fp32": 0.0,
-        "mixture-int8 minus mixture-fp32": -0.5,
+        "mixture onnx/fp32 minus base onnx/fp32": 0.5,
+        "mixture onnx/int8 minus base onnx/int8": 0.0,
+        "base onnx/int8 minus base onnx/fp32": 0.0,
+        "mixture onnx/int8 minus mixture onnx/fp32": -0.5,
     }
     for difference, low, high in found["differences"].values():
         assert low <= difference <= high
 
 
-def report(**changes):
-    row = {"bytes": 2048, "delegates": 1, "outside": 0}
-    same = {"top1": 0.9876, "cosine": 0.9991, "sqnr_db": 31.25}
-    return {
-        "checkpoint": "birds",
-        "trained": True,
-        "data": "val",
-        "images": 81,
-        "reference": "fp32",
-        "missed_bars": {"fp32": [], "int8": ["int8/gate is a mess"]},
-        "shipped": ["int8", "fp32"],
-        "recipes": {
-            "fp32": [row | {"part": "base", "against_fp32": same, "torch_error": 1.5e-7}],
-            "int8": [row | {"part": "gate", "against_fp32": same, "torch_error": None}],
+def test_each_backend_is_compared_with_its_own_reference():
+    sets = {FLOAT: TRUE, INT8: OTHER, SetKey("litert", "fp32"): TRUE, SetKey("litert", "int8"): TRUE}
+    found = accuracies(sets, np.array([0, 1]), "bagging", "logit")["differences"]
+    assert found["mixture onnx/int8 minus mixture onnx/fp32"][0] == -0.5
+    assert found["mixture litert/int8 minus mixture litert/fp32"][0] == 0
+    assert not [what for what in found if "litert" in what and "onnx" in what]
+
+
+def points(*accuracies):
+    fields = {"samples": 9, "exit_rate": 0.0, "mean_macs": 1.0, "accuracy_low": None, "accuracy_high": None}
+    return tuple(
+        OperatingPoint(tau=n / 10, max_experts=1 + n % 2, accuracy=one, **fields) for n, one in enumerate(accuracies)
+    )
+
+
+def test_spread_by_hand():
+    found = spread({INT8: points(0.5, 0.75), SetKey("litert", "int8"): points(0.625, 0.75)})
+    assert found == [
+        {
+            "tau": 0.0,
+            "max_experts": 1,
+            "accuracy": {"onnx/int8": 0.5, "litert/int8": 0.625},
+            "points_apart": 12.5,
         },
-        "routed": {"int8": [{"tau": 0.25, "max_experts": 2, "same_answer": 0.9753, "same_routing": 0.9259}]},
-        "accuracy": {
-            "images": 81,
-            "rows": [{"what": "base-fp32", "accuracy": 0.5, "low": 0.39, "high": 0.61}],
-            "differences": {"mixture-fp32 minus base-fp32": [0.0123, -0.01, 0.04]},
-        },
-    } | changes
+        {"tau": 0.1, "max_experts": 2, "accuracy": {"onnx/int8": 0.75, "litert/int8": 0.75}, "points_apart": 0.0},
+    ]
 
 
-def test_the_page_has_every_section():
-    page = to_markdown(report())
-    for text in (
-        "# Parity of birds\n",
-        "81 images (val)",
-        "int8/gate is a mess",
-        "## Recipe fp32\n",
-        "| base | 2 | 1 | 0 | reference |  |  | 1.5e-07 |",
-        "## Recipe int8\n",
-        "| gate | 2 | 1 | 0 | 98.76% | 0.9991 | 31.2 |  |",
-        "tau = 0.25, max_experts = 2: 97.53% same answer, 92.59% same routing",
-        "## Accuracy on 81 validation images",
-        "| base-fp32 | 50.00% | 39.00% to 61.00% |",
-        "| mixture-fp32 minus base-fp32 | +1.23 | -1.00 to +4.00 |",
-    ):
-        assert text in page
-    assert "UNTRAINED" not in page
-
-
-def test_the_page_of_an_untrained_network():
-    page = to_markdown(report(trained=False, accuracy=None))
-    assert "**UNTRAINED" in page.split("## Recipe")[0]
-    assert "Accuracy on" not in page
+def test_nothing_to_compare():
+    assert spread({INT8: points(0.5)}) == []
+    assert spread({INT8: points(None), FLOAT: points(None)}) == []
+    assert spread({INT8: (), FLOAT: ()}) == []

@@ -1,35 +1,91 @@
+"""The named recipes: complete, unique, and chosen as asked."""
+
 from __future__ import annotations
 
 import json
 
+import msgspec
 import pytest
 
+from edge_moe.backends import BACKENDS
 from edge_moe.converters import recipes
 from edge_moe.errors import UsageError
 
-
-def test_names_are_unique_and_the_candidates_are_among_them():
-    assert list(recipes.RECIPES) == [recipe.name for recipe in recipes._ALL]
-    assert recipes.FLOAT in recipes.RECIPES
-    assert set(recipes.CANDIDATES) < set(recipes.RECIPES) - {recipes.FLOAT}
-    assert recipes.STOCK.name not in recipes.RECIPES  # its tensors come and go in int8
+EVERY = [(backend, name) for backend in recipes.RECIPES for name in recipes.RECIPES[backend]]
 
 
-@pytest.mark.parametrize("name", ["", "int4", "INT8", "int8-stock"])
-def test_an_unknown_recipe(name):
-    with pytest.raises(UsageError, match=f"unknown recipe {name!r}; expected one of fp32, int8, "):
-        recipes.get(name)
+def test_every_backend_has_recipes_and_the_candidates_are_among_them():
+    assert tuple(recipes.RECIPES) == tuple(recipes.CANDIDATES) == BACKENDS
+    for backend, of_the_backend in recipes.RECIPES.items():
+        assert recipes.FLOAT in of_the_backend
+        assert set(recipes.CANDIDATES[backend]) <= set(of_the_backend) - {recipes.FLOAT}
+        assert recipes.STOCK[backend].name not in of_the_backend  # for comparison only
 
 
-@pytest.mark.parametrize("name", recipes.RECIPES)
-def test_settings_are_what_is_needed_to_do_it_again(name):
-    recipe = recipes.get(name)
+@pytest.mark.parametrize(("backend", "name"), EVERY)
+def test_a_recipe_says_what_it_is(backend, name):
+    recipe = recipes.get(backend, name)
+    assert recipe.name == name
+    assert all((recipe.int8, recipe.floats, recipe.why, recipe.when))
+    assert recipe.is_float is (name == "fp32") is (recipe.ranges == "none")
+    assert recipe.keep_float == ()
+
+
+@pytest.mark.parametrize(
+    ("backend", "name"), [("onnx", ""), ("litert", "int4"), ("onnx", "INT8"), ("litert", "int8-stock")]
+)
+def test_an_unknown_recipe(backend, name):
+    words = f"unknown recipe {name!r} for {backend}; expected one of fp32, int8, .*'edge-moe recipes' explains them"
+    with pytest.raises(UsageError, match=words):
+        recipes.get(backend, name)
+
+
+def test_an_unknown_backend():
+    with pytest.raises(UsageError, match="unknown backend 'tpu'; expected one of litert, onnx, executorch"):
+        recipes.get("tpu", "int8")
+
+
+@pytest.mark.parametrize(("backend", "name"), EVERY)
+def test_settings_are_what_is_needed_to_do_it_again(backend, name):
+    recipe = recipes.get(backend, name)
     settings = recipe.settings(77)
     json.dumps(settings)  # goes into the manifest
     if recipe.is_float:
-        assert settings == {}
+        assert settings == ({"opset": 20, "ir_version": 10} if backend == "onnx" else {})
         return
-    assert tuple(settings["quantize"]) == recipe.quantize
-    assert settings["min_macs_per_conversion"] == recipe.min_macs_per_conversion
-    assert ("calibration_images" in settings) == (recipe.ranges == "calibrated")
+    words = {"name", "int8", "floats", "why", "when"}
+    fields = set(recipe.__struct_fields__) - words - ({"statistic"} if recipe.ranges == "dynamic" else set())
+    assert fields <= settings.keys()
+    assert not words & settings.keys()
+    assert ("calibration_images" in settings) == ("statistic" in settings) == (recipe.ranges == "calibrated")
     assert "per output channel" in settings["weights"]
+    assert msgspec.structs.replace(recipe, keep_float=("a.b",)).settings(1)["keep_float"] == ("a.b",)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "backends", "expected"),
+    [
+        (None, ("litert",), {}),
+        ((), ("litert", "onnx"), {}),
+        (("int8",), ("litert", "onnx"), {"litert": ("int8",), "onnx": ("int8",)}),
+        (("onnx/int8-heavy",), ("litert", "onnx"), {"onnx": ("int8-heavy",)}),
+        (("int8", "onnx/int8-all", "int8"), ("onnx",), {"onnx": ("int8", "int8-all")}),
+        (("onnx/int8-all", "int8"), ("litert", "onnx"), {"onnx": ("int8-all", "int8"), "litert": ("int8",)}),
+    ],
+)
+def test_choosing(wanted, backends, expected):
+    assert recipes.choose(wanted, backends) == expected
+
+
+@pytest.mark.parametrize(
+    ("wanted", "message"),
+    [
+        (("onnx/int8",), "recipe 'onnx/int8' is of backend 'onnx'; expected one of litert, or add --backend"),
+        (("tpu/int8",), "recipe 'tpu/int8' is of backend 'tpu'; expected one of litert"),
+        (("int8-heavy",), "unknown recipe 'int8-heavy' for litert"),
+        (("litert/",), "unknown recipe '' for litert"),
+    ],
+)
+def test_choosing_what_is_not_there(wanted, message):
+    with pytest.raises(UsageError, match=message):
+        recipes.choose(wanted, ("litert",))

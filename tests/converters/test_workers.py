@@ -8,34 +8,137 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge_moe.converters import litert, workers
-from edge_moe.errors import CheckpointError, ConversionError
+from edge_moe.converters import recipes, toolchain, workers
+from edge_moe.converters.workers import Job, convert_parts, rank_layers, structure_file
+from edge_moe.errors import BackendError, CheckpointError, ConversionError
 from edge_moe.progress import Silent
 from edge_moe.training.checkpoint import load_checkpoint
+from edge_moe.verify import relative_error
+from tests.converters.conftest import run, run_torch
+
+E = 80  # of the embedding of `tests.own`
 
 
-def job(checkpoint, folder, part="gate"):
-    np.save(folder / "samples.npy", np.zeros((2, 1, 576), np.float32))
-    target = {"fp32": folder / f"{part}.tflite"}
-    return workers.Job(checkpoint=checkpoint, part=part, samples=folder / "samples.npy", targets=target)
+def job(checkpoint, folder, part="gate", *, backend="onnx", names=("fp32",)):
+    shape = {"base": (32, 32, 3), "gate": (E,)}.get(part, (8, 8, E))
+    samples = np.random.default_rng(0).random((4, 1, *shape)).astype(np.float32)
+    folder.mkdir(exist_ok=True)
+    np.save(folder / f"{part}.npy", samples)
+    return Job(
+        backend=backend,
+        checkpoint=checkpoint,
+        part=part,
+        samples=folder / f"{part}.npy",
+        graph=folder / f"{backend}-{part.partition('_')[0]}.graph",
+        targets=tuple((recipes.get(backend, name), folder / f"{part}-{name}.{backend}") for name in names),
+    )
+
+
+class Steps:
+    """A Progress that remembers."""
+
+    def __init__(self):
+        self.totals, self.notes = {}, []
+
+    def start(self, name, total, done=0):
+        self.totals[name] = total
+
+    def advance(self, name, note=""):
+        self.notes.append((name, note))
 
 
 @pytest.mark.parametrize("part", ["base", "gate", "expert_00", "expert_01"])
-def test_the_part_that_is_loaded(tiny_checkpoint, tmp_path, part):
-    mixture = load_checkpoint(tiny_checkpoint).mixture
+def test_the_part_that_is_loaded(own_checkpoint, tmp_path, part):
+    mixture = load_checkpoint(own_checkpoint).mixture
     expected = {"base": mixture.base, "gate": mixture.gate}.get(part) or mixture.experts[int(part[-1])]
-    found = workers.load(job(tiny_checkpoint, tmp_path, part)).state_dict()
+    found = workers.load(job(own_checkpoint, tmp_path, part)).state_dict()
     assert found.keys() == expected.state_dict().keys()
     assert all(found[key].equal(value) for key, value in expected.state_dict().items())
 
 
-def test_an_error_names_the_part(tiny_checkpoint, tmp_path, monkeypatch):
-    def refuse(*_):
-        raise ConversionError("litert-torch cannot convert this gate")
+def test_jobs_have_names(own_checkpoint, tmp_path):
+    one = job(own_checkpoint, tmp_path, "expert_01", backend="litert", names=("fp32", "int8"))
+    assert (one.kind, one.label, one.is_unmade) == ("expert", "litert/expert_01", True)
+    one.targets[0][1].write_bytes(b"x")
+    assert one.is_unmade
+    one.targets[1][1].write_bytes(b"x")
+    assert not one.is_unmade
 
-    monkeypatch.setattr(litert, "export", refuse)
-    with pytest.raises(ConversionError, match=r"^gate: litert-torch cannot convert this gate$"):
-        workers._convert(job(tiny_checkpoint, tmp_path))
+
+def test_processes_convert_and_rank(ruined_checkpoint, tmp_path):
+    """Really: one graph is traced for two experts of a network of one's own, which each process has to find."""
+    both = [job(ruined_checkpoint, tmp_path, f"expert_0{k}", names=("fp32", "int8-all")) for k in (0, 1)]
+    steps = Steps()
+    seconds = convert_parts(both, 1, tmp_path, steps)
+    assert list(seconds) == ["onnx/expert graph", "onnx/expert_00", "onnx/expert_01"]
+    assert all(0 < one < 60 for one in seconds.values())
+    assert steps.totals == {"converting": 3}
+    assert steps.notes == [("converting", name) for name in seconds]
+    experts = load_checkpoint(ruined_checkpoint).mixture.experts
+    for one, expert in zip(both, experts, strict=True):
+        x = np.load(one.samples)
+        (_, fp32), (_, int8) = one.targets
+        expected = run_torch(expert, "expert", x)["logits"]
+        assert relative_error(run("onnx", fp32.read_bytes(), "expert", x)["logits"], expected) < 1e-4
+        assert int8.stat().st_size < 0.6 * fp32.stat().st_size
+        assert structure_file(int8).read_bytes() == b"null"
+    assert not (tmp_path / "convert.log").exists()
+    written = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir() if "structure" not in path.name}
+    assert list(convert_parts([], 1, tmp_path, Silent())) == []
+
+    (ranked,) = rank_layers(
+        [job(ruined_checkpoint, tmp_path, "expert_01", names=("int8-all",))], 1, tmp_path, steps
+    ).values()
+    assert ranked[0].layer == "last.0"
+    assert steps.notes[-1] == ("ranking layers", "onnx/expert_01")
+    assert {path: path.stat().st_mtime_ns for path in written if path.suffix != ".npy"} == {
+        path: when for path, when in written.items() if path.suffix != ".npy"
+    }
+
+
+def test_what_is_there_is_only_looked_at(own_checkpoint, tmp_path, monkeypatch):
+    one = job(own_checkpoint, tmp_path, names=("fp32", "int8"))
+    workers._trace(one)
+    one.targets[0][1].write_bytes(b"there already")
+    looked = []
+    monkeypatch.setattr(toolchain.get("onnx").__class__, "structure", lambda self, artifact: looked.append(artifact))
+    workers._build(one)
+    assert one.targets[0][1].read_bytes() == b"there already"
+    assert looked == [b"there already", one.targets[1][1].read_bytes()]
+    assert all(structure_file(file).read_bytes() == b"null" for _, file in one.targets)
+
+
+def test_layers_are_ranked_where_no_graph_is_left(own_checkpoint, tmp_path):
+    """All artifacts were taken over from an earlier bundle."""
+    one = job(own_checkpoint, tmp_path, "expert_00", names=("int8-all",))
+    assert not one.graph.exists()
+    assert {layer.layer for layer in workers._rank(one)} == {"even.0", "last.0", "classifier"}
+
+
+@pytest.mark.parametrize("step", [workers._trace, workers._build, workers._rank])
+def test_an_error_names_backend_and_part(own_checkpoint, tmp_path, monkeypatch, step):
+    def refuse(*_):
+        raise ConversionError("cannot convert this part")
+
+    one = job(own_checkpoint, tmp_path)
+    one.graph.write_bytes(b"a graph")
+    for method in ("trace", "build", "compare"):
+        monkeypatch.setattr(toolchain.get("onnx").__class__, method, refuse)
+    with pytest.raises(ConversionError, match=r"^onnx/gate: cannot convert this part$"):
+        step(one)
+
+
+def test_an_artifact_that_makes_no_sense_names_backend_part_and_recipe(own_checkpoint, tmp_path, monkeypatch):
+    def refuse(*_):
+        raise BackendError("LiteRT refuses the artifact: it is a mess; convert it again")
+
+    one = job(own_checkpoint, tmp_path, names=("int8-all",))
+    workers._trace(one)
+    monkeypatch.setattr(toolchain.get("onnx").__class__, "structure", refuse)
+    words = r"^onnx/gate: by recipe 'int8-all', LiteRT refuses the artifact: .*; try another --recipe$"
+    with pytest.raises(ConversionError, match=words):
+        workers._build(one)
+    assert not list(tmp_path.glob("*.structure"))
 
 
 class Deadly(type(Path())):
@@ -45,16 +148,16 @@ class Deadly(type(Path())):
         return os._exit, (9,)
 
 
-def test_a_process_that_is_killed(tiny_checkpoint, tmp_path):
+def test_a_process_that_is_killed(own_checkpoint, tmp_path):
     with pytest.raises(ConversionError, match=r"a process that converts was killed, .*; use --jobs 1") as caught:
-        workers.convert_parts([job(Deadly(tiny_checkpoint), tmp_path)], 1, tmp_path, Silent())
+        convert_parts([job(Deadly(own_checkpoint), tmp_path)], 1, tmp_path, Silent())
     assert "\n" not in str(caught.value)
-    assert not (tmp_path / "gate.tflite").exists()
+    assert not list(tmp_path.glob("gate-*"))
 
 
 def test_an_error_in_a_process_arrives_as_it_is(tmp_path):
     with pytest.raises(CheckpointError, match="nowhere is not a folder; expected a checkpoint"):
-        workers.convert_parts([job(tmp_path / "nowhere", tmp_path)], 1, tmp_path, Silent())
+        convert_parts([job(tmp_path / "nowhere", tmp_path)], 1, tmp_path, Silent())
 
 
 def test_the_last_words_of_a_log(tmp_path):

@@ -1,0 +1,159 @@
+"""The comparison of recipes, on the tiny bundle; LiteRT's stock recipe is made in this process."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import sys
+
+import pytest
+import torch
+
+from edge_moe.benchmarks import recipes
+from edge_moe.benchmarks.results import Summary
+from edge_moe.bundle import Bundle
+from edge_moe.converters import workers
+from edge_moe.converters.recipes import STOCK
+from edge_moe.progress import Silent
+from tests import tiny
+
+PARTS = {"base": "base", "expert": "expert_00"}
+
+
+@pytest.fixture(scope="module")
+def measured(tiny_bundle, tiny_checkpoint, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("stock")
+    there = {one.backend: one for one in Bundle(tiny_bundle).manifest.sets if one.recipe.name == "fp32"}
+
+    def convert_here(jobs, processes, folder, progress):
+        for job in jobs:
+            ((recipe, target),) = job.targets
+            assert (recipe, job.checkpoint) == (STOCK[job.backend], tiny_checkpoint)
+            if job.backend == "litert":  # takes and gives integers, as no other artifact does
+                with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+                    workers._trace(job)
+                    workers._build(job)
+            else:
+                target.write_bytes((tiny_bundle / there[job.backend].parts[job.part].file).read_bytes())
+
+    with pytest.MonkeyPatch.context() as patch, tiny.one_thread():
+        patch.setattr(recipes, "convert_parts", convert_here)
+        before = torch.get_num_threads()
+        report = recipes.measure(tiny_bundle, tiny_checkpoint, folder, 1, (1, 2), Silent())
+        assert torch.get_num_threads() == before
+    return report
+
+
+@pytest.fixture(scope="module")
+def sets(tiny_bundle):
+    return {f"{one.backend}/{one.recipe.name}": one for one in Bundle(tiny_bundle).manifest.sets}
+
+
+def test_every_recipe_the_stock_ones_and_torch_are_timed(measured, sets):
+    stock = {f"{name.split('/')[0]}/int8-stock" for name in sets}
+    assert {"litert/int8", "litert/fp32"} <= sets.keys()
+    assert measured["timings"].keys() == {1, 2}
+    for timings in measured["timings"].values():
+        assert timings.keys() == PARTS.keys()
+        for found in timings.values():
+            assert found.keys() == {"torch eager", *sets, *stock}
+            for one in found.values():
+                assert 0 < one.p10_ms <= one.median_ms <= one.p90_ms
+
+
+def test_sizes_are_those_of_the_files(measured, sets, tiny_bundle):
+    for name, one in sets.items():
+        for part, of_the_bundle in PARTS.items():
+            file = tiny_bundle / one.parts[of_the_bundle].file
+            assert measured["bytes"][name][part] == file.stat().st_size
+
+
+def test_bars_are_ratios_of_what_was_timed(measured, sets):
+    bars = {bar.what: bar for bar in measured["bars"]}
+    timings = measured["timings"][1]
+    expected = {}
+    for backend, part, least in (
+        ("litert", "base", 1.4),
+        ("litert", "expert", 1.7),
+        ("onnx", "base", 1.0),
+        ("onnx", "expert", 1.0),
+        ("executorch", "base", 1.2),
+        ("executorch", "expert", 1.2),
+    ):
+        times = timings[part]
+        int8 = times.get(f"{backend}/{'int8-dynamic' if backend == 'executorch' else 'int8'}")
+        if int8:
+            expected[f"{backend} {part}, fp32 / int8, 1 thread(s)"] = (times[f"{backend}/fp32"], int8, least)
+        if int8 and backend == "litert":
+            expected[f"{backend} {part}, stock int8 / int8, 1 thread(s)"] = (times["litert/int8-stock"], int8, 3.0)
+    assert bars.keys() == expected.keys()
+    for what, (slow, fast, least) in expected.items():
+        assert bars[what].ratio == slow.median_ms / fast.median_ms
+        assert (bars[what].bar, bars[what].met) == (f">= {least:g}", bars[what].ratio >= least)
+
+
+def summary(ms):
+    return Summary(median_ms=ms, p10_ms=ms - 0.5, p90_ms=ms + 0.5, mean_ms=ms)
+
+
+def test_bars_of_every_backend():
+    """By hand: fp32 4 ms, the first int8 recipe 2 ms, LiteRT's stock 5 ms."""
+    times = {f"{backend}/fp32": summary(4.0) for backend in ("litert", "onnx", "executorch")}
+    times |= {name: summary(2.0) for name in ("litert/int8", "onnx/int8", "executorch/int8-dynamic")}
+    times |= {f"{backend}/int8-stock": summary(5.0) for backend in ("litert", "onnx", "executorch")}
+    bars = recipes._judged({"base": times, "expert": times}, 1)
+    assert len(bars) == 8
+    for bar in bars:
+        assert bar.ratio == (2.5 if "stock" in bar.what else 2.0)
+        assert bar.met is ("stock" not in bar.what)
+
+
+def test_the_page_has_every_row(measured):
+    lines = recipes.to_markdown(measured).splitlines()
+    assert "UNTRAINED" in lines[0]
+    for threads, parts in measured["timings"].items():
+        for part, timings in parts.items():
+            start = lines.index(f"## {part}, {threads} thread{'s' if threads > 1 else ''}")
+            rows = lines[start + 4 : start + 4 + len(timings)]
+            assert len({line.count("|") for line in [*lines[start + 2 : start + 4], *rows]}) == 1
+            for row, (name, one) in zip(rows, timings.items(), strict=True):
+                fp32 = timings.get(f"{name.split('/')[0]}/fp32")
+                size = measured["bytes"].get(name, {}).get(part)
+                cells = [cell.strip() for cell in row.split("|")[1:-1]]
+                assert cells == [
+                    name,
+                    f"{one.median_ms:.3f}",
+                    f"{one.p10_ms:.3f}",
+                    f"{one.p90_ms:.3f}",
+                    f"{fp32.median_ms / one.median_ms:.2f}" if fp32 else "",
+                    f"{timings['torch eager'].median_ms / one.median_ms:.2f}",
+                    f"{size / 1024:.0f}" if size else "",
+                ]
+    for bar in measured["bars"]:
+        assert f"| {bar.what} | {bar.ratio:.3f} | {bar.bar} | {'yes' if bar.met else 'NO'} |" in lines
+
+
+def test_the_command(measured, monkeypatch, tmp_path, capsys):
+    asked = []
+
+    def bundle(folder, experts, progress, backends):
+        asked.append((experts, backends))
+        return folder / "bundle"
+
+    def measure(bundle, checkpoint, made, rounds, threads, progress):
+        assert (bundle, checkpoint) == (tmp_path / "out/bundle", tmp_path / "out/checkpoint-1")
+        assert made.is_dir() and not any(made.iterdir())
+        asked.append((rounds, threads))
+        return measured
+
+    monkeypatch.setattr(recipes, "full_size_bundle", bundle)
+    monkeypatch.setattr(recipes, "full_size_checkpoint", lambda folder, experts: folder / f"checkpoint-{experts}")
+    monkeypatch.setattr(recipes, "measure", measure)
+    arguments = ["-o", str(tmp_path / "out"), "--rounds", "3", "--threads", "1", "--backends", "onnx", "litert"]
+    monkeypatch.setattr(sys, "argv", ["recipes", *arguments])
+    recipes.main()
+    assert asked == [(1, ("onnx", "litert")), (3, [1])]
+    assert capsys.readouterr().out == recipes.to_markdown(measured) + "\n"
+    assert json.loads((tmp_path / "out/recipes.json").read_text())["timings"].keys() == {"1", "2"}
+    assert (tmp_path / "out/recipes.md").read_text() == recipes.to_markdown(measured)

@@ -1,0 +1,103 @@
+"""The parity report as a page: nothing is missing from it, and nothing is made up."""
+
+from __future__ import annotations
+
+import pytest
+
+from edge_moe.converters.parity_page import to_markdown
+
+
+def report(**changes):
+    row = {"bytes": 2048, "structure": [1, 0], "images": 81}
+    same = {"top1": 0.9876, "cosine": 0.9991, "sqnr_db": 31.25}
+    return {
+        "checkpoint": "birds",
+        "trained": True,
+        "data": "val",
+        "images": 81,
+        "missed_bars": {
+            "litert/fp32": [],
+            "litert/int8": [{"part": "gate", "problem": "litert/int8/gate is a mess", "agreement": False}],
+            "onnx/int8": [],
+        },
+        "shipped": ["litert/int8", "litert/fp32"],
+        "sets": {
+            "litert/fp32": [row | {"part": "base", "against_fp32": same, "torch_error": 1.5e-7}],
+            "litert/int8": [row | {"part": "gate", "images": 7, "against_fp32": same, "torch_error": None}],
+            "onnx/int8": [row | {"part": "gate", "structure": None, "against_fp32": same, "torch_error": None}],
+        },
+        "routed": {"litert/int8": [{"tau": 0.25, "max_experts": 2, "same_answer": 0.9753, "same_routing": 0.9259}]},
+        "accuracy": {
+            "images": 81,
+            "rows": [{"what": "base litert/fp32", "accuracy": 0.5, "low": 0.39, "high": 0.61}],
+            "differences": {"mixture litert/fp32 minus base litert/fp32": [0.0123, -0.01, 0.04]},
+        },
+        "operating_points": [
+            {
+                "tau": 0.25,
+                "max_experts": 1,
+                "accuracy": {"litert/int8": 0.625, "onnx/int8": 0.5},
+                "points_apart": 12.5,
+            }
+        ],
+        "layers": {
+            "litert/int8/base": [
+                {"layer": f"features.{n}", "own_sqnr_db": n, "input_sqnr_db": 33.333, "sqnr_db": 22.25, "position": n}
+                for n in range(10)
+            ]
+        },
+        "seconds": {"litert/base": 12.34, "litert/base graph": 5.0},
+    } | changes
+
+
+def test_the_page_has_every_section():
+    page = to_markdown(report())
+    for text in (
+        "# Parity of birds\n",
+        "81 images (val)",
+        "Shipped: litert/int8, litert/fp32.",
+        "## litert/fp32\n",
+        "| base | 2 | 1 | 0 | 81 | reference |  |  | 1.5e-07 |",
+        "## litert/int8\n",
+        "| gate | 2 | 1 | 0 | 7 | 98.76% | 0.9991 | 31.2 |  |",
+        "- as routed at tau = 0.25, max_experts = 2: 97.53% same answer, 92.59% same routing",
+        "- **missed:** litert/int8/gate is a mess",
+        "| gate | 2 |  |  | 81 | 98.76% | 0.9991 | 31.2 |  |",
+        "## Accuracy on 81 validation images",
+        "| base litert/fp32 | 50.00% | 39.00% to 61.00% |",
+        "| mixture litert/fp32 minus base litert/fp32 | +1.23 | -1.00 to +4.00 |",
+        "| tau | max_experts | litert/int8 | onnx/int8 | points apart |",
+        "| 0.25 | 1 | 62.50% | 50.00% | 12.50 |",
+        "## Layers of litert/int8/base, the noisiest first",
+        "| features.0 | 0.0 | 33.3 | 22.2 |",
+        "and 2 more, see parity.json",
+        "| litert/base | 12.3 |",
+    ):
+        assert text in page
+    assert "UNTRAINED" not in page
+    assert "features.8" not in page
+
+
+def test_every_table_is_one():
+    """Each row has as many cells as its head, and an empty line before it."""
+    lines = ["", *to_markdown(report()).splitlines()]
+    heads = [n for n, line in enumerate(lines) if line.startswith("|---")]
+    assert len(heads) == 8
+    for n in heads:
+        assert lines[n - 2] == ""
+        rows = lines[n - 1 :]
+        table = rows[: next((i for i, line in enumerate(rows) if not line.startswith("|")), len(rows))]
+        assert len(table) >= 3
+        assert len({row.count("|") for row in table}) == 1
+
+
+@pytest.mark.parametrize("empty", ["layers", "operating_points", "seconds", "accuracy"])
+def test_sections_without_content_are_left_out(empty):
+    title = {"layers": "Layers of", "operating_points": "equal tau", "seconds": "Seconds", "accuracy": "Accuracy on"}
+    assert title[empty] in to_markdown(report())
+    assert title[empty] not in to_markdown(report(**{empty: None if empty == "accuracy" else {}}))
+
+
+def test_the_page_of_an_untrained_network():
+    page = to_markdown(report(trained=False, accuracy=None))
+    assert "**UNTRAINED" in page.split("## litert")[0]
