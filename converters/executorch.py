@@ -112,16 +112,24 @@ class _Watched(torch.fx.Interpreter):
     """Runs a graph and remembers what goes into and comes out of its layers."""
 
     def __init__(self, graph: Any) -> None:
-        super().__init__(graph, garbage_collect_values=False)
-        self._layers = [node for node in graph.graph.nodes if node.target in _WITH_WEIGHTS]
+        super().__init__(graph)
+        nodes = [node for node in graph.graph.nodes if node.target in _WITH_WEIGHTS]
+        self._layers = [(node, _exact(node.args[0])) for node in nodes]
+        self._wanted = {node for pair in self._layers for node in pair}
+        self._seen: dict[Any, Floats] = {}
+
+    def run_node(self, n: Any) -> Any:
+        """Run `n`; keep a copy of what is wanted, for an operator in place may overwrite it."""
+        result = super().run_node(n)
+        if n in self._wanted:
+            self._seen[n] = result.numpy().copy()
+        return result
 
     @torch.no_grad()
     def layers(self, x: Tensor) -> list[tuple[str, Floats, Floats]]:
         """Return (name, input, output) of every layer, in the order of execution."""
         self.run(x)
-        return [
-            (module_of(node), self.env[_exact(node.args[0])].numpy(), self.env[node].numpy()) for node in self._layers
-        ]
+        return [(module_of(node), self._seen[given], self._seen[node]) for node, given in self._layers]
 
 
 def _exact(node: Any) -> Any:

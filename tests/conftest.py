@@ -80,6 +80,21 @@ def _made_before() -> tiny.PartsMadeHere:
     return tiny.PartsMadeHere()
 
 
+@pytest.fixture(scope="session")
+def own_bundle(own_checkpoint: Path, tiny_images: Path, _made_before: tiny.PartsMadeHere) -> Path:
+    """A bundle of `own_checkpoint` with the sets of `tiny_bundle`, a hundredth of its size. Not to be written to."""
+    from edge_moe.converters import convert
+
+    out = own_checkpoint.with_name("own_bundle")
+    options = convert.Options(
+        backends=("litert", "onnx"), recipes=("int8",), calibration_images=8, min_agreement=0, min_routing=0
+    )
+    with pytest.MonkeyPatch.context() as patch, tiny.one_thread():
+        patch.setattr(convert, "convert_parts", _made_before)
+        convert.convert(own_checkpoint, str(tiny_images), out, options)
+    return out
+
+
 @pytest.fixture
 def made_here(monkeypatch: pytest.MonkeyPatch, _made_before: tiny.PartsMadeHere) -> tiny.PartsMadeHere:
     """`convert` works in this process for the length of the test."""

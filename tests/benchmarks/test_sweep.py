@@ -15,7 +15,7 @@ from edge_moe.benchmarks.sweep import Options
 from edge_moe.bundle import sha256
 from edge_moe.evaluate import Routed
 from tests.fakes import FakeBackend, write_bundle
-from tests.tiny import VALIDATION_IMAGES
+from tests.tiny import SETS, VALIDATION_IMAGES
 
 
 @pytest.fixture(scope="module")
@@ -28,14 +28,16 @@ def test_what_was_measured_is_written_down(found, tiny_bundle, tiny_images):
     assert (found.threads, found.seed, found.experts) == (1, 0, 2)
     assert (found.data, found.bundle) == (tiny_images.name, "bundle")
     assert found.bundle_sha256 == sha256((tiny_bundle / "manifest.json").read_bytes())
-    assert found.versions.keys() == {"edge-moe", "numpy", "ai-edge-litert"}
-    assert [one.recipe for one in found.sets] == ["int8", "fp32"]
+    assert found.versions.keys() == {"edge-moe", "numpy"}
+    assert [f"{one.backend}/{one.recipe}" for one in found.sets] == list(SETS)
+    runtimes = {"litert": "ai-edge-litert ", "onnx": "onnxruntime "}
+    assert all(one.backend_version.startswith(runtimes[one.backend]) for one in found.sets)
     assert msgspec.json.decode(msgspec.json.encode(found), type=results.Results) == found
 
 
 def test_every_point_is_the_bundle_s(found, tiny_bundle):
     for one in found.sets:
-        points = Bundle(tiny_bundle).manifest.find(recipe=one.recipe).operating_points
+        points = Bundle(tiny_bundle).manifest.find(one.backend, one.recipe).operating_points
         assert [timing.point for timing in one.points] == [p for p in points if p.max_experts == 1]
         assert (one.points[0].point.tau, one.points[-1].point.tau) == (0.0, 1.0)
 

@@ -23,9 +23,9 @@ READERS = ("inspect", "verify", "run", "bench")  # commands that open a bundle
 
 
 @pytest.fixture
-def bundle(tiny_bundle, tmp_path) -> Path:
+def bundle(own_bundle, tmp_path) -> Path:
     """A copy that may be spoiled."""
-    return shutil.copytree(tiny_bundle, tmp_path / "spoiled" / "bundle")
+    return shutil.copytree(own_bundle, tmp_path / "spoiled" / "bundle")
 
 
 @pytest.fixture

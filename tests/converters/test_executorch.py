@@ -390,6 +390,23 @@ def test_compare_gives_every_layer_by_its_name_in_torch(parts, samples, traced_b
     assert 1e-4 < relative_error(last.outputs[1], expected["logits"]) < 0.1
 
 
+def test_compare_is_not_fooled_by_operators_in_place():
+    """A ReLU in place overwrites what the layer before it gave."""
+    torch.manual_seed(0)
+    depthwise = nn.Sequential(nn.Conv2d(8, 8, 3, groups=8), nn.ReLU(inplace=True))  # stays in float
+    part = Chain(depthwise, nn.Conv2d(8, 16, 1), nn.Linear(16, 5)).eval()
+    x = np.random.default_rng(0).standard_normal((4, 1, 4, 4, 8)).astype(np.float32)
+    traced = TOOLS.trace(part, "expert", x[0])
+    recipe = RECIPES["executorch"]["int8-dynamic"]
+    found = {one.layer: one for one in rank(TOOLS.compare(traced, part, "expert", x, recipe))}
+    assert found["before.0"].sqnr_db == 200
+    with torch.no_grad():
+        expected = depthwise[0](torch.from_numpy(x[0].transpose(0, 3, 1, 2).copy())).numpy()
+    first = next(iter(TOOLS.compare(traced, part, "expert", x, recipe)))
+    np.testing.assert_allclose(first.outputs[0], expected, rtol=1e-5, atol=1e-6)
+    assert expected.min() < 0  # which the ReLU would have made 0
+
+
 @torch.no_grad()
 def test_the_layer_that_broke_is_ranked_first():
     """One channel is blown up and the weights that read it are shrunk: the same in float, ruin for int8."""
