@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -71,7 +72,8 @@ def tiny_bundle(tiny_checkpoint: Path, tiny_images: Path) -> Path:
     out = tiny_images.parent / "bundle"
     # Accuracy is not the point, and training differs from machine to machine: no bar on agreement.
     options = Options(backends=("litert", "onnx"), recipes=("int8",), min_agreement=0, min_routing=0)
-    convert(tiny_checkpoint, str(tiny_images), out, options, jobs=2)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2
+    convert(tiny_checkpoint, str(tiny_images), out, options, jobs=min(cores, 2))
     return out
 
 

@@ -135,16 +135,6 @@ class PartsMadeHere:
                 self.graphs[kind] = workers._traced(job)
         return self.graphs[kind]
 
-    def copy(self, checkpoint: Path, bundle: Path) -> None:
-        """Take over what `bundle` has of `checkpoint`."""
-        from edge_moe.bundle import Bundle
-        from edge_moe.converters import recipes
-
-        for artifacts in Bundle(bundle).manifest.sets:
-            recipe = recipes.get(artifacts.backend, artifacts.recipe.name)
-            for part, artifact in artifacts.parts.items():
-                self.made[digest(checkpoint / f"{part}.safetensors"), recipe] = (bundle / artifact.file).read_bytes()
-
 
 @contextlib.contextmanager
 def _silence() -> Iterator[None]:
