@@ -6,7 +6,7 @@ Axis letters: N samples, K experts, Y classes, H W height and width.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 
@@ -18,7 +18,17 @@ from edge_moe.backends import OpenPart, Tensor
 from edge_moe.bundle import OperatingPoint, PartSpec, expert_name
 from edge_moe.errors import DataError
 
-__all__ = ["Outputs", "Routed", "collect", "operating_point", "paired_difference", "route", "wilson"]
+__all__ = [
+    "Decisions",
+    "Outputs",
+    "Routed",
+    "batches",
+    "collect",
+    "operating_point",
+    "paired_difference",
+    "route",
+    "wilson",
+]
 
 Bools = npt.NDArray[np.bool_]
 
@@ -35,18 +45,31 @@ class Outputs:
 
 
 @dataclass(frozen=True)
-class Routed:
-    """What the exit rule makes of Outputs at one setting."""
+class Decisions:
+    """What the exit rule makes of the samples at one setting."""
 
-    predictions: npt.NDArray[np.intp]  # [N], index of the answer
-    scores: Floats  # [N, Y], as Prediction.scores
-    exited: Bools  # [N]
+    predictions: npt.NDArray[np.integer]  # [N], index of the answer
     active: Bools  # [N, K]
     gate_ran: Bools  # [N]
 
+    @property
+    def exited(self) -> Bools:
+        """[N] whether no expert is active."""
+        result: Bools = ~self.active.any(axis=-1)
+        return result
 
-def collect(part: Callable[[str], OpenPart], experts: int, tensors: Iterable[Tensor], *, chunk: int = 256) -> Outputs:
-    """Run every part on every sample.
+
+@dataclass(frozen=True)
+class Routed(Decisions):
+    """The same, with what was summed up."""
+
+    scores: Floats  # [N, Y], as Prediction.scores
+
+
+def batches(
+    part: Callable[[str], OpenPart], experts: int, tensors: Iterable[Tensor], *, chunk: int = 256
+) -> Iterator[Outputs]:
+    """Run every part on every sample; yield the outputs of `chunk` samples at a time, so that memory is bounded.
 
     Args:
         part: name -> the part, opened, such as `Runtime.part`; an expert is asked for once a chunk, so that a
@@ -61,12 +84,10 @@ def collect(part: Callable[[str], OpenPart], experts: int, tensors: Iterable[Ten
     """
     names = [expert_name(k) for k in range(experts)]
     base, gate = part("base"), part("gate")
-    base_logits: list[Tensor] = []
-    gate_logits: list[Tensor] = []
-    expert_logits: list[Tensor] = []  # [K, Y] each
     samples = iter(tensors)
+    empty = True
     while True:
-        features: list[Tensor] = []
+        base_logits, gate_logits, features = [], [], []
         for x in islice(samples, chunk):
             base.invoke(x if x.ndim == 4 else x[np.newaxis])
             base_logits.append(base.output("logits")[0])
@@ -83,10 +104,25 @@ def collect(part: Callable[[str], OpenPart], experts: int, tensors: Iterable[Ten
                 expert.invoke(feature)
                 rows.append(expert.output("logits")[0])
             by_expert.append(np.stack(rows))
-        expert_logits.extend(np.stack(by_expert, axis=1))
-    if not base_logits:
+        empty = False
+        yield Outputs(np.stack(base_logits), np.stack(gate_logits), np.stack(by_expert, axis=1))
+    if empty:
         raise DataError("there are no samples to run; expected at least one")
-    return Outputs(np.stack(base_logits), np.stack(gate_logits), np.stack(expert_logits))
+
+
+def collect(part: Callable[[str], OpenPart], experts: int, tensors: Iterable[Tensor], *, chunk: int = 256) -> Outputs:
+    """Return the outputs of every part for all samples at once, see `batches`.
+
+    Raises:
+        DataError: there are no samples.
+        BackendError: a tensor has not the shape of the model's input.
+    """
+    found = list(batches(part, experts, tensors, chunk=chunk))
+    return Outputs(
+        np.concatenate([one.base_logits for one in found]),
+        np.concatenate([one.gate_logits for one in found]),
+        np.concatenate([one.expert_logits for one in found]),
+    )
 
 
 def route(outputs: Outputs, tau: float, max_experts: int, kind: Ensemble, space: Space) -> Routed:
@@ -103,7 +139,7 @@ def route(outputs: Outputs, tau: float, max_experts: int, kind: Ensemble, space:
         UsageError: tau outside [0, 1], or max_experts outside [1, K].
     """
     phi, gate = softmax(outputs.base_logits), softmax(outputs.gate_logits)
-    gate_ran = ~(1.0 - phi.max(axis=-1).astype(np.float64) < tau)  # anytime.exits_before_gate, for all rows
+    gate_ran = ~((1.0 - phi.max(axis=-1)).astype(np.float64) < tau)  # anytime.exits_before_gate, for all rows
     active = active_experts(alpha(phi, gate), tau, max_experts, gate) & gate_ran[:, np.newaxis]
     awake = active.any(axis=-1)
     scores = phi.copy()
@@ -113,11 +149,13 @@ def route(outputs: Outputs, tau: float, max_experts: int, kind: Ensemble, space:
         members = np.zeros_like(logits)
         members[row, expert] = ensemble(outputs.base_logits[awake][row], logits[row, expert], kind, space)
         scores[awake] = combine(gate[awake], members, active[awake])
-    return Routed(scores.argmax(axis=-1), scores, ~awake, active, gate_ran)
+    # Of the logits, as the runtime: two of them may differ by so little that their probabilities are equal.
+    predictions = np.where(awake, scores.argmax(axis=-1), outputs.base_logits.argmax(axis=-1))
+    return Routed(predictions, active, gate_ran, scores)
 
 
 def operating_point(
-    routed: Routed,
+    routed: Decisions,
     labels: npt.NDArray[np.integer] | None,
     parts: Mapping[str, PartSpec],
     tau: float,

@@ -9,18 +9,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 from types import TracebackType
+from typing import TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
 from edge_moe import backends
 from edge_moe.anytime import (
-    active_indices,
+    Floats,
+    active_weights,
     check_max_experts,
     check_tau,
     ensemble,
     exits_before_gate,
     softmax,
+    top,
 )
 from edge_moe.backends import Backend, OpenPart, Tensor
 from edge_moe.bundle import ArtifactSet, Bundle, Manifest, expert_name
@@ -31,25 +33,41 @@ from edge_moe.preprocess import Source, prepare
 __all__ = ["Prediction", "Runtime"]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+# [Y], or what they are computed from when somebody asks: a factor, and the logits whose sum goes through the softmax.
+_Scores: TypeAlias = Floats | tuple[float, tuple[Floats, ...]]
+
+
+@dataclass(slots=True, eq=False)  # not frozen: making a frozen one takes a device some microseconds longer
 class Prediction:
     """The answer for one image, and what it took."""
 
     label: str
     index: int  # of the label
     probability: float  # of the label
-    scores: npt.NDArray[np.floating]  # [Y], the paper's sum of g_k * d_k, not normalised; phi on exit
-    exited: bool
     experts: tuple[int, ...]  # that ran, in ascending order
     gate_ran: bool
     macs: int  # of the parts that ran
     # From the input tensor to the answer: without decoding an image, with loading an expert that is new.
     milliseconds: float
+    _scores: _Scores
 
     @property
-    def probabilities(self) -> npt.NDArray[np.floating]:
+    def exited(self) -> bool:
+        """Whether the base's answer was taken."""
+        return not self.experts
+
+    @property
+    def scores(self) -> Floats:
+        """The paper's sum of g_k * d_k, not normalised; phi on exit: [Y]."""
+        if isinstance(self._scores, tuple):
+            weight, terms = self._scores
+            self._scores = weight * softmax(terms[0] if len(terms) == 1 else terms[0] + terms[1])
+        return self._scores
+
+    @property
+    def probabilities(self) -> Floats:
         """The scores divided by their sum: [Y]."""
-        result: npt.NDArray[np.floating] = self.scores / self.scores.sum()
+        result: Floats = self.scores / self.scores.sum()
         return result
 
 
@@ -104,6 +122,9 @@ class Runtime:
         self._gate_macs = manifest.parts["gate"].macs
         self._expert_macs = [manifest.parts[name].macs for name in names]
         self._labels, self._ensemble, self._space = manifest.labels, manifest.ensemble, manifest.space
+        self._d_has_logits = manifest.ensemble == "expert" or manifest.space == "logit"
+        # What predict_tensor writes over, so that it asks for no memory: [Y] each.
+        self._spare, self._joint = np.empty((2, len(manifest.labels)), np.float32)
         self._input_shape = manifest.parts["base"].inputs[0].shape
         self._experts = ExpertCache(
             lambda k: self._open(names[k]), [self._set.parts[n].bytes for n in names], expert_budget_bytes
@@ -185,34 +206,56 @@ class Runtime:
             raise UsageError("the runtime is closed; open another one")
         base.invoke(self._checked(x))
         base_logits = base.output("logits")[0]
-        phi = softmax(base_logits)
-        index = int(phi.argmax())
-        max_phi = phi[index]
+        index, max_phi = top(base_logits, self._spare)
         if max_phi != max_phi:  # NaN
             raise DataError("the base's answer is not a number; check how the input tensor was normalised")
-        if exits_before_gate(float(max_phi), self._tau):
-            return self._answer(phi, index, float(max_phi), (), self._base_macs, start, gate_ran=False)
-
+        if exits_before_gate(max_phi, self._tau):
+            return self._answer(start, index, max_phi, (), False, (1.0, (base_logits,)))
         gate.invoke(base.output("embedding"))
-        g = softmax(gate.output("logits")[0])
-        macs = self._base_macs + self._gate_macs
-        experts = active_indices(g, max_phi, self._tau, self._max_experts)
-        if not experts:
-            return self._answer(phi, index, float(max_phi), (), macs, start, gate_ran=True)
+        active = active_weights(gate.output("logits")[0], max_phi, self._tau, self._max_experts)
+        if not active:
+            return self._answer(start, index, max_phi, (), True, (1.0, (base_logits,)))
 
         features = base.output("features")
-        scores = None
-        for k in experts:
-            expert = self._experts.get(k)
-            expert.invoke(features)
-            share = ensemble(base_logits, expert.output("logits")[0], self._ensemble, self._space)
-            share *= g[k]
-            scores = share if scores is None else scores + share
-            macs += self._expert_macs[k]
-        assert scores is not None  # there is at least one expert
+        if len(active) == 1 and self._d_has_logits:  # then the answer needs no more than its largest probability
+            k, weight = active[0]
+            expert_logits = self._run(k, features)
+            terms = (expert_logits,) if self._ensemble == "expert" else (base_logits, expert_logits)
+            logits = expert_logits if len(terms) == 1 else np.add(base_logits, expert_logits, self._joint)
+            index, probability = top(logits, self._spare)
+            return self._answer(start, index, probability, (k,), True, (weight, terms))
+        scores = np.zeros_like(base_logits)
+        for k, weight in active:
+            scores += weight * ensemble(base_logits, self._run(k, features), self._ensemble, self._space)
         index = int(scores.argmax())
-        probability = float(scores[index] / np.add.reduce(scores))
-        return self._answer(scores, index, probability, experts, macs, start, gate_ran=True)
+        experts = tuple(k for k, _ in active)
+        return self._answer(start, index, scores[index] / np.add.reduce(scores), experts, True, scores)
+
+    def _run(self, k: int, features: Tensor) -> Floats:
+        expert = self._experts.get(k)
+        expert.invoke(features)
+        logits: Floats = expert.output("logits")[0]
+        return logits
+
+    def _answer(
+        self, start: float, index: int, probability: float, experts: tuple[int, ...], gate_ran: bool, scores: _Scores
+    ) -> Prediction:
+        macs = self._base_macs
+        if gate_ran:
+            macs += self._gate_macs
+            for k in experts:
+                macs += self._expert_macs[k]
+        # By position: on a device every name costs.
+        return Prediction(
+            self._labels[index],
+            index,
+            float(probability),
+            experts,
+            gate_ran,
+            macs,
+            (perf_counter() - start) * 1000,
+            scores,
+        )
 
     def part(self, name: str) -> OpenPart:
         """Return the part called `name` (base, gate, expert_00, ...), to run it by itself.
@@ -254,26 +297,3 @@ class Runtime:
         if x.shape == self._input_shape[1:]:
             return x[np.newaxis]
         raise DataError(f"the input tensor has shape {list(x.shape)}; expected {list(self._input_shape)}")
-
-    def _answer(
-        self,
-        scores: npt.NDArray[np.floating],
-        index: int,
-        probability: float,
-        experts: tuple[int, ...],
-        macs: int,
-        start: float,
-        *,
-        gate_ran: bool,
-    ) -> Prediction:
-        return Prediction(
-            label=self._labels[index],
-            index=index,
-            probability=probability,
-            scores=scores,
-            exited=not experts,
-            experts=experts,
-            gate_ran=gate_ran,
-            macs=macs,
-            milliseconds=(perf_counter() - start) * 1000,
-        )

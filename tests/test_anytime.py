@@ -12,7 +12,7 @@ from hypothesis.extra.numpy import arrays
 
 from edge_moe.anytime import (
     active_experts,
-    active_indices,
+    active_weights,
     alpha,
     check_max_experts,
     check_tau,
@@ -20,6 +20,7 @@ from edge_moe.anytime import (
     ensemble,
     exits_before_gate,
     softmax,
+    top,
 )
 from edge_moe.errors import UsageError
 
@@ -117,10 +118,34 @@ def test_active_shrinks_as_tau_grows(sample, one, other, most):
 
 @given(st.sampled_from([np.float32, np.float64]).flatmap(samples), taus, st.integers(1, 6))
 def test_one_sample_at_a_time_routes_as_a_batch(sample, tau, most):
-    phi, gate = sample
+    phi, logits = sample  # any numbers will do for the gate's logits
+    gate = softmax(logits)
     most = min(most, len(gate))
     mask = active_experts(alpha(phi, gate), tau, most, gate)
-    assert active_indices(gate, phi.max(), tau, most) == tuple(np.flatnonzero(mask))
+    expected = [(k, gate[k]) for k in np.flatnonzero(mask)]
+    assert list(active_weights(logits, phi.max(), tau, most)) == expected
+
+
+@given(arrays(np.float32, st.integers(1, 40), elements=st.floats(-1000, 1000, width=32)))
+def test_top_is_the_largest_of_the_softmax(logits):
+    before = logits.copy()
+    spare = np.empty_like(logits)
+    index, value = top(logits, spare)
+    probabilities = softmax(logits)
+    assert value == probabilities.max() == probabilities[index]
+    assert top(logits) == (index, value)
+    np.testing.assert_array_equal(logits, before)
+
+
+def test_top_of_what_is_no_number():
+    assert np.isnan(top(np.array([0.0, np.nan, 1.0], np.float32))[1])
+
+
+def test_softmax_does_not_shift_what_is_safe_and_shifts_what_is_not():
+    # By hand: exp(1) / (exp(1) + 1), wherever the two logits stand.
+    expected = [0.2689414213699951, 0.7310585786300049]
+    for shift in (0.0, 30.0, 39.0, 41.0, 5000.0, -5000.0):
+        np.testing.assert_allclose(softmax(np.array([shift, shift + 1])), expected, rtol=1e-12)
 
 
 @given(samples(np.float32), taus)

@@ -91,10 +91,9 @@ def test_operating_point_by_hand(make_bundle, fake_backend):
         parts = runtime.manifest.parts
     routed = Routed(
         predictions=np.array([0, 1, 2, 3]),
-        scores=np.zeros((4, 5)),
-        exited=np.array([True, True, False, False]),
         active=np.array([[0, 0, 0], [0, 0, 0], [1, 0, 0], [0, 1, 1]], dtype=bool),
         gate_ran=np.array([False, True, True, True]),
+        scores=np.zeros((4, 5)),
     )
     found = operating_point(routed, np.array([0, 1, 2, 0]), parts, 0.25, 2)
     experts = (EXPERT_MACS + 0) + (EXPERT_MACS + 1) + (EXPERT_MACS + 2)

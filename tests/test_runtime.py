@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
 import pytest
 from PIL import Image
@@ -146,9 +144,27 @@ def test_batch_axis_is_optional(runtime):
     np.testing.assert_array_equal(a.scores, b.scores)
 
 
-def test_prediction_is_immutable(runtime):
-    with pytest.raises(dataclasses.FrozenInstanceError):
-        runtime.predict_tensor(X[0]).label = "other"
+def test_answers_do_not_change_when_others_are_asked_for(runtime):
+    # The scores are computed when they are asked for, the runtime writes over memory of its own.
+    runtime.tau = 0.0
+    at_once = [runtime.predict_tensor(x).scores for x in X[:6]]
+    first = [runtime.predict_tensor(x) for x in X[:6]]
+    for expected, one in zip(at_once, first, strict=True):
+        np.testing.assert_array_equal(one.scores, expected)
+        assert one.scores is one.scores
+        assert one.probability == pytest.approx(float(one.probabilities.max()), rel=1e-6)
+
+
+def test_an_only_expert_is_awake_where_alpha_is_tau(make_bundle, fake_backend):
+    # g = 1, so that alpha = 1 - max phi exactly, also where max phi is under a half and the difference is rounded.
+    with Runtime(make_bundle(experts=1), backend=fake_backend) as runtime:
+        for x in X:
+            runtime.tau = 1.0
+            max_phi = runtime.predict_tensor(x).scores.max()
+            runtime.tau = float(1 - max_phi)
+            assert runtime.predict_tensor(x).experts == (0,)
+            runtime.tau = float(np.nextafter(1 - max_phi, np.float32(1)))
+            assert runtime.predict_tensor(x).exited
 
 
 @pytest.mark.parametrize(
