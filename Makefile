@@ -21,7 +21,8 @@ demo: $(READY)
 	test -d $(DEMO)/bundle || $(BIN)/edge-moe convert $(DEMO)/checkpoint --data digits -o $(DEMO)/bundle
 	$(BIN)/edge-moe verify $(DEMO)/bundle --quiet
 	$(BIN)/edge-moe bench $(DEMO)/bundle --data digits -o $(DEMO)/report --force
-	@printf '\nmade: %s\n' "$(DEMO)/checkpoint/  $(DEMO)/bundle/  $(DEMO)/report/"
+	@printf '\nmade: %s\nopen %s in a browser\n' "$(DEMO)/checkpoint/  $(DEMO)/bundle/  $(DEMO)/report/" \
+	  "$(DEMO)/report/report.html"
 
 test: $(READY)
 	$(BIN)/python -m pytest
@@ -37,7 +38,7 @@ types: $(READY)
 	cd build/types && $(CURDIR)/$(BIN)/mypy --config-file $(CURDIR)/pyproject.toml -p edge_moe
 	rm -rf build/types build/lib
 
-# The full-size ratios of the README, on an otherwise idle machine. Ten minutes.
+# The full-size ratios of the README, on an otherwise idle machine. Half an hour.
 bench: $(READY)
 	$(BIN)/python -m edge_moe.benchmarks.recipes -o build/speed
 	$(BIN)/python -m edge_moe.benchmarks.speed -o build/speed

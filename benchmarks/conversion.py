@@ -21,7 +21,7 @@ import psutil
 import torch
 
 from edge_moe.backends import BACKENDS
-from edge_moe.benchmarks import host
+from edge_moe.benchmarks import machine
 from edge_moe.benchmarks.full_size import TITLE, full_size_checkpoint
 from edge_moe.converters.convert import Options, convert
 from edge_moe.converters.interface import kind_of
@@ -37,7 +37,6 @@ _EVERY_S = 0.1
 
 def measure(folder: Path, experts: int, backends: tuple[str, ...], jobs: int, progress: Progress) -> dict[str, Any]:
     """Convert a mixture of `experts` experts, then one of an expert more; return what each took."""
-    load_before = host.load_average()
     first, more = _checkpoints(folder, experts)
     options = Options(backends=backends, calibration_images=128, validation_images=8)
     bundle = folder / "converted"
@@ -54,7 +53,7 @@ def measure(folder: Path, experts: int, backends: tuple[str, ...], jobs: int, pr
             report = convert(checkpoint, NOISE, out, settings, jobs=jobs, progress=progress)
             elapsed = perf_counter() - start
         runs[name] = {"seconds": elapsed, "peak_bytes": memory.peak, "parts": report["seconds"]}
-    return {"machine": host.describe(load_before), "jobs": jobs, "backends": backends, "runs": runs}
+    return {"machine": machine.this_machine(), "jobs": jobs, "backends": backends, "runs": runs}
 
 
 def _checkpoints(folder: Path, experts: int) -> tuple[Path, Path]:
@@ -101,11 +100,11 @@ class _Memory:
 
 def to_markdown(report: dict[str, Any]) -> str:
     """Return the report as a page that a person can read."""
-    machine = report["machine"]
     lines = [
         f"# Converting: {TITLE}",
         "",
-        f"{machine.processor}, {', '.join(report['backends'])}, --jobs {report['jobs']}, 128 calibration images.",
+        f"{report['machine'].processor}, {', '.join(report['backends'])}, --jobs {report['jobs']}, "
+        "128 calibration images.",
         "",
         "| | seconds in all | parts converted | peak memory, MiB |",
         "|---|---:|---:|---:|",

@@ -20,14 +20,15 @@ import numpy.typing as npt
 import torch
 
 from edge_moe import backends
-from edge_moe.benchmarks import host
+from edge_moe.benchmarks import machine
+from edge_moe.benchmarks.conditions import Watch, judge
 from edge_moe.benchmarks.full_size import TITLE, full_size_bundle, full_size_checkpoint, inputs
-from edge_moe.benchmarks.results import Summary
+from edge_moe.benchmarks.results import Conditions, Summary
+from edge_moe.benchmarks.stock import PARTS, make_stock, stock_call
 from edge_moe.benchmarks.turns import Bar, at_least, bars_table, take_turns
 from edge_moe.bundle import Bundle
 from edge_moe.converters import recipes
 from edge_moe.converters.package import SetKey
-from edge_moe.converters.workers import Job, convert_parts
 from edge_moe.output import write_file
 from edge_moe.progress import Progress, bars
 from edge_moe.training.checkpoint import load_checkpoint
@@ -36,7 +37,6 @@ __all__ = ["main", "measure", "to_markdown"]
 
 _Floats = npt.NDArray[np.float32]
 _EAGER = "torch eager"
-_PARTS = {"base": "base", "expert": "expert_00"}
 # (backend, part) -> how many times faster than its fp32 the backend's first int8 recipe should be.
 _BARS = {
     ("litert", "base"): 1.4,
@@ -56,62 +56,37 @@ def measure(
 
     Artifacts of the quantizers' own recipes are made in `folder`.
     """
-    load_before = host.load_average()
+    load_before = machine.load_average()
     opened = Bundle(bundle)
     images, features = inputs(opened)
     samples = {"base": images, "expert": features}
-    stock = _stock(opened, checkpoint, samples, folder, progress)
+    wanted = {one.backend for one in opened.manifest.sets}
+    stock = make_stock(wanted, checkpoint, samples, folder, progress)
     timings: dict[int, dict[str, dict[str, Summary]]] = {}
-    before = torch.get_num_threads()
+    before, seen = torch.get_num_threads(), []
     for count in threads:
         torch.set_num_threads(count)
         timings[count] = {}
-        for part in _PARTS:
+        for part in PARTS:
             with contextlib.ExitStack() as stack:
+                cpus = stack.enter_context(machine.pinned(count))
                 calls = _calls(opened, checkpoint, part, samples[part][0], stock[part], count, stack)
+                watch = Watch(cpus)
                 timings[count][part] = take_turns(calls, rounds, f"timing {part}, {count} thread(s)", progress)
+                seen.append(watch.round())
     torch.set_num_threads(before)
     return {
-        "machine": host.describe(load_before),
+        "machine": machine.this_machine(),
+        "conditions": judge(seen, None, load_before),
         "rounds": rounds,
         "versions": opened.manifest.tools,
         "timings": timings,
-        "bars": _judged(timings[threads[0]], threads[0]),
+        "bars": _bars(timings[threads[0]], threads[0]),
         "bytes": {
-            f"{one.backend}/{one.recipe.name}": {part: one.parts[name].bytes for part, name in _PARTS.items()}
+            f"{one.backend}/{one.recipe.name}": {part: one.parts[name].bytes for part, name in PARTS.items()}
             for one in opened.manifest.sets
         },
     }
-
-
-def _stock(
-    bundle: Bundle, checkpoint: Path, samples: dict[str, _Floats], folder: Path, progress: Progress
-) -> dict[str, dict[SetKey, Path]]:
-    """Make base and expert as each quantizer does by itself; part -> set -> file."""
-    files: dict[str, dict[SetKey, Path]] = {part: {} for part in _PARTS}
-    jobs = []
-    there = {one.backend for one in bundle.manifest.sets}
-    for part, name in _PARTS.items():
-        given = folder / f"{part}.npy"
-        np.save(given, samples[part])
-        for backend, recipe in recipes.STOCK.items():
-            if backend in there:
-                key = SetKey(backend, recipe.name)
-                file = folder / f"{backend}-{part}-{recipe.name}{backends.get(backend).suffix}"
-                files[part][key] = file
-                graph = folder / f"{backend}-{part}.graph"
-                jobs.append(
-                    Job(
-                        backend=backend,
-                        checkpoint=checkpoint,
-                        part=name,
-                        samples=given,
-                        graph=graph,
-                        targets=((recipe, file),),
-                    )
-                )
-    convert_parts(jobs, 1, folder, progress)
-    return files
 
 
 def _calls(
@@ -122,14 +97,11 @@ def _calls(
     stock: dict[SetKey, Path],
     threads: int,
     stack: contextlib.ExitStack,
-) -> dict[str, Callable[[], None]]:
-    artifacts = {SetKey(s.backend, s.recipe.name): bundle.read(s.parts[_PARTS[part]]) for s in bundle.manifest.sets}
-    artifacts |= {key: file.read_bytes() for key, file in stock.items()}
-    calls: dict[str, Callable[[], None]] = {_EAGER: _eager(checkpoint, part, x)}
+) -> dict[str, Callable[[], Any]]:
+    artifacts = {SetKey(s.backend, s.recipe.name): bundle.read(s.parts[PARTS[part]]) for s in bundle.manifest.sets}
+    calls: dict[str, Callable[[], Any]] = {_EAGER: _eager(checkpoint, part, x)}
+    calls |= {key.label: stock_call(key, file, threads, x) for key, file in stock.items()}
     for key in sorted(artifacts):
-        if key == SetKey("litert", recipes.STOCK["litert"].name):
-            calls[key.label] = _raw_litert(artifacts[key], threads, x)
-            continue
         opened = backends.get(key.backend).open(artifacts[key], threads=threads)
         stack.callback(opened.close)
         calls[key.label] = _call(opened, x)
@@ -156,48 +128,28 @@ def _eager(checkpoint: Path, part: str, x: _Floats) -> Callable[[], None]:
     return call
 
 
-def _raw_litert(model: bytes, threads: int, x: _Floats) -> Callable[[], None]:
-    """Call an artifact whose input and outputs are int8, which the backend does not take."""
-    from ai_edge_litert.interpreter import Interpreter
-
-    interpreter = Interpreter(model_content=model, num_threads=threads)
-    interpreter.allocate_tensors()
-    given = interpreter.get_input_details()[0]
-    scale, zero = given["quantization"]
-    quantized = np.clip(np.round(x / scale) + zero, -128, 127).astype(given["dtype"])
-    logits = interpreter.get_output_details()[0]["index"]
-
-    def call() -> None:
-        interpreter.set_tensor(given["index"], quantized)
-        interpreter.invoke()
-        interpreter.get_tensor(logits)
-
-    return call
-
-
-def _judged(timings: dict[str, dict[str, Summary]], threads: int) -> list[Bar]:
+def _bars(timings: dict[str, dict[str, Summary]], threads: int) -> list[Bar]:
     found = []
     for (backend, part), least in _BARS.items():
         fp32, int8 = f"{backend}/{recipes.FLOAT}", f"{backend}/{recipes.CANDIDATES[backend][0]}"
         times = timings[part]
         if int8 in times:
             what = f"{backend} {part}, fp32 / int8, {threads} thread(s)"
-            found.append(at_least(what, times[fp32].median_ms / times[int8].median_ms, least))
+            found.append(at_least(what, times[fp32].median / times[int8].median, least))
             stock = f"{backend}/{recipes.STOCK[backend].name}"
             if backend == "litert":
                 what = f"{backend} {part}, stock int8 / int8, {threads} thread(s)"
-                found.append(at_least(what, times[stock].median_ms / times[int8].median_ms, _STOCK_BAR))
+                found.append(at_least(what, times[stock].median / times[int8].median, _STOCK_BAR))
     return found
 
 
 def to_markdown(report: dict[str, Any]) -> str:
     """Return the report as a page that a person can read."""
-    machine = report["machine"]
+    conditions: Conditions = report["conditions"]
     lines = [
         f"# {TITLE}",
         "",
-        f"{machine.processor}, {report['rounds']} rounds; load before and after: "
-        f"{machine.load_before}, {machine.load_after}.",
+        f"{report['machine'].processor}, {report['rounds']} rounds; {'; '.join(conditions.remarks) or 'quiet'}.",
     ]
     for threads, parts in report["timings"].items():
         for part, timings in parts.items():
@@ -208,11 +160,11 @@ def to_markdown(report: dict[str, Any]) -> str:
             lines += ["|---|---:|---:|---:|---:|---:|---:|"]
             for name, s in timings.items():
                 fp32 = timings.get(f"{name.split('/')[0]}/{recipes.FLOAT}")
-                faster = f"{fp32.median_ms / s.median_ms:.2f}" if fp32 else ""
-                eager = f"{timings[_EAGER].median_ms / s.median_ms:.2f}"
+                faster = f"{fp32.median / s.median:.2f}" if fp32 else ""
+                eager = f"{timings[_EAGER].median / s.median:.2f}"
                 size = report["bytes"].get(name, {}).get(part)
                 lines += [
-                    f"| {name} | {s.median_ms:.3f} | {s.p10_ms:.3f} | {s.p90_ms:.3f} | {faster} | {eager} "
+                    f"| {name} | {s.median:.3f} | {s.p10:.3f} | {s.p90:.3f} | {faster} | {eager} "
                     f"| {'' if size is None else f'{size / 1024:.0f}'} |"
                 ]
     return "\n".join([*lines, "", *bars_table(report["bars"])]) + "\n"

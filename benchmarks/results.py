@@ -1,31 +1,54 @@
-"""results.json: what was measured, on what, with which versions, down to every raw sample. Versioned and strict."""
+"""results.json: what was measured, on what, with which versions, down to every raw sample. Versioned and strict.
+
+One schema for every target. Costs are in the target's own unit (milliseconds, instructions, cycles), which the file
+names once; a target that can only cost parts leaves the routed predictions away.
+
+Axis letters: N validation images, K experts, R rounds, T timed images.
+"""
 
 from __future__ import annotations
 
+import math
+import re
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 
-from edge_moe.bundle import OperatingPoint
+from edge_moe.bundle import Artifact, Manifest, OperatingPoint, sha256
 from edge_moe.errors import DataError
+from edge_moe.trace import Trace
 
 __all__ = [
     "SCHEMA_VERSION",
+    "BundleInfo",
+    "Conditions",
+    "Limit",
     "Machine",
-    "PartTiming",
-    "PointTiming",
+    "PartCosts",
+    "Peer",
+    "PointCosts",
     "Results",
+    "Rows",
     "SetResults",
+    "StoredTrace",
     "Summary",
+    "Unit",
+    "bundle_info",
     "load",
     "summary",
+    "typical",
 ]
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
-Milliseconds = Annotated[float, msgspec.Meta(ge=0)]
+Cost = Annotated[float, msgspec.Meta(ge=0)]
+Rows = tuple[tuple[Cost, ...], ...]  # [R][samples of the round]
+Fraction = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
+Unit = Literal["ms", "instructions", "cycles"]
 
 
 class _Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -33,40 +56,112 @@ class _Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 
 
 class Machine(_Strict, frozen=True):
-    """The host."""
+    """What executed the artifacts."""
 
+    name: str  # the host's own name is nobody's business: what kind of machine it is
     system: str
     processor: str
     logical_cpus: int
     memory_bytes: int
-    python: str
-    load_before: float | None  # 1-minute average of runnable processes; None where the system does not tell
+
+
+class Conditions(_Strict, frozen=True):
+    """What else went on while it was measured. None: the system does not tell."""
+
+    cpus: tuple[int, ...] | None  # that the process was pinned to; None: not pinned
+    load_before: float | None  # 1-minute mean of runnable processes
     load_after: float | None
+    others_share: float | None  # of the CPUs measured on, what other processes and the hypervisor took
+    probe: tuple[float, ...]  # [R] the same computation in every round, milliseconds: how steady the clock was
+    throttled: int | None  # times that the processor or the system's quota slowed it down
+    remarks: tuple[str, ...]  # why these figures are doubtful, in words; empty: nothing was seen
+
+    @property
+    def quiet(self) -> bool:
+        """Whether nothing was seen that makes the figures doubtful."""
+        return not self.remarks
 
 
 class Summary(_Strict, frozen=True):
-    """Of raw samples, milliseconds."""
+    """Of raw samples, in their unit."""
 
-    median_ms: float
-    p10_ms: float
-    p90_ms: float
-    mean_ms: float
+    median: float
+    p10: float
+    p90: float
+    mean: float
 
 
-class PartTiming(_Strict, frozen=True):
-    """One part: input in, logits out, through the backend, where it stands in the order of an image's parts."""
+class StoredTrace(_Strict, frozen=True):
+    """A Trace, see edge_moe.trace: what decides about each validation image, and every answer that it can get."""
+
+    max_phi: tuple[Fraction, ...]  # [N]
+    gate: tuple[tuple[Fraction, ...], ...]  # [N][K]
+    answers: tuple[tuple[int, ...], ...]  # [N][K+1]
+
+    @classmethod
+    def of(cls, trace: Trace) -> StoredTrace:
+        """Write every float32 with the fewest digits that give it back."""
+        return cls(
+            max_phi=tuple(_shortest(trace.max_phi)),
+            gate=tuple(tuple(_shortest(row)) for row in trace.gate),
+            answers=tuple(tuple(row) for row in trace.answers.tolist()),
+        )
+
+    def restored(self) -> Trace:
+        """Return the trace that was stored."""
+        return Trace(
+            np.array(self.max_phi, dtype=np.float32),
+            np.array(self.gate, dtype=np.float32),
+            np.array(self.answers, dtype=np.int32),
+        )
+
+
+class PartCosts(_Strict, frozen=True):
+    """One part by itself: what it reads handed over, the part run, its logits taken."""
 
     part: str
-    raw_ms: tuple[Milliseconds, ...]
+    macs: int
+    raw: Rows  # [R][samples], the same images in the same order in every round
+
+    @property
+    def cost(self) -> float:
+        """What the part is said to cost, see `typical`."""
+        return typical(self.raw)
 
 
-class PointTiming(_Strict, frozen=True):
-    """One operating point: whole predictions of already prepared input tensors."""
+class PointCosts(_Strict, frozen=True):
+    """One operating point: whole predictions of prepared input tensors."""
 
-    point: OperatingPoint  # measured on all images of the data
-    raw_ms: tuple[tuple[Milliseconds, ...], ...]  # [image][round]
-    mean_ms: float  # over the timed images of the median over rounds
-    sum_of_parts_ms: float  # for the same images: base + P(gate) gate + sum of P(expert k) expert k
+    point: OperatingPoint  # measured on all N images
+    raw: Rows | None  # [R][T]; None: the target runs parts only
+    mean: Cost  # `typical` of raw; what `predicted` says where raw is None
+    predicted: Cost  # for the same images: base + P(gate) gate + sum of P(expert k) expert k
+
+
+class Peer(_Strict, frozen=True):
+    """What one would do otherwise, on the same timed images."""
+
+    name: str
+    backend: str
+    recipe: str
+    about: str
+    tau: Fraction | None  # None: does not depend on it
+    raw: Rows | None  # [R][T]; None: not measured
+    missing: str | None  # why it was not measured, and what to do
+
+
+class Limit(_Strict, frozen=True):
+    """A large matrix product: what this machine reaches where nothing but arithmetic counts."""
+
+    dtype: Literal["int8", "fp32"]
+    library: str
+    shape: tuple[int, int, int]  # M, K, N
+    raw: tuple[Cost, ...]  # one a round or more
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of one product."""
+        return math.prod(self.shape)
 
 
 class SetResults(_Strict, frozen=True):
@@ -75,52 +170,158 @@ class SetResults(_Strict, frozen=True):
     backend: str
     backend_version: str
     recipe: str
-    parts: tuple[PartTiming, ...]
-    points: tuple[PointTiming, ...]
+    artifacts: dict[str, Artifact]  # part -> file, digest, size
+    trace: StoredTrace
+    parts: tuple[PartCosts, ...]
+    points: tuple[PointCosts, ...]
+    cold_start_ms: tuple[Cost, ...]  # one a process: from its start to its first answer
+    peak_rss_bytes: tuple[int, ...]  # one a process that runs this set and nothing else
+
+    @property
+    def label(self) -> str:
+        """What people call the set: backend/recipe."""
+        return f"{self.backend}/{self.recipe}"
+
+
+class BundleInfo(_Strict, frozen=True):
+    """Which bundle."""
+
+    name: str
+    rule_sha256: str  # of all that decides an answer but the artifacts: labels, preprocessing, ensemble, space
+    architecture: str
+    experts: int
+    classes: int
+    image_size: int
+    trained: bool
 
 
 class Results(_Strict, frozen=True):
     """results.json."""
 
     schema_version: int
-    device: str
+    target: str
+    unit: Unit
+    complete: bool  # False: stopped before the last round
     created: str  # ISO 8601, UTC
+    sittings: int  # 1, and one more for each time that it was stopped and taken up again
     machine: Machine
+    conditions: Conditions
     versions: dict[str, str]
-    bundle: str
-    bundle_sha256: str  # of its manifest
-    architecture: str
-    experts: int
-    trained: bool
+    bundle: BundleInfo
     data: str
-    images: int
-    timed_images: int
-    rounds: int
+    images: int  # N
+    labels: tuple[int, ...] | None  # [N] the right class; None: not known
+    timed: tuple[int, ...]  # [T] which of the N images were timed
+    rounds_asked: int
+    rounds: int  # R
     threads: int
     seed: int
-    sets: tuple[SetResults, ...]
+    sets: tuple[SetResults, ...]  # as in the bundle: the first is the default
+    peers: tuple[Peer, ...]
+    limits: tuple[Limit, ...]
 
 
-def summary(raw_ms: tuple[float, ...] | tuple[tuple[float, ...], ...]) -> Summary:
-    """Summarise raw samples of any shape."""
-    flat = np.asarray(raw_ms).ravel()
+def bundle_info(name: str, manifest: Manifest) -> BundleInfo:
+    """Describe a bundle. Artifacts, defaults and operating points may change without changing its rule."""
+    rule = (manifest.labels, manifest.preprocessing, manifest.experts, manifest.ensemble, manifest.space)
+    return BundleInfo(
+        name=name,
+        rule_sha256=sha256(msgspec.json.encode(rule)),
+        architecture=manifest.architecture,
+        experts=manifest.experts,
+        classes=len(manifest.labels),
+        image_size=manifest.preprocessing.image_size,
+        trained=manifest.trained,
+    )
+
+
+def typical(raw: Rows) -> float:
+    """[R][samples] -> the mean over samples of each one's median over rounds: slow moments do not count, images do."""
+    return float(np.median(np.asarray(raw, dtype=np.float64), axis=0).mean())
+
+
+def summary(raw: Iterable[float] | Rows) -> Summary:
+    """Summarise raw samples, flat or in rows of any lengths."""
+    flat = np.fromiter(_flat(raw), dtype=np.float64)
     p10, median, p90 = np.percentile(flat, [10, 50, 90])
-    return Summary(median_ms=float(median), p10_ms=float(p10), p90_ms=float(p90), mean_ms=float(flat.mean()))
+    return Summary(median=float(median), p10=float(p10), p90=float(p90), mean=float(flat.mean()))
 
 
 def load(file: Path) -> Results:
     """Read and check a results file.
 
     Raises:
-        DataError: missing, half written, or of another schema version.
+        DataError: missing, half written, of another schema version, or with numbers that cannot be.
     """
+    if file.is_dir():
+        raise DataError(f"{file} is a folder; expected a results.json made by 'edge-moe bench', perhaps the one in it")
     if not file.is_file():
         raise DataError(f"{file} does not exist; expected a results.json made by 'edge-moe bench'")
+    data = file.read_bytes()
     try:
-        raw = msgspec.json.decode(file.read_bytes())
+        raw = msgspec.json.decode(data)
         version = raw.get("schema_version") if isinstance(raw, dict) else None
         if version != SCHEMA_VERSION:
             raise DataError(f"{file} has schema version {version}; this edge-moe reads {SCHEMA_VERSION}: measure again")
-        return msgspec.convert(raw, Results)
+        results = msgspec.convert(raw, Results)
     except msgspec.MsgspecError as error:
-        raise DataError(f"{file} is not a results file: {error}; measure again") from None
+        found = re.search(rb"[:,\[]\s*(NaN|-?Infinity)", data)  # which JSON does not have, but some writers write
+        why = f"it holds {found[1].decode()} where a number should be" if found else str(error)
+        raise DataError(f"{file} is not a results file: {why}; measure again") from None
+    problem = _inconsistency(results)
+    if problem:
+        raise DataError(f"{file} is not a results file: {problem}; measure again")
+    return results
+
+
+def _inconsistency(results: Results) -> str | None:
+    """Return what the types alone cannot rule out, in words; None where the results are sound."""
+    n, k, t, rounds = results.images, results.bundle.experts, len(results.timed), results.rounds
+    if not results.sets or rounds < 1:
+        return "it holds no measurement"
+    if results.labels is not None and len(results.labels) != n:
+        return f"it has {len(results.labels)} labels for {n} images"
+    if results.labels is not None and any(not 0 <= label < results.bundle.classes for label in results.labels):
+        return f"it has a label that is not among its {results.bundle.classes} classes"
+    if any(not 0 <= index < n for index in results.timed) or len(set(results.timed)) != t or not t:
+        return f"its timed images are not some of its {n}, each once"
+    if len({one.label for one in results.sets}) != len(results.sets):
+        return "it has a set twice"
+    for peer in results.peers:
+        if peer.raw is not None and (len(peer.raw) != rounds or any(len(row) != t for row in peer.raw)):
+            return f"{peer.name} of {peer.backend}/{peer.recipe} has not {rounds} x {t} samples"
+    if any(not limit.raw for limit in results.limits):
+        return "it has a matrix product without a sample"
+    for one in results.sets:
+        stored = one.trace
+        if len(stored.max_phi) != n or len(stored.gate) != n or len(stored.answers) != n:
+            return f"the trace of {one.label} has not {n} images"
+        if any(len(row) != k for row in stored.gate) or any(len(row) != k + 1 for row in stored.answers):
+            return f"the trace of {one.label} has not {k} experts"
+        if any(not 0 <= answer < results.bundle.classes for row in stored.answers for answer in row):
+            return f"the trace of {one.label} has an answer that is not among its {results.bundle.classes} classes"
+        if sorted(part.part for part in one.parts) != sorted(one.artifacts):
+            return f"{one.label} has not the costs of each of its parts, once"
+        settings = [(point.point.tau, point.point.max_experts) for point in one.points]
+        if not settings or len(set(settings)) != len(settings) or any(not 1 <= m <= k for _, m in settings):
+            return f"{one.label} has not each of its operating points once, with 1 to {k} experts"
+        if any(not any(part.raw) for part in one.parts):
+            return f"{one.label} has a part without a sample"
+        if any(len({len(row) for row in part.raw}) > 1 for part in one.parts):
+            return f"{one.label} has a part with another number of samples in every round"
+        for point in one.points:
+            if point.raw is not None and (len(point.raw) != rounds or any(len(row) != t for row in point.raw)):
+                return f"{one.label} has not {rounds} x {t} samples at tau {point.point.tau:g}"
+    return None
+
+
+def _flat(raw: Any) -> Iterable[float]:
+    for value in raw:
+        if isinstance(value, tuple | list):
+            yield from value
+        else:
+            yield value
+
+
+def _shortest(values: npt.NDArray[np.float32]) -> list[float]:
+    return [float(str(value)) for value in values]

@@ -1,116 +1,144 @@
-"""What the runtime adds to its parts: MobileNetV3-Small, 224 pixels, 1000 classes, this host.
+"""What the runtime adds to its parts, and what one would do otherwise: MobileNetV3-Small, 224 pixels, 1000 classes.
 
     python -m edge_moe.benchmarks.speed -o build/speed
 
-All ratios are taken inside one run: the variants take turns in blocks of calls, in an order drawn anew each round.
+Runs of `edge-moe bench --peers` with the first int8 recipe of every backend: twice on one thread, to see whether two
+runs rank alike, once on two threads. Ratios are taken inside one run.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
-import tempfile
+from collections.abc import Sequence
+from itertools import combinations
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
-from edge_moe import Runtime
-from edge_moe.benchmarks import host
-from edge_moe.benchmarks.full_size import TITLE, full_size_bundle
-from edge_moe.benchmarks.results import Summary
-from edge_moe.benchmarks.sweep import Options as SweepOptions
-from edge_moe.benchmarks.sweep import sweep
-from edge_moe.benchmarks.turns import at_most, bars_table, take_turns
-from edge_moe.bundle import Bundle
+from edge_moe.benchmarks.full_size import TITLE, full_size_bundle, full_size_checkpoint
+from edge_moe.benchmarks.journal import Journal
+from edge_moe.benchmarks.report import write_report
+from edge_moe.benchmarks.results import PointCosts, Results, SetResults, typical
+from edge_moe.benchmarks.sweep import Options, run_key, sweep
+from edge_moe.benchmarks.turns import Bar, at_most, bars_table
 from edge_moe.converters import recipes
-from edge_moe.data import NOISE, open_data
+from edge_moe.data import NOISE
 from edge_moe.output import write_file
-from edge_moe.progress import Progress, Silent, bars
+from edge_moe.progress import Progress, bars
 
-__all__ = ["main", "measure", "to_markdown"]
+__all__ = ["judge", "main", "rank_alike", "to_markdown"]
 
-_BACKEND = "litert"
-_RECIPE = recipes.CANDIDATES[_BACKEND][0]
+_MOST = 1.03  # of the sum of parts, and of the raw call
+_APART = 1.03  # operating points nearer than that have no order that two runs could agree on
+_BASE_ONLY, _IF = "base only", "one graph with If"  # names of peers
 
 
-def measure(bundle: Path, rounds: int, threads: int, progress: Progress) -> dict[str, Any]:
-    """Return the runtime's overhead and the sweep over tau, with the bars."""
-    load_before = host.load_average()
-    overhead = _overhead(bundle, rounds, threads)
-    options = SweepOptions(
-        backend=_BACKEND, recipe=_RECIPE, threads=threads, timed_images=64, rounds=max(5, rounds // 4)
+def judge(results: Results) -> list[Bar]:
+    """Hold one run against its bars."""
+    found = []
+    threads = f"{results.threads} thread{'s' if results.threads > 1 else ''}"
+    peers = {(one.name, one.backend, one.recipe, one.tau): one.raw for one in results.peers if one.raw is not None}
+    default = results.sets[0]
+    for one in results.sets:
+        raw = peers[_BASE_ONLY, one.backend, one.recipe, None]
+        exits = next(point for point in one.points if point.point.tau == 1.0)
+        found.append(at_most(f"{threads}, {one.label}: exit path / raw call", exits.mean / typical(raw), _MOST))
+    for one in results.sets:
+        for point in one.points:
+            what = f"{threads}, {one.label}, exit rate {point.point.exit_rate:.0%}: mean / sum of parts"
+            found.append(at_most(what, point.mean / point.predicted, _MOST))
+    for (name, backend, recipe, tau), raw in peers.items():
+        if name != _IF or tau is None:
+            continue
+        same = next(one for one in results.sets if (one.backend, one.recipe) == (backend, recipe))
+        for one in (default, same):
+            point = _at_exit_rate_of(one, same, tau)
+            what = f"{threads}, exit rate {point.point.exit_rate:.0%}: {one.label} / If graph of {same.label}"
+            found.append(at_most(what, point.mean / typical(raw), 1.0))
+    return found
+
+
+def _at_exit_rate_of(one: SetResults, other: SetResults, tau: float) -> PointCosts:
+    """Return the point of `one` that stands where `other` has `tau`: each set has its own quantiles of alpha."""
+    index = next(i for i, point in enumerate(other.points) if point.point.tau == tau)
+    return one.points[index]
+
+
+def rank_alike(first: Results, second: Results) -> Bar:
+    """Count the pairs of operating points that two runs put in opposite orders, though both see them apart."""
+    means = [
+        (a.mean, b.mean)
+        for one, other in zip(first.sets, second.sets, strict=True)
+        for a, b in zip(one.points, other.points, strict=True)
+    ]
+    pairs = list(combinations(means, 2))
+    opposite = sum(
+        (a[0] > _APART * b[0] and b[1] > _APART * a[1]) or (b[0] > _APART * a[0] and a[1] > _APART * b[1])
+        for a, b in pairs
     )
-    points = sweep(bundle, NOISE, options, progress=progress).sets[0].points
-    exit_path = overhead["predict"].median_ms / overhead["raw"].median_ms
-    found = [at_most("exit path: predict_tensor / raw call", exit_path, 1.05)]
-    for point in points:
-        what = f"tau {point.point.tau:.3g} (exit rate {point.point.exit_rate:.0%}): mean / sum of parts"
-        found.append(at_most(what, point.mean_ms / point.sum_of_parts_ms, 1.05))
-    return {
-        "machine": host.describe(load_before),
-        "threads": threads,
-        "rounds": rounds,
-        "versions": Bundle(bundle).manifest.tools,
-        "overhead": overhead,
-        "bars": found,
-    }
+    return at_most(
+        f"two runs: pairs of {len(means)} operating points ranked the other way, of {len(pairs)}", opposite, 0
+    )
 
 
-def _overhead(bundle: Path, rounds: int, threads: int) -> dict[str, Summary]:
-    """Time the runtime's exit path against the bare interpreter that it holds, call by call.
-
-    On the same interpreter: a second copy of the model would measure the processor's caches.
-    """
-    with Runtime(bundle, backend=_BACKEND, recipe=_RECIPE, tau=1.0, threads=threads) as runtime:
-        x = next(open_data(NOISE, "val").tensors(runtime.manifest.preprocessing))
-        base: Any = runtime.part("base")
-        interpreter = base._interpreter
-        index = interpreter.get_input_details()[0]["index"]
-        logits = base._outputs["logits"]
-
-        def raw() -> None:
-            interpreter.set_tensor(index, x)
-            interpreter.invoke()
-            interpreter.get_tensor(logits)
-
-        def predict() -> None:
-            runtime.predict_tensor(x)
-
-        return take_turns({"raw": raw, "predict": predict}, rounds, "overhead", Silent())
-
-
-def to_markdown(report: dict[str, Any]) -> str:
-    """Return the report as a page that a person can read."""
-    machine = report["machine"]
+def to_markdown(runs: Sequence[Results], found: Sequence[Bar]) -> str:
+    """Return the bars as a page that a person can read."""
+    first = runs[0]
     lines = [
         f"# {TITLE}",
         "",
-        f"{_BACKEND}/{_RECIPE}, {machine.processor}, {report['threads']} thread(s), {report['rounds']} rounds; "
-        f"load before and after: {machine.load_before}, {machine.load_after}.",
+        f"{first.machine.processor}, {first.rounds} rounds of {len(first.timed)} images.",
+        *(
+            f"Run {i}, {one.threads} thread(s): {'; '.join(one.conditions.remarks) or 'quiet'}."
+            for i, one in enumerate(runs, 1)
+        ),
         "",
-        *bars_table(report["bars"]),
+        *bars_table(found),
     ]
     return "\n".join(lines) + "\n"
 
 
+def _run(bundle: Path, checkpoint: Path, folder: Path, threads: int, rounds: int, progress: Progress) -> Results:
+    options = Options(
+        recipes=tuple(f"{backend}/{names[0]}" for backend, names in recipes.CANDIDATES.items()),
+        threads=threads,
+        timed_images=40,
+        rounds=rounds,
+        peers=True,
+        checkpoint=str(checkpoint),
+    )
+    journal = Journal(folder, run_key(bundle, NOISE, options), force=True)
+    results = sweep(bundle, NOISE, options, journal=journal, progress=progress)
+    if not results.complete:
+        raise KeyboardInterrupt  # the same command goes on with this run
+    write_file(folder / "results.json", msgspec.json.encode(results))
+    journal.drop()
+    return results
+
+
 def main() -> None:
     """Read the arguments, measure, print and write the report."""
-    parser = argparse.ArgumentParser(description="Measure int8 and the runtime at full size.")
-    parser.add_argument("-o", "--output", type=Path, help="folder for speed.json, speed.md and the bundle")
+    parser = argparse.ArgumentParser(description="Measure the runtime and its peers at full size.")
+    parser.add_argument("-o", "--output", type=Path, required=True, help="folder for speed.md, report and bundle")
     parser.add_argument("--experts", type=int, default=4)
-    parser.add_argument("--rounds", type=int, default=40)
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, 1, 2])
     arguments = parser.parse_args()
-    with contextlib.ExitStack() as stack:
-        folder = arguments.output or Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        folder.mkdir(parents=True, exist_ok=True)
-        progress = stack.enter_context(bars())
-        bundle = full_size_bundle(folder, arguments.experts, progress)
-        report = measure(bundle, arguments.rounds, arguments.threads, progress)
-        write_file(folder / "speed.json", msgspec.json.encode(report))
-        write_file(folder / "speed.md", to_markdown(report).encode())
-    print(to_markdown(report))
+    folder: Path = arguments.output
+    folder.mkdir(parents=True, exist_ok=True)
+    with bars() as progress:
+        bundle = full_size_bundle(folder, arguments.experts, progress, tuple(recipes.CANDIDATES))
+        checkpoint = full_size_checkpoint(folder, arguments.experts)
+        runs = [
+            _run(bundle, checkpoint, folder / f"run-{i}", threads, arguments.rounds, progress)
+            for i, threads in enumerate(arguments.threads, 1)
+        ]
+    found = [bar for one in runs for bar in judge(one)]
+    alike = [(a, b) for a, b in combinations(runs, 2) if a.threads == b.threads]
+    found += [rank_alike(a, b) for a, b in alike[:1]]
+    write_file(folder / "speed.md", to_markdown(runs, found).encode())
+    write_report(runs, folder / "report", force=True)
+    print(to_markdown(runs, found))
 
 
 if __name__ == "__main__":

@@ -1,155 +1,226 @@
-"""Latency and accuracy of a bundle at every tau, on this host.
+"""Cost and accuracy of a bundle at every operating point, on a target.
 
-Everything is interleaved: in each round every set, then every tau, in an order drawn anew, so that a slow moment of
-the machine falls on all alike. Each block of one set and one tau is warmed up. Only the inference is timed: input
-tensors are prepared before.
+The artifacts answer all validation images once, on this host; what they decide is the trace, from which exit rates,
+MACs and accuracy of any operating point follow. Then the target costs parts and predictions, round after round.
 """
 
 from __future__ import annotations
 
 import datetime
 import importlib.metadata
-from collections.abc import Sequence
+import platform
+import tempfile
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from time import perf_counter
+from typing import Any
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from edge_moe import backends
-from edge_moe.anytime import alpha, check_max_experts, check_tau, softmax
-from edge_moe.backends import OpenPart
-from edge_moe.benchmarks import host
-from edge_moe.benchmarks.results import SCHEMA_VERSION, PartTiming, PointTiming, Results, SetResults
-from edge_moe.bundle import MANIFEST, ArtifactSet, Bundle, Manifest, expert_name, sha256
+from edge_moe.anytime import alpha, check_max_experts, check_tau
+from edge_moe.benchmarks import targets
+from edge_moe.benchmarks.journal import Journal
+from edge_moe.benchmarks.results import (
+    SCHEMA_VERSION,
+    PartCosts,
+    PointCosts,
+    Results,
+    SetResults,
+    StoredTrace,
+    bundle_info,
+    typical,
+)
+from edge_moe.benchmarks.targets import Plan, Round, Session, SetPlan, Setting
+from edge_moe.bundle import ArtifactSet, Bundle, Manifest, expert_name
 from edge_moe.checks import check_at_least_one
-from edge_moe.data import open_data
-from edge_moe.errors import UsageError
-from edge_moe.evaluate import Outputs, Routed, collect, operating_point, route
+from edge_moe.data import LabelledImages, open_data
+from edge_moe.errors import CheckpointError, UsageError
+from edge_moe.evaluate import operating_point
 from edge_moe.progress import Progress, Silent, track
 from edge_moe.runtime import Runtime
 from edge_moe.tensors import Tensors
+from edge_moe.trace import Trace, record
 
-__all__ = ["Options", "sweep"]
+__all__ = ["Options", "check", "run_key", "sweep"]
 
-_WARM_UP = 3
-_UNSEEN_IMAGES = 10
 _VERSIONS = ("edge-moe", "numpy")
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
     """What a person may choose."""
 
+    device: str = "host"
+    backends: tuple[str, ...] = ()  # none: all of the bundle's
+    recipes: tuple[str, ...] = ()  # "int8" or "onnx/int8"; none: all of the bundle's
     # None: those of the bundle's operating points, or quantiles of alpha. 0 and 1 are always measured.
     taus: tuple[float, ...] | None = None
-    max_experts: int | None = None  # None: the bundle's default
-    backend: str | None = None
-    recipe: str | None = None
+    max_experts: tuple[int, ...] | None = None  # None: the bundle's default
     threads: int = 1
     timed_images: int = 100
     validation_images: int | None = None  # None: all
     rounds: int = 5
+    cold_starts: int = 3
+    peers: bool = False
+    checkpoint: str | None = None  # for the peers that need one
     seed: int = 0
 
 
-class _Run(msgspec.Struct):
-    """One set while it is measured."""
+def run_key(bundle: Path, data: str, options: Options) -> Any:
+    """Return all that the figures of a run depend on, but for the machine: its journal is for this run alone.
 
-    runtime: Runtime
-    outputs: Outputs
-    taus: tuple[float, ...]
-    parts_ms: dict[str, dict[int, list[float]]]  # part -> image -> [round]
-    points_ms: dict[float, list[list[float]]]  # tau -> [image][round]
+    Raises:
+        BundleError: there is no bundle.
+    """
+    opened = Bundle(bundle)
+    artifacts = [(one.backend, one.recipe.name, one.parts) for one in opened.manifest.sets]
+    return bundle_info(bundle.resolve().name, opened.manifest), artifacts, str(data), options, _versions()
 
 
-def sweep(bundle: Path, data: str, options: Options, *, progress: Progress | None = None) -> Results:
+def check(bundle: Path, data: str, options: Options) -> tuple[Bundle, list[ArtifactSet], LabelledImages]:
+    """Return the bundle, the sets of it to measure and the images, before minutes of measuring.
+
+    Raises:
+        UsageError: an option is out of range, or the bundle has no such set.
+        DataError, BundleError, CheckpointError: data, bundle or checkpoint cannot be used.
+        MissingExtraError: a backend is not installed.
+    """
+    targets.get(options.device)
+    opened = Bundle(bundle)
+    manifest = opened.manifest
+    _check(options, manifest.experts)
+    selected = _selected(manifest, options)
+    for artifacts in selected:
+        backends.get(artifacts.backend).version()
+    images = open_data(data, "val").with_classes(manifest.labels)
+    if options.validation_images is not None:
+        images = images.sample(options.validation_images, options.seed)
+    if options.checkpoint is not None:
+        _check_checkpoint(Path(options.checkpoint), manifest)
+    return opened, selected, images
+
+
+def sweep(
+    bundle: Path, data: str, options: Options, *, journal: Journal | None = None, progress: Progress | None = None
+) -> Results:
     """Measure every set of `bundle` that `options` selects on validation images of `data`.
+
+    Ctrl-C after the first round ends it early: the results then hold the rounds that were finished, and say that they
+    are not complete. With a journal, the same call goes on with the next round.
 
     Raises:
         UsageError: an option is out of range, or the bundle has no such set.
         DataError, BundleError: the data or the bundle cannot be used.
+        MissingExtraError, BackendError: a backend is not installed, or refuses an artifact.
+        KeyboardInterrupt: before the first round was finished.
     """
     progress = progress or Silent()
-    load_before = host.load_average()
-    opened = Bundle(bundle)
+    target = targets.get(options.device)
+    opened, selected, images = check(bundle, data, options)
     manifest = opened.manifest
-    _check(options, manifest.experts)
-    manifest.find(options.backend, options.recipe)
-    for artifacts in _selected(manifest, options):
-        backends.get(artifacts.backend).version()  # missing? say so before minutes of measuring
-    images = open_data(data, "val").with_classes(manifest.labels)
-    if options.validation_images is not None:
-        images = images.sample(options.validation_images, options.seed)
-    labels = images.labels if images.labelled and manifest.trained else None
     tensors = Tensors(images, manifest.preprocessing, progress)
-    draw = np.random.default_rng(options.seed)
-    timed = np.sort(draw.permutation(len(tensors))[: options.timed_images])
-    inputs = [tensors[int(index)] for index in timed]
+    timed = np.sort(np.random.default_rng(options.seed).permutation(len(tensors))[: options.timed_images])
+    traces = [_trace(opened, one, tensors, journal, progress) for one in selected]
 
     with ExitStack() as stack:
-        runs = []
-        for artifacts in _selected(manifest, options):
-            max_experts = options.max_experts or artifacts.default_max_experts
-            runtime = stack.enter_context(
-                Runtime(
-                    opened,
-                    backend=artifacts.backend,
-                    recipe=artifacts.recipe.name,
-                    max_experts=max_experts,
-                    threads=options.threads,
-                )
-            )
-            name = f"measuring {artifacts.backend}/{artifacts.recipe.name}"
-            outputs = collect(runtime.part, manifest.experts, track(tensors, name, len(tensors), progress))
-            chosen = options.taus or tuple(point.tau for point in artifacts.operating_points) or _spread(outputs)
-            taus = tuple(sorted({0.0, *chosen, 1.0}))
-            runs.append(_Run(runtime, outputs, taus, {}, {tau: [[] for _ in timed] for tau in taus}))
+        folder = journal.folder if journal else Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        plan = Plan(
+            bundle=opened,
+            sets=tuple(
+                SetPlan(one, _settings(one, found, options), np.argsort(-found.gate[timed], axis=1, kind="stable"))
+                for one, found in zip(selected, traces, strict=True)
+            ),
+            inputs=[tensors[int(index)] for index in timed],
+            threads=options.threads,
+            rounds=options.rounds,
+            cold_starts=options.cold_starts,
+            seed=options.seed,
+            folder=folder,
+            peers=options.peers,
+            checkpoint=None if options.checkpoint is None else Path(options.checkpoint),
+        )
+        session = stack.enter_context(target.open(plan, progress))
+        rounds = _rounds(session, plan, journal, progress)
+        seen = [one.seen for one in rounds if one.seen is not None]
+        return Results(
+            schema_version=SCHEMA_VERSION,
+            target=target.name,
+            unit=target.unit,
+            complete=len(rounds) == options.rounds,
+            created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            sittings=journal.sittings if journal else 1,
+            machine=session.machine,
+            conditions=session.conditions(seen),
+            versions=_versions(),
+            bundle=bundle_info(bundle.resolve().name, manifest),
+            data=images.title,
+            images=len(images),
+            labels=_labels(images, manifest),
+            timed=tuple(timed.tolist()),
+            rounds_asked=options.rounds,
+            rounds=len(rounds),
+            threads=options.threads,
+            seed=options.seed,
+            sets=tuple(
+                _set_results(i, one, found, rounds, timed, images, manifest)
+                for i, (one, found) in enumerate(zip(plan.sets, traces, strict=True))
+            ),
+            peers=tuple(msgspec.structs.replace(peer, raw=_of_peer(rounds, i)) for i, peer in enumerate(session.peers)),
+            limits=tuple(
+                msgspec.structs.replace(limit, raw=tuple(value for one in rounds for value in one.limits[i]))
+                for i, limit in enumerate(session.limits)
+            ),
+        )
 
-        progress.start("timing", options.rounds)
-        for _ in range(options.rounds):
-            for index in draw.permutation(len(runs)):
-                _time_parts(runs[index], inputs, timed)
-                for tau in draw.permutation(runs[index].taus):
-                    _time_point(runs[index], float(tau), inputs)
-            progress.advance("timing")
-        sets = tuple(_set_results(run, timed, labels) for run in runs)
 
-    return Results(
-        schema_version=SCHEMA_VERSION,
-        device="host",
-        created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        machine=host.describe(load_before),
-        versions={name: importlib.metadata.version(name) for name in _VERSIONS},
-        bundle=bundle.resolve().name,
-        bundle_sha256=sha256((bundle / MANIFEST).read_bytes()),
-        architecture=manifest.architecture,
-        experts=manifest.experts,
-        trained=manifest.trained,
-        data=images.title,
-        images=len(images),
-        timed_images=len(timed),
-        rounds=options.rounds,
-        threads=options.threads,
-        seed=options.seed,
-        sets=sets,
-    )
+def _versions() -> dict[str, str]:
+    return {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in _VERSIONS}}
+
+
+def _labels(images: LabelledImages, manifest: Manifest) -> tuple[int, ...] | None:
+    """Return the right classes where they are known and mean something."""
+    return tuple(images.labels.tolist()) if images.labelled and manifest.trained else None
 
 
 def _selected(manifest: Manifest, options: Options) -> list[ArtifactSet]:
-    return [
+    """Return the sets that the options name, in the bundle's order; every name must be that of a set."""
+    for backend in options.backends:
+        manifest.find(backend)
+    for recipe in options.recipes:
+        wanted, _, name = recipe.rpartition("/")
+        if not any(
+            name == one.recipe.name and wanted in ("", one.backend) and _among(one.backend, options.backends)
+            for one in manifest.sets
+        ):
+            manifest.find(wanted or (options.backends[0] if len(options.backends) == 1 else None), name)
+            raise _contradiction(manifest)
+    found = [
         one
         for one in manifest.sets
-        if options.backend in (None, one.backend) and options.recipe in (None, one.recipe.name)
+        if _among(one.backend, options.backends)
+        and (_among(one.recipe.name, options.recipes) or f"{one.backend}/{one.recipe.name}" in options.recipes)
     ]
+    if not found:
+        raise _contradiction(manifest)
+    return found
+
+
+def _contradiction(manifest: Manifest) -> UsageError:
+    have = ", ".join(f"{one.backend}/{one.recipe.name}" for one in manifest.sets)
+    return UsageError(f"the bundle has no artifacts for these backends and recipes together; it has {have}")
+
+
+def _among(name: str, wanted: Sequence[str]) -> bool:
+    return not wanted or name in wanted
 
 
 def _check(options: Options, experts: int) -> None:
     for tau in options.taus or ():
         check_tau(tau)
-    if options.max_experts is not None:
-        check_max_experts(options.max_experts, experts)
+    for max_experts in options.max_experts or ():
+        check_max_experts(max_experts, experts)
     check_at_least_one(
         threads=options.threads,
         timed_images=options.timed_images,
@@ -158,91 +229,128 @@ def _check(options: Options, experts: int) -> None:
     )
     if options.seed < 0:
         raise UsageError(f"seed is {options.seed}; expected at least 0")
+    if options.cold_starts < 0:
+        raise UsageError(f"cold_starts is {options.cold_starts}; expected at least 0")
 
 
-def _spread(outputs: Outputs) -> tuple[float, ...]:
+def _check_checkpoint(checkpoint: Path, manifest: Manifest) -> None:
+    """Raise unless the checkpoint looks like what the bundle was made from: its latency would be another network's."""
+    from edge_moe.training.checkpoint import read_config
+
+    config = read_config(checkpoint)
+    found = (config.architecture.base, config.architecture.image_size, config.architecture.classes, config.experts)
+    spec = manifest.preprocessing
+    expected = (manifest.architecture, spec.image_size, len(manifest.labels), manifest.experts)
+    if found != expected:
+        raise CheckpointError(
+            f"{checkpoint} is {_words(found)}, but the bundle is {_words(expected)}; give the checkpoint that the "
+            "bundle was made from"
+        )
+
+
+def _words(network: tuple[str, int, int, int]) -> str:
+    base, size, classes, experts = network
+    return f"{base} for {size} pixels and {classes} classes with {experts} experts"
+
+
+def _trace(
+    bundle: Bundle, artifacts: ArtifactSet, tensors: Tensors, journal: Journal | None, progress: Progress
+) -> Trace:
+    """Run every part on every image, or take what an earlier sitting found."""
+    name = f"trace-{artifacts.backend}-{artifacts.recipe.name}"
+    kept = journal.get(name, StoredTrace) if journal else None
+    if kept is not None:
+        return kept.restored()
+    manifest = bundle.manifest
+    with Runtime(bundle, backend=artifacts.backend, recipe=artifacts.recipe.name) as runtime:
+        step = f"measuring {artifacts.backend}/{artifacts.recipe.name}"
+        images = track(tensors, step, len(tensors), progress)
+        found = record(runtime.part, manifest.experts, manifest.ensemble, manifest.space, images)
+    if journal:
+        journal.put(name, StoredTrace.of(found))
+    return found
+
+
+def _settings(artifacts: ArtifactSet, trace: Trace, options: Options) -> tuple[Setting, ...]:
+    taus = options.taus or tuple(point.tau for point in artifacts.operating_points) or _spread(trace)
+    most = options.max_experts or (artifacts.default_max_experts,)
+    return tuple(Setting(tau, m) for m in sorted(set(most)) for tau in sorted({0.0, *taus, 1.0}))
+
+
+def _spread(trace: Trace) -> Iterable[float]:
     """Return taus that spread the exit rate from 0 to 1, for a network whose confidences no fixed grid fits."""
-    largest = alpha(softmax(outputs.base_logits), softmax(outputs.gate_logits)).max(axis=1)
+    largest = alpha(trace.max_phi[:, np.newaxis], trace.gate).max(axis=1)
     return tuple(float(tau) for tau in np.quantile(largest, [0.1, 0.25, 0.5, 0.75, 0.9]))
 
 
-def _call_ms(part: OpenPart, x: npt.NDArray[np.float32]) -> float:
-    start = perf_counter()
-    part.invoke(x)
-    part.output("logits")
-    return (perf_counter() - start) * 1000
+def _rounds(session: Session, plan: Plan, journal: Journal | None, progress: Progress) -> list[Round]:
+    done: list[Round] = []
+    while journal and len(done) < plan.rounds:
+        kept = journal.get(f"round-{len(done):04d}", Round)
+        if kept is None:
+            break
+        done.append(kept)
+    step = "timing"
+    progress.start(step, plan.rounds * session.steps, len(done) * session.steps)
+    try:
+        for number in range(len(done), plan.rounds):
+            found = session.round(number, progress, step)
+            if journal:
+                journal.put(f"round-{number:04d}", found)
+            done.append(found)
+    except KeyboardInterrupt:
+        if not done:
+            raise
+    return done
 
 
-def _time_parts(run: _Run, inputs: Sequence[npt.NDArray[np.float32]], timed: npt.NDArray[np.int64]) -> None:
-    """Time each part through its backend, in the order in which an image runs them at tau = 0.
-
-    A part that others ran before finds the processor's caches full of their weights. That is part of its price: an
-    expert timed over and over by itself would seem cheaper than it ever is.
-    """
-    runtime = run.runtime
-    ranked = np.argsort(-run.outputs.gate_logits[timed], axis=1, kind="stable")[:, : runtime.max_experts]
-    # Experts that no timed image needs are timed as well, in place of the image's own, on a few images more.
-    unseen = sorted(set(range(runtime.manifest.experts)) - set(ranked.ravel().tolist()))
-    turns = [*enumerate(ranked[:_WARM_UP]), *enumerate(ranked)]
-    turns += [(index, np.array(unseen)) for index in range(min(len(inputs), _UNSEEN_IMAGES)) if unseen]
-    base, gate = runtime.part("base"), runtime.part("gate")
-    for turn, (index, experts) in enumerate(turns):
-        elapsed = {"base": _call_ms(base, inputs[index]), "gate": _call_ms(gate, base.output("embedding"))}
-        features = base.output("features")
-        for k in np.sort(experts).tolist():
-            elapsed[expert_name(k)] = _call_ms(runtime.part(expert_name(k)), features)
-        if turn >= min(_WARM_UP, len(inputs)):
-            for name, value in elapsed.items():
-                run.parts_ms.setdefault(name, {}).setdefault(index, []).append(value)
-
-
-def _time_point(run: _Run, tau: float, inputs: Sequence[npt.NDArray[np.float32]]) -> None:
-    run.runtime.tau = tau
-    for x in inputs[:_WARM_UP]:
-        run.runtime.predict_tensor(x)
-    for index, x in enumerate(inputs):
-        start = perf_counter()
-        run.runtime.predict_tensor(x)
-        run.points_ms[tau][index].append((perf_counter() - start) * 1000)
-
-
-def _set_results(run: _Run, timed: npt.NDArray[np.int64], labels: npt.NDArray[np.int64] | None) -> SetResults:
-    runtime, manifest = run.runtime, run.runtime.manifest
+def _set_results(
+    index: int,
+    plan: SetPlan,
+    trace: Trace,
+    rounds: Sequence[Round],
+    timed: npt.NDArray[np.int64],
+    images: LabelledImages,
+    manifest: Manifest,
+) -> SetResults:
+    mine = [one.sets[index] for one in rounds]
+    parts = tuple(
+        PartCosts(part=name, macs=manifest.parts[name].macs, raw=tuple(one.parts[name] for one in mine))
+        for name in mine[0].parts
+    )
+    costs = {part.part: part.cost for part in parts}
+    labels = images.labels if _labels(images, manifest) is not None else None
     points = []
-    # Parts and predictions are summarised alike: the median over rounds, then the mean over images.
-    costs = {name: float(np.mean([np.median(raw) for raw in images.values()])) for name, images in run.parts_ms.items()}
-    for tau in run.taus:
-        routed = route(run.outputs, tau, runtime.max_experts, manifest.ensemble, manifest.space)
-        raw = run.points_ms[tau]
+    for j, setting in enumerate(plan.settings):
+        raw = tuple(one.points[j] for one in mine if one.points is not None) or None
+        predicted = _sum_of_parts(costs, trace, setting, timed)
         points.append(
-            PointTiming(
-                point=operating_point(routed, labels, manifest.parts, tau, runtime.max_experts),
-                raw_ms=_rounded(raw),
-                mean_ms=float(np.median(raw, axis=1).mean()),
-                sum_of_parts_ms=_sum_of_parts(costs, routed, timed),
+            PointCosts(
+                point=operating_point(trace.at(*setting), labels, manifest.parts, *setting),
+                raw=raw,
+                mean=predicted if raw is None else typical(raw),
+                predicted=predicted,
             )
         )
-    artifacts = runtime.artifacts
     return SetResults(
-        backend=artifacts.backend,
-        backend_version=backends.get(artifacts.backend).version(),
-        recipe=artifacts.recipe.name,
-        parts=tuple(PartTiming(part=name, raw_ms=_flat(run.parts_ms[name])) for name in sorted(run.parts_ms)),
+        backend=plan.artifacts.backend,
+        backend_version=backends.get(plan.artifacts.backend).version(),
+        recipe=plan.artifacts.recipe.name,
+        artifacts=plan.artifacts.parts,
+        trace=StoredTrace.of(trace),
+        parts=parts,
         points=tuple(points),
+        cold_start_ms=tuple(one.cold_start_ms for one in mine if one.cold_start_ms is not None),
+        peak_rss_bytes=tuple(one.peak_rss_bytes for one in mine if one.peak_rss_bytes is not None),
     )
 
 
-def _sum_of_parts(costs_ms: dict[str, float], routed: Routed, timed: npt.NDArray[np.int64]) -> float:
+def _sum_of_parts(costs: dict[str, float], trace: Trace, setting: Setting, timed: npt.NDArray[np.int64]) -> float:
     """Return base + P(gate runs) gate + sum over k of P(expert k runs) expert k, over the timed images."""
-    shares = routed.active[timed].mean(axis=0)
-    experts = sum(share * costs_ms[expert_name(k)] for k, share in enumerate(shares))
-    return float(costs_ms["base"] + routed.gate_ran[timed].mean() * costs_ms["gate"] + experts)
+    found = trace.rows(timed).at(*setting)
+    experts = sum(share * costs[expert_name(k)] for k, share in enumerate(found.active.mean(axis=0)))
+    return float(costs["base"] + found.gate_ran.mean() * costs["gate"] + experts)
 
 
-def _flat(by_image: dict[int, list[float]]) -> tuple[float, ...]:
-    return tuple(value for row in _rounded(list(by_image.values())) for value in row)
-
-
-def _rounded(raw: Sequence[Sequence[float]]) -> tuple[tuple[float, ...], ...]:
-    """Keep a tenth of a microsecond: finer than the clock, and a third of the bytes."""
-    return tuple(tuple(round(value, 4) for value in row) for row in raw)
+def _of_peer(rounds: Sequence[Round], index: int) -> tuple[tuple[float, ...], ...] | None:
+    return tuple(found for one in rounds if (found := one.peers[index]) is not None) or None

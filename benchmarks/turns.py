@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from time import perf_counter
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -26,7 +27,7 @@ class Bar(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def take_turns(
-    calls: Mapping[str, Callable[[], None]], rounds: int, name: str, progress: Progress, block: int = _BLOCK
+    calls: Mapping[str, Callable[[], Any]], rounds: int, name: str, progress: Progress, block: int = _BLOCK
 ) -> dict[str, Summary]:
     """Time blocks of calls, every variant once a round, in an order drawn anew."""
     raw: dict[str, list[float]] = {variant: [] for variant in calls}

@@ -9,7 +9,8 @@
     ├── BackendError             a backend that is missing or that refuses an artifact   (exit code 1)
     ├── ConversionError          a part that could not be converted as asked             (exit code 1)
     ├── OutputError              a target that exists, is not writable, or is full       (exit code 1)
-    └── MissingExtraError        a package that an optional extra would install          (exit code 1)
+    ├── MissingExtraError        a package that an optional extra would install          (exit code 1)
+    └── StoppedError             Ctrl-C, after results worth keeping were kept           (exit code 130)
 
 Messages name the thing, say what was expected, and say what to do next.
 """
@@ -26,6 +27,7 @@ __all__ = [
     "IntegrityError",
     "MissingExtraError",
     "OutputError",
+    "StoppedError",
     "UsageError",
 ]
 
@@ -68,6 +70,12 @@ class ConversionError(EdgeMoeError):
 
 class OutputError(EdgeMoeError):
     """The place to write to exists already, cannot be written, or is full."""
+
+
+class StoppedError(EdgeMoeError):
+    """A long job was stopped by its user; what it had is kept, and the message says where."""
+
+    exit_code = 130
 
 
 class MissingExtraError(EdgeMoeError, ImportError):

@@ -55,7 +55,7 @@ class Decisions:
     @property
     def exited(self) -> Bools:
         """[N] whether no expert is active."""
-        result: Bools = ~self.active.any(axis=-1)
+        result: Bools = np.logical_not(self.active.any(axis=-1))
         return result
 
 

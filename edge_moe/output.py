@@ -43,7 +43,7 @@ def check_target(target: Path, *, force: bool) -> None:
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(parent))
 
 
-_OURS = ("manifest.json", "config.json", "results.json")
+_OURS = ("manifest.json", "config.json", "results.json", "report.html", "simulation.json")
 
 
 def _is_ours(file: Path) -> bool:

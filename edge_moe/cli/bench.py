@@ -1,9 +1,9 @@
-"""edge-moe bench."""
+"""edge-moe bench, devices."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
@@ -11,59 +11,141 @@ from rich.table import Table
 from edge_moe.cli.console import console
 from edge_moe.cli.extras import require
 
+if TYPE_CHECKING:
+    from edge_moe.benchmarks.results import Results
+
 __all__ = ["register"]
 
 
 def register(app: typer.Typer) -> None:
     """Add this module's commands to `app`."""
     app.command("bench")(bench)
+    app.command("devices")(devices)
 
 
 def bench(
     bundle: Annotated[Path, typer.Argument(help="Made by 'edge-moe convert'.")],
     data: Annotated[str, typer.Option(help="'digits', a folder of images, or 'noise'.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="The folder for results, table and pictures.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The folder for results and report.")],
+    device: Annotated[str, typer.Option(help="Where to measure; see 'edge-moe devices'.")] = "host",
+    backend: Annotated[
+        list[str] | None, typer.Option(help="Only these: litert,onnx,executorch. All of the bundle by default.")
+    ] = None,
+    recipe: Annotated[
+        list[str] | None, typer.Option(help="Only these: int8, onnx/int8, ... All of the bundle by default.")
+    ] = None,
     tau: Annotated[list[float] | None, typer.Option(help="May be repeated; the bundle's operating points.")] = None,
-    max_experts: Annotated[int | None, typer.Option(help="The bundle's default.")] = None,
-    backend: Annotated[str | None, typer.Option(help="Only this backend.")] = None,
-    recipe: Annotated[str | None, typer.Option(help="Only this recipe.")] = None,
+    max_experts: Annotated[list[int] | None, typer.Option(help="May be repeated; the bundle's default.")] = None,
+    peers: Annotated[
+        bool, typer.Option("--peers", help="Also what one would do otherwise: base only, all experts, one graph...")
+    ] = False,
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="What the bundle was made from, for the peers stock int8 and torch eager.")
+    ] = None,
     threads: Annotated[int, typer.Option(help="Of the backend.")] = 1,
     images: Annotated[int, typer.Option(help="Images to time.")] = 100,
     validation_images: Annotated[
         int | None, typer.Option(help="Images to measure accuracy on; all by default.")
     ] = None,
     rounds: Annotated[int, typer.Option(help="Interleaved repetitions.")] = 5,
+    cold_starts: Annotated[int, typer.Option(help="Processes to start for each set of artifacts.")] = 3,
     seed: Annotated[int, typer.Option(min=0)] = 0,
     force: Annotated[bool, typer.Option("--force", help="Replace what is there.")] = False,
 ) -> None:
-    """Measure latency, MACs and accuracy against tau on this host."""
-    require("bench", "edge-moe bench", "matplotlib", "psutil")
-    from edge_moe.benchmarks.report import HEADER, point_row, write_report
-    from edge_moe.benchmarks.sweep import Options, sweep
+    """Measure cost, MACs and accuracy of every operating point; Ctrl-C keeps what it has, repeating goes on with it."""
+    require("bench", "edge-moe bench", "matplotlib", "psutil", "threadpoolctl", "plotly", "jinja2")
+    if peers:
+        require("convert", "edge-moe bench --peers", "onnx", "onnxruntime")
+    if checkpoint is not None:
+        require("train", "edge-moe bench --checkpoint", "torch", "torchvision", "safetensors")
+
+    from edge_moe.benchmarks.journal import Journal, journal_path
+    from edge_moe.benchmarks.report import write_report
+    from edge_moe.benchmarks.sweep import Options, check, run_key, sweep
+    from edge_moe.errors import StoppedError, UsageError
     from edge_moe.output import check_target
     from edge_moe.progress import bars
 
-    check_target(output, force=force)
+    if checkpoint is not None and not peers:
+        raise UsageError("--checkpoint is for the peers; add --peers")
     options = Options(
+        device=device,
+        backends=_names(backend),
+        recipes=_names(recipe),
         taus=tuple(sorted(set(tau))) if tau else None,
-        max_experts=max_experts,
-        backend=backend,
-        recipe=recipe,
+        max_experts=tuple(sorted(set(max_experts))) if max_experts else None,
         threads=threads,
         timed_images=images,
         validation_images=validation_images,
         rounds=rounds,
+        cold_starts=cold_starts,
+        peers=peers,
+        checkpoint=None if checkpoint is None else str(checkpoint),
         seed=seed,
     )
-    with bars() as progress:
-        results = sweep(bundle, data, options, progress=progress)
-    files = write_report(results, output, force=force)
-    for one in reversed(results.sets):  # the default last, where eyes rest
-        untrained = "" if results.trained else ", UNTRAINED network"
-        table = Table(title=f"{one.backend}/{one.recipe}, {results.images} images, {threads} thread(s){untrained}")
-        for column in HEADER:
-            table.add_column(column, justify="right")
-        for timing in one.points:
-            table.add_row(*point_row(timing))
-        console().print(table)
+    check(bundle, data, options)
+    begun = journal_path(output).exists()
+    check_target(output, force=force or (begun and _is_partial(output)))
+    journal = Journal(output, run_key(bundle, data, options), force=force)
+    try:
+        with bars() as progress:
+            results = sweep(bundle, data, options, journal=journal, progress=progress)
+        files = write_report([results], output, force=True)
+    except BaseException:
+        journal.drop_if_empty()
+        raise
+    _print(results)
     typer.echo("\n".join(str(file) for file in files))
+    for remark in results.conditions.remarks:
+        typer.echo(f"edge-moe: warning: {remark}", err=True)
+    if not results.complete:
+        raise StoppedError(
+            f"stopped after {results.rounds} of {results.rounds_asked} rounds; {output} has these, marked partial; "
+            "repeat the command to go on"
+        )
+    journal.drop()
+
+
+def devices() -> None:
+    """List where bundles can be measured, whether each can be used here, and what to do if not."""
+    require("bench", "edge-moe devices", "psutil")
+    from edge_moe.benchmarks import targets
+
+    table = Table()
+    for column in ("device", "usable", "version, or what to do"):
+        table.add_column(column, overflow="fold")
+    for name in targets.TARGETS:
+        for one in targets.get(name).available():
+            table.add_row(one.what, "yes" if one.usable else "NO", one.detail)
+    console().print(table)
+
+
+def _names(given: list[str] | None) -> tuple[str, ...]:
+    """Return what was given by repeating an option, with commas, or both."""
+    return tuple(name.strip() for text in given or () for name in text.split(",") if name.strip())
+
+
+def _is_partial(output: Path) -> bool:
+    """Return whether `output` holds the results of a run that was stopped."""
+    from edge_moe.benchmarks.results import load
+    from edge_moe.errors import DataError
+
+    try:
+        return not load(output / "results.json").complete
+    except DataError:
+        return False
+
+
+def _print(results: Results) -> None:
+    from edge_moe.benchmarks.report import header, point_row
+
+    several = len({point.point.max_experts for one in results.sets for point in one.points}) > 1
+    for one in reversed(results.sets):  # the default last, where eyes rest
+        untrained = "" if results.bundle.trained else ", UNTRAINED network"
+        partial = "" if results.complete else f", PARTIAL: {results.rounds} of {results.rounds_asked} rounds"
+        table = Table(title=f"{one.label}, {results.images} images, {results.threads} thread(s){untrained}{partial}")
+        for column in header(several=several):
+            table.add_column(column, justify="right")
+        for point in one.points:
+            table.add_row(*point_row(point, results.unit, several=several))
+        console().print(table)

@@ -32,6 +32,9 @@ EXTRAS = {
     "executorch": "executorch",
     "matplotlib": "bench",
     "psutil": "bench",
+    "threadpoolctl": "bench",
+    "plotly": "bench",
+    "jinja2": "bench",
 }
 
 

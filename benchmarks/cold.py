@@ -1,0 +1,64 @@
+"""Cold start and memory: a process of its own that opens one set of a bundle and answers."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from time import perf_counter
+from typing import NamedTuple
+
+from edge_moe.errors import BackendError
+
+__all__ = ["Cold", "cold_start"]
+
+# The peak is read where Linux keeps that of this program alone: ru_maxrss begins with the memory of who started it.
+_PROGRAM = """
+import sys
+import numpy as np
+from edge_moe import Runtime
+bundle, backend, recipe, threads, file = sys.argv[1:]
+images = np.load(file)
+with Runtime(bundle, backend=backend, recipe=recipe, threads=int(threads)) as model:
+    model.predict_tensor(images[0])
+    print("answered", flush=True)
+    model.tau, model.max_experts = 0.0, model.manifest.experts
+    for image in images:
+        model.predict_tensor(image)
+try:
+    status = open("/proc/self/status").read().split()
+    print(int(status[status.index("VmHWM:") + 1]) * 1024)
+except OSError:
+    import resource
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+class Cold(NamedTuple):
+    """One process."""
+
+    first_answer_ms: float  # from before the process was started until its first answer, at the bundle's default tau
+    peak_rss_bytes: int  # with every expert loaded and used
+
+
+def cold_start(bundle: Path, backend: str, recipe: str, threads: int, images: Path) -> Cold:
+    """Start a Python that answers `images` (an .npy of input tensors [T, 1, H, W, 3]), and watch it.
+
+    The files are in the system's cache, as they are when an app is opened for the second time.
+
+    Raises:
+        BackendError: the process failed.
+    """
+    arguments = [str(bundle), backend, recipe, str(threads), str(images)]
+    start = perf_counter()
+    with subprocess.Popen(
+        [sys.executable, "-c", _PROGRAM, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        elapsed = perf_counter() - start
+        rest, errors = process.communicate()
+    if line != "answered\n" or process.returncode != 0:
+        last = (errors.strip().splitlines() or ["it said nothing"])[-1]
+        raise BackendError(f"a process that answers with {backend}/{recipe} failed: {last}")
+    return Cold(elapsed * 1000, int(rest))

@@ -1,0 +1,90 @@
+"""What machine this is, and which of its CPUs to measure on."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+
+from edge_moe.benchmarks.results import Machine
+
+__all__ = ["load_average", "pinned", "this_machine"]
+
+_CPUS = Path("/sys/devices/system/cpu")
+_LOOK_S = 0.2  # for how long to look at which CPUs are idle
+
+
+def load_average() -> float | None:
+    """Return the mean number of runnable processes over the last minute; None where the system does not tell."""
+    with contextlib.suppress(OSError, AttributeError):
+        return os.getloadavg()[0]
+    return None
+
+
+def this_machine() -> Machine:
+    """Describe this host."""
+    return Machine(
+        name="host",
+        system=f"{platform.system()} {platform.machine()}",
+        processor=_processor(),
+        logical_cpus=os.cpu_count() or 1,
+        memory_bytes=psutil.virtual_memory().total,
+    )
+
+
+@contextlib.contextmanager
+def pinned(threads: int) -> Iterator[tuple[int, ...] | None]:
+    """Keep the calling thread, and what it starts, on as many CPUs as it has `threads`: the idlest, one a core.
+
+    Gives the CPUs; None where the system has no such thing, as macOS, or allows fewer CPUs than `threads`.
+    """
+    if not hasattr(os, "sched_setaffinity"):
+        yield None
+        return
+    allowed = os.sched_getaffinity(0)
+    busy = psutil.cpu_percent(interval=_LOOK_S, percpu=True)
+    idlest = sorted(allowed, key=lambda cpu: (busy[cpu] if cpu < len(busy) else 0.0, -cpu))
+    cores: dict[str, int] = {}
+    for cpu in idlest:
+        cores.setdefault(_core(cpu), cpu)
+    chosen = list(cores.values()) + [cpu for cpu in idlest if cpu not in cores.values()]
+    if len(chosen) < threads:
+        yield None
+        return
+    cpus = tuple(sorted(chosen[:threads]))
+    try:
+        os.sched_setaffinity(0, cpus)
+    except OSError:  # a sandbox that forbids it
+        yield None
+        return
+    try:
+        yield cpus
+    finally:
+        os.sched_setaffinity(0, allowed)
+
+
+def _core(cpu: int) -> str:
+    """Return a name of the core that `cpu` is a thread of."""
+    with contextlib.suppress(OSError):
+        return (_CPUS / f"cpu{cpu}/topology/thread_siblings_list").read_text().strip()
+    return str(cpu)
+
+
+def _processor() -> str:
+    """Return the processor's name and, on x86, the instruction sets that matter to int8."""
+    with contextlib.suppress(OSError):
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        pairs = [line.split(":", 1) for line in lines if ":" in line]
+        fields = {name.strip(): value.strip() for name, value in pairs}
+        flags = [f for f in ("avx2", "avx512f", "avx512_vnni", "amx_int8", "asimddp", "i8mm") if f in _flags(fields)]
+        name = fields.get("model name") or fields.get("Model") or platform.processor() or platform.machine()
+        return f"{name} ({', '.join(flags)})" if flags else name
+    return platform.processor() or platform.machine()
+
+
+def _flags(fields: dict[str, str]) -> list[str]:
+    return (fields.get("flags") or fields.get("Features") or "").split()

@@ -1,0 +1,72 @@
+"""Are these results of this bundle? Asked by every command that uses a bundle and what was measured of it together."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+from edge_moe.benchmarks.results import Results, SetResults, bundle_info, load
+from edge_moe.bundle import ArtifactSet, Bundle
+from edge_moe.errors import DataError
+
+__all__ = ["Match", "match"]
+
+
+class Match(NamedTuple):
+    """A set of a bundle, and what was measured of exactly it."""
+
+    bundle: Bundle
+    artifacts: ArtifactSet
+    file: Path
+    results: Results
+    measured: SetResults
+
+    @property
+    def label(self) -> str:
+        """What people call the set: backend/recipe."""
+        return self.measured.label
+
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """Why these figures are to be taken with care, in words; empty: nothing was seen."""
+        stopped = () if self.results.complete else (f"it was stopped after {self.results.rounds} rounds",)
+        untrained = () if self.bundle.manifest.trained else ("the network is UNTRAINED: its answers are noise",)
+        return tuple(f"{self.file}: {doubt}" for doubt in (*stopped, *untrained, *self.results.conditions.remarks))
+
+
+def match(bundle: Bundle, file: Path, backend: str | None = None, recipe: str | None = None) -> Match:
+    """Read results and find in them the set of `bundle` that `backend` and `recipe` name; None: the bundle's first.
+
+    Defaults and operating points of the bundle may differ from those at the time of the measurement: artifacts and
+    rule alone decide what an image gets and what it costs.
+
+    Raises:
+        UsageError: the bundle has no such set.
+        DataError: no results file; or the results lack the set, or are of other artifacts or of another rule.
+    """
+    results, artifacts = load(file), bundle.manifest.find(backend, recipe)
+    label = f"{artifacts.backend}/{artifacts.recipe.name}"
+    measured = next((one for one in results.sets if one.label == label), None)
+    if measured is None:
+        have = ", ".join(one.label for one in results.sets)
+        raise DataError(
+            f"{file} has nothing of {label}; it has {have}: name one of them with --backend and --recipe, "
+            f"or measure {label} with 'edge-moe bench'"
+        )
+    other = _difference(bundle, artifacts, results, measured)
+    if other:
+        raise DataError(
+            f"{file} was measured on another bundle than {bundle.path}: {other}; "
+            "measure this one with 'edge-moe bench', or give the bundle that was measured"
+        )
+    return Match(bundle, artifacts, file, results, measured)
+
+
+def _difference(bundle: Bundle, artifacts: ArtifactSet, results: Results, measured: SetResults) -> str | None:
+    info = bundle_info(bundle.path.name, bundle.manifest)
+    if results.bundle.rule_sha256 != info.rule_sha256:
+        return "labels, preprocessing, number of experts or ensemble differ"
+    here = {part: artifact.sha256 for part, artifact in artifacts.parts.items()}
+    there = {part: artifact.sha256 for part, artifact in measured.artifacts.items()}
+    differ = sorted(part for part in here.keys() | there.keys() if here.get(part) != there.get(part))
+    return f"{', '.join(differ)} of {measured.label} differ(s)" if differ else None

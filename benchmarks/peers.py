@@ -1,0 +1,230 @@
+"""What one would do without this toolkit, on the same images, in the same run.
+
+base only                     the network as it was, by the backend's own call
+base + its expert, always     the mixture without early exit
+all experts, always           what tracing a mixture into one program gives: every branch runs
+one graph with If             the whole early exit inside one ONNX program
+stock int8                    base and expert as the backend's quantizer makes them by itself
+torch eager                   the checkpoint as it was trained
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from edge_moe.anytime import ensemble, top
+from edge_moe.benchmarks.native import native_call
+from edge_moe.benchmarks.results import Peer
+from edge_moe.benchmarks.targets.base import Plan
+from edge_moe.bundle import expert_name
+from edge_moe.progress import Progress
+from edge_moe.runtime import Runtime
+
+if TYPE_CHECKING:
+    from edge_moe.converters.package import SetKey  # needs torch, which a host without peers does without
+
+__all__ = ["StockFiles", "Way", "make_stock_parts", "ways"]
+
+_EAGER = "torch eager"
+_STOCK = "stock int8"
+_GIVE_CHECKPOINT = "needs the checkpoint; repeat with --checkpoint"
+_CALIBRATED_ON = 8  # images
+
+
+StockFiles: TypeAlias = "dict[str, dict[SetKey, Path]]"
+
+
+class Way(NamedTuple):
+    """One way to answer."""
+
+    peer: Peer
+    call: Callable[[int], Any] | None  # of the index of a timed image; None: cannot be measured
+
+
+def make_stock_parts(plan: Plan, progress: Progress) -> StockFiles:
+    """Convert base and expert of the plan's checkpoint as each quantizer does by itself: kind -> set -> file.
+
+    Before the process is pinned, which the processes that convert would inherit.
+
+    Raises:
+        ConversionError, CheckpointError: the checkpoint cannot be used.
+    """
+    from edge_moe.benchmarks.stock import make_stock
+
+    if plan.checkpoint is None:
+        return {}
+    images, features = list(plan.inputs[:_CALIBRATED_ON]), []
+    artifacts = plan.sets[0].artifacts
+    with Runtime(plan.bundle, backend=artifacts.backend, recipe=artifacts.recipe.name) as runtime:
+        base = runtime.part("base")
+        for image in images:
+            base.invoke(image)
+            features.append(base.output("features"))
+    samples = {"base": np.stack(images), "expert": np.stack(features)}
+    wanted = {one.artifacts.backend for one in plan.sets}
+    return make_stock(wanted, plan.checkpoint, samples, plan.folder / "stock", progress)
+
+
+def ways(plan: Plan, runtimes: Sequence[Runtime], stock: StockFiles, stack: contextlib.ExitStack) -> list[Way]:
+    """Return all ways to answer the plan's images; `stack` undoes what they had to set.
+
+    Raises:
+        ConversionError, CheckpointError: the checkpoint cannot be used.
+        MissingExtraError: a package is not installed.
+    """
+    found: list[Way] = []
+    for runtime in runtimes:
+        found += _parts(plan, runtime)
+        if runtime.artifacts.backend == "onnx":
+            found += _one_graph(plan, runtime)
+    if plan.checkpoint is None:
+        backends = sorted({runtime.artifacts.backend for runtime in runtimes})
+        missing = [(_STOCK, backend, "int8-stock") for backend in backends] + [(_EAGER, "torch", "fp32")]
+        for name, backend, recipe in missing:
+            found.append(Way(_peer(name, backend, recipe, "", missing=_GIVE_CHECKPOINT), None))
+    else:
+        found += _stock(plan, runtimes[0], stock)
+        found += _eager(plan, plan.checkpoint, stack)
+    return found
+
+
+def _peer(
+    name: str, backend: str, recipe: str, about: str, tau: float | None = None, missing: str | None = None
+) -> Peer:
+    return Peer(name=name, backend=backend, recipe=recipe, about=about, tau=tau, raw=None, missing=missing)
+
+
+def _parts(plan: Plan, runtime: Runtime) -> list[Way]:
+    manifest, artifacts = runtime.manifest, runtime.artifacts
+    base, gate = runtime.part("base"), runtime.part("gate")
+    experts = [runtime.part(expert_name(k)) for k in range(manifest.experts)]
+    raw = native_call(base)
+
+    def answer(index: int, run: Callable[[int], Sequence[int]]) -> Any:
+        base.invoke(plan.inputs[index])
+        logits = base.output("logits")[0]
+        gate.invoke(base.output("embedding"))
+        best = top(gate.output("logits")[0])[0]
+        features = base.output("features")
+        answers = {}
+        for k in run(best):
+            experts[k].invoke(features)
+            answers[k] = experts[k].output("logits")[0]
+        return int(ensemble(logits, answers[best], manifest.ensemble, manifest.space).argmax())
+
+    every = range(manifest.experts)
+    backend, recipe = artifacts.backend, artifacts.recipe.name
+    return [
+        Way(
+            _peer("base only", backend, recipe, "the base by the backend's own call: no gate, no expert"),
+            lambda index: raw(plan.inputs[index]),
+        ),
+        Way(
+            _peer("base + its expert, always", backend, recipe, "base, gate and the gate's first choice, written out"),
+            lambda index: answer(index, lambda best: (best,)),
+        ),
+        Way(
+            _peer("all experts, always", backend, recipe, "every expert runs for every image, part by part"),
+            lambda index: answer(index, lambda best: every),
+        ),
+    ]
+
+
+def _one_graph(plan: Plan, runtime: Runtime) -> list[Way]:
+    from edge_moe.benchmarks.one_graph import OneGraph, all_experts_graph, early_exit_graph
+
+    artifacts = runtime.artifacts
+    backend, recipe = artifacts.backend, artifacts.recipe.name
+    graph = OneGraph(early_exit_graph(plan.bundle, artifacts), threads=plan.threads)
+    traced = OneGraph(all_experts_graph(plan.bundle, artifacts), threads=plan.threads)
+
+    def at(tau: float) -> Callable[[int], Any]:
+        return lambda index: graph(plan.inputs[index], tau)
+
+    settings = next(one.settings for one in plan.sets if one.artifacts is artifacts)
+    about = "the whole early exit in one ONNX program, the same artifacts inside"
+    found = [
+        Way(_peer("one graph with If", backend, recipe, about, tau=tau), at(tau))
+        for tau, max_experts in settings
+        if max_experts == 1
+    ]
+    about = "one ONNX program without control flow, as a trace gives: every branch runs, a mask chooses"
+    found.append(
+        Way(_peer("one graph, all experts", backend, recipe, about), lambda index: traced(plan.inputs[index], 0.0))
+    )
+    return found
+
+
+def _stock(plan: Plan, runtime: Runtime, files: StockFiles) -> list[Way]:
+    from edge_moe.benchmarks.stock import stock_call
+
+    image, base = plan.inputs[0], runtime.part("base")
+    base.invoke(image)
+    features = base.output("features")
+    found = []
+    for key, file in files["base"].items():
+        first = stock_call(key, file, plan.threads, image)
+        then = stock_call(key, files["expert"][key], plan.threads, features)
+        found += [
+            Way(
+                _peer(f"{_STOCK}, base only", key.backend, key.recipe, "as its quantizer makes it by itself"),
+                _ignoring(first),
+            ),
+            Way(
+                _peer(f"{_STOCK}, base + expert", key.backend, key.recipe, "base, then one expert; no gate"),
+                _ignoring(first, then),
+            ),
+        ]
+    return found
+
+
+def _ignoring(*calls: Callable[[], Any]) -> Callable[[int], Any]:
+    """Call on tensors that are at hand: latency does not depend on what is in them."""
+
+    def call(_: int) -> Any:
+        for one in calls:
+            one()
+
+    return call
+
+
+def _eager(plan: Plan, checkpoint: Path, stack: contextlib.ExitStack) -> list[Way]:
+    import torch
+
+    from edge_moe.training.checkpoint import load_checkpoint
+
+    stack.callback(torch.set_num_threads, torch.get_num_threads())
+    torch.set_num_threads(plan.threads)
+    mixture = load_checkpoint(checkpoint).mixture.eval()
+    inputs = [torch.from_numpy(np.ascontiguousarray(x.transpose(0, 3, 1, 2))) for x in plan.inputs]
+
+    def answer(index: int, experts: Callable[[int], Sequence[int]]) -> npt.NDArray[Any] | None:
+        with torch.inference_mode():
+            out = mixture.base(inputs[index])
+            best = int(mixture.gate(out.embedding).argmax())
+            for k in experts(best):
+                mixture.experts[k](out.features)
+        return None
+
+    def base(index: int) -> None:
+        with torch.inference_mode():
+            mixture.base(inputs[index])
+
+    every = range(len(mixture.experts))
+    return [
+        Way(_peer(f"{_EAGER}, base only", "torch", "fp32", "the checkpoint as it is"), base),
+        Way(
+            _peer(f"{_EAGER}, base + its expert", "torch", "fp32", "the gate's first choice, always"),
+            lambda index: answer(index, lambda best: (best,)),
+        ),
+        Way(
+            _peer(f"{_EAGER}, all experts", "torch", "fp32", "every expert, always"),
+            lambda index: answer(index, lambda best: every),
+        ),
+    ]

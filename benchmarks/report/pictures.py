@@ -1,0 +1,188 @@
+"""The charts that need no browser: PNG files for a README, an issue or a mail."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from edge_moe.benchmarks.report.content import Content
+from edge_moe.benchmarks.report.limits import EXPERTS, speeds
+from edge_moe.benchmarks.report.series import Point, Series, front
+from edge_moe.benchmarks.report.style import look
+from edge_moe.benchmarks.report.words import cost_column, plural, scaled, tau
+from edge_moe.benchmarks.results import Unit
+
+__all__ = ["draw"]
+
+_FEW = 2  # series, of which a picture tells everything
+
+
+def draw(content: Content, folder: Path) -> list[str]:
+    """Draw cost.png, parts.png and, where labels are known, accuracy.png into `folder`; return their names."""
+    _picture(content, folder / "cost.png", "Cost against tau; bands from p10 to p90", _cost)
+    found = ["cost.png"]
+    if content.labelled:
+        heading = "Accuracy against cost; bars: 95% intervals; grey: Pareto front"
+        _picture(content, folder / "accuracy.png", heading, _accuracy)
+        found.append("accuracy.png")
+    _picture(content, folder / "parts.png", "Cost by part; bars from p10 to p90", _parts)
+    return [*found, "parts.png"]
+
+
+def lines(one: Series) -> list[list[Point]]:
+    """Return the points of a series in the order of tau, for each max_experts."""
+    return [
+        sorted((point for point in one.points if point.max_experts == most), key=lambda point: point.tau)
+        for most in sorted({point.max_experts for point in one.points})
+    ]
+
+
+def _picture(content: Content, file: Path, heading: str, paint: Callable[[Any, list[Series], Unit], None]) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    units = list(dict.fromkeys(one.unit for one in content.series))  # costs in two units share no axis
+    figure, all_axes = pyplot.subplots(
+        len(units), figsize=(8, 5 * len(units)), dpi=150, layout="constrained", squeeze=False
+    )
+    try:
+        for axes, unit in zip(all_axes[:, 0], units, strict=True):
+            series = [one for one in content.series if one.unit == unit]
+            axes.grid(alpha=0.25)
+            axes.spines[["top", "right"]].set_visible(False)
+            if not all(one.results.bundle.trained for one in series):
+                axes.text(
+                    0.5, 0.5, "UNTRAINED", transform=axes.transAxes, fontsize=40, color="grey", alpha=0.3, ha="center"
+                )
+            paint(axes, series, unit)
+        handles, names = all_axes[0, 0].get_legend_handles_labels()
+        for axes in all_axes[1:, 0]:
+            for handle, name in zip(*axes.get_legend_handles_labels(), strict=True):
+                handles.append(handle)
+                names.append(name)
+        if len(content.series) <= _FEW:
+            all_axes[0, 0].legend(handles, [_plain(name) for name in names], frameon=False, fontsize=8)
+        else:  # beside the picture, where it hides nothing
+            names = [_plain(name) for name in names]
+            figure.legend(handles, names, loc="outside right upper", frameon=False, fontsize=8)
+        all_axes[0, 0].set_title(f"{heading}\n{_caption(content)}", fontsize=10, loc="left")
+        with warnings.catch_warnings():  # names may hold letters that matplotlib's own font does not
+            warnings.filterwarnings("ignore", message="Glyph .* missing from")
+            figure.savefig(file)
+    finally:
+        pyplot.close(figure)
+
+
+def _cost(axes: Any, series: list[Series], unit: Unit) -> None:
+    for one in series:
+        style = look(one.place)
+        for number, points in enumerate(lines(one)):
+            taus = [point.tau for point in points]
+            spreads = [point.spread for point in points if point.spread is not None]
+            if len(spreads) == len(points):
+                axes.fill_between(
+                    taus,
+                    [scaled(s.p10, unit) for s in spreads],
+                    [scaled(s.p90, unit) for s in spreads],
+                    color=style.colour,
+                    linewidth=0,
+                    alpha=0.15 if len(series) <= _FEW else 0.06,
+                )
+            means = [scaled(point.costs.mean, unit) for point in points]
+            name = None if number else f"{one.label}, mean" if len(series) <= _FEW else one.label
+            axes.plot(taus, means, style.marker + style.line, color=style.colour, markersize=5, label=name)
+            if len(series) <= _FEW and len(spreads) == len(points):
+                medians = [scaled(s.median, unit) for s in spreads]
+                axes.plot(taus, medians, ":", color=style.colour, label=None if number else f"{one.label}, median")
+    axes.set_xlabel("tau (larger: more images exit early)")
+    axes.set_ylabel(f"cost of one image, {cost_column(unit)}")
+    axes.set_ylim(bottom=0)
+
+
+def _accuracy(axes: Any, series: list[Series], unit: Unit) -> None:
+    known = [(one, p) for one in series for p in one.points if p.accuracy is not None]
+    best = [known[i][1] for i in front([(p.costs.mean, p.accuracy or 0.0) for _, p in known])]
+    axes.plot(
+        [scaled(p.costs.mean, unit) for p in best], [100 * (p.accuracy or 0) for p in best], "-", color="grey",
+        linewidth=7, alpha=0.25, solid_capstyle="round",
+    )  # fmt: skip
+    for one in series:
+        style = look(one.place)
+        for number, all_points in enumerate(lines(one)):
+            points = [point for point in all_points if point.accuracy is not None]
+            x = [scaled(point.costs.mean, unit) for point in points]
+            y = [100 * (point.accuracy or 0) for point in points]
+            axes.plot(
+                x, y, style.marker + style.line, color=style.colour, markersize=5, label=None if number else one.label
+            )
+            for point, across, up in zip(points, x, y, strict=True):
+                what = point.costs.point
+                # The bounds include the point, but not always in the last digit of floating point.
+                below, above = up - 100 * (what.accuracy_low or 0), 100 * (what.accuracy_high or 0) - up
+                error = [[max(0.0, below)], [max(0.0, above)]]
+                axes.errorbar(
+                    across, up, yerr=error, color=style.colour, capsize=2, linewidth=0.8,
+                    alpha=0.5 if len(series) <= _FEW else 0.25,
+                )  # fmt: skip
+    if known:
+        _name_points(axes, series[0], unit)
+    axes.set_xlabel(f"mean cost of one image, {cost_column(unit)}")
+    axes.set_ylabel("accuracy, %")
+
+
+def _name_points(axes: Any, one: Series, unit: Unit) -> None:
+    """Write tau beside the points of one series; labels that would lie on each other are left out."""
+    points = [point for point in lines(one)[0] if point.accuracy is not None]
+    left, right = axes.get_xlim()
+    previous = None
+    for point in points:
+        here = scaled(point.costs.mean, unit)
+        if previous is None or abs(here - previous) > 0.04 * (right - left):
+            axes.annotate(
+                tau(point.tau), (here, 100 * (point.accuracy or 0)), xytext=(0, 7),
+                textcoords="offset points", ha="center", fontsize=8, color=look(one.place).colour,
+            )  # fmt: skip
+            previous = here
+
+
+def _parts(axes: Any, series: list[Series], unit: Unit) -> None:
+    """One group of bars for base, gate and an expert: experts are one graph with other weights."""
+    kinds = ("base", "gate", "expert")
+    width = 0.8 / len(series)
+    for number, one in enumerate(series):
+        spread = {part.name: part.spread for part in one.parts}
+        experts = [part for part in one.parts if part.name not in kinds]
+        cost = {row.name: row.cost for row in speeds(one)}
+        for place, kind in enumerate(kinds):
+            if kind == "expert" and not experts:
+                continue
+            value = cost[kind] if kind != "expert" else cost.get(EXPERTS, experts[0].cost if experts else 0.0)
+            low = spread[kind].p10 if kind != "expert" else min(part.spread.p10 for part in experts)
+            high = spread[kind].p90 if kind != "expert" else max(part.spread.p90 for part in experts)
+            error = [[scaled(max(0.0, value - low), unit)], [scaled(max(0.0, high - value), unit)]]
+            style = look(one.place)
+            axes.bar(
+                place - 0.4 + width * (number + 0.5), scaled(value, unit), width * 0.9, color=style.colour, yerr=error,
+                error_kw={"linewidth": 0.8, "ecolor": "#444"}, label=None if place else one.label,
+                hatch=("", "//", "..", "xx")[one.place // 6 % 4], edgecolor="white", linewidth=0,
+            )  # fmt: skip
+    axes.set_xticks(range(len(kinds)), ["base", "gate", "an expert (mean)"])
+    axes.grid(visible=False, axis="x")
+    axes.set_ylabel(f"cost of one run, {cost_column(unit)}")
+
+
+def _caption(content: Content) -> str:
+    if len(content.results) > 1:
+        return _plain(content.title)
+    file = content.results[0]
+    about = f"{file.bundle.architecture}, {file.bundle.experts} experts, {file.data} ({plural(file.images, 'image')}), "
+    return _plain(f"{about}{plural(file.threads, 'thread')}") + f"\n{_plain(file.machine.processor)}"
+
+
+def _plain(text: str, longest: int = 100) -> str:
+    """Return text in which matplotlib sees no formulas, short enough for its place."""
+    return (text if len(text) <= longest else text[: longest - 1] + "…").replace("$", r"\$")

@@ -1,0 +1,66 @@
+"""All files of a report, or none."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from edge_moe.benchmarks.report import csvs, markdown, page, pictures
+from edge_moe.benchmarks.report.content import collect
+from edge_moe.benchmarks.results import Results
+from edge_moe.output import check_target, fresh_partial, publish, write_file, writing
+
+__all__ = ["write_report"]
+
+
+def write_report(
+    results: Sequence[Results],
+    out: Path,
+    *,
+    names: Sequence[str] | None = None,
+    force: bool = False,
+    keep: Sequence[str] = (),
+) -> list[Path]:
+    """Write the report of one or several results files into the folder `out`; return its files, the page first.
+
+    Args:
+        results: at least one.
+        out: made beside its place and renamed when it is whole.
+        names: of the results where there are several, for labels and files; default results-1, results-2 ...
+        force: replace what is there.
+        keep: names of files in the `out` that is replaced which its successor has too, such as a journal.
+
+    Raises:
+        OutputError: `out` exists and `force` is not given, or cannot be written.
+        UsageError: not a name for each file.
+    """
+    check_target(out, force=force)
+    content = collect(results, names)
+    raw = {
+        f"{name}.json": msgspec.json.encode(file) + b"\n"
+        for name, file in zip(content.names, content.results, strict=True)
+    }
+    texts = csvs.files(content)
+    partial = fresh_partial(out)
+    try:
+        with writing(partial):
+            drawn = {name: (partial / name).read_bytes() for name in pictures.draw(content, partial)}
+        files: dict[str, bytes] = {
+            "report.html": page.render(content, raw, texts, drawn).encode(),
+            **raw,
+            "results.md": markdown.page(content).encode(),
+            **{name: text.encode() for name, text in texts.items()},
+        }
+        for name, data in files.items():
+            write_file(partial / name, data)
+        for name in keep:
+            with writing(partial):
+                if (out / name).is_file() and name not in files:
+                    shutil.copy2(out / name, partial / name)
+        publish(partial, out)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)  # there only if something failed; the disk may be full
+    return [out / name for name in (*files, *drawn)]

@@ -1,0 +1,100 @@
+"""The other ways to run a checkpoint: what each quantizer makes of it by itself, and torch without any of this."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edge_moe import backends
+from edge_moe.converters import recipes
+from edge_moe.converters.package import SetKey
+from edge_moe.converters.workers import Job, convert_parts
+from edge_moe.progress import Progress
+
+__all__ = ["PARTS", "make_stock", "stock_call"]
+
+_Floats = npt.NDArray[np.float32]
+PARTS = {"base": "base", "expert": "expert_00"}  # kind -> the part that stands for it: experts share one graph
+
+
+def make_stock(
+    wanted: Collection[str], checkpoint: Path, samples: Mapping[str, _Floats], folder: Path, progress: Progress
+) -> dict[str, dict[SetKey, Path]]:
+    """Make base and expert as the quantizer of each backend does by itself.
+
+    Args:
+        wanted: names of backends.
+        checkpoint: with the base and the experts.
+        samples: kind -> what to calibrate on, [N, 1, H, W, C].
+        folder: where the artifacts go; those that are there already are taken.
+        progress: told of each part.
+
+    Returns:
+        kind -> set -> file.
+
+    Raises:
+        ConversionError: a part cannot be converted.
+        CheckpointError: there is no checkpoint.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    files: dict[str, dict[SetKey, Path]] = {kind: {} for kind in PARTS}
+    jobs = []
+    for kind, part in PARTS.items():
+        given = folder / f"{kind}.npy"
+        np.save(given, samples[kind])
+        for backend, recipe in recipes.STOCK.items():
+            if backend not in wanted:
+                continue
+            file = folder / f"{backend}-{kind}-{recipe.name}{backends.get(backend).suffix}"
+            files[kind][SetKey(backend, recipe.name)] = file
+            if not file.exists():
+                jobs.append(
+                    Job(
+                        backend=backend,
+                        checkpoint=checkpoint,
+                        part=part,
+                        samples=given,
+                        graph=folder / f"{backend}-{kind}.graph",
+                        targets=((recipe, file),),
+                    )
+                )
+    if jobs:
+        convert_parts(jobs, 1, folder, progress)
+    return files
+
+
+def stock_call(key: SetKey, file: Path, threads: int, x: _Floats) -> Callable[[], Any]:
+    """Return a call of a stock artifact on `x`, ready made."""
+    if key == SetKey("litert", recipes.STOCK["litert"].name):
+        return _raw_litert(file.read_bytes(), threads, x)
+    part = backends.get(key.backend).open(file.read_bytes(), threads=threads)
+
+    def call() -> Any:
+        part.invoke(x)
+        return part.output("logits")
+
+    return call
+
+
+def _raw_litert(model: bytes, threads: int, x: _Floats) -> Callable[[], Any]:
+    """Call an artifact whose input and outputs are int8, which the backend does not take."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(model_content=model, num_threads=threads)
+    interpreter.allocate_tensors()
+    given = interpreter.get_input_details()[0]
+    scale, zero = given["quantization"]
+    quantized = np.clip(np.round(x / scale) + zero, -128, 127).astype(given["dtype"])
+    # By name, as edge_moe.backends.litert finds it: the outputs are in no particular order.
+    logits = interpreter._get_full_signature_list()["serving_default"]["outputs"]["logits"]
+
+    def call() -> Any:
+        interpreter.set_tensor(given["index"], quantized)
+        interpreter.invoke()
+        return interpreter.get_tensor(logits)
+
+    return call

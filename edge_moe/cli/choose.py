@@ -1,0 +1,125 @@
+"""edge-moe choose."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+from rich.table import Table
+
+from edge_moe.cli.console import console
+
+if TYPE_CHECKING:
+    from edge_moe.benchmarks.choose import Choice
+    from edge_moe.benchmarks.operating_points import Candidate, Figures, Quantity
+
+__all__ = ["register"]
+
+
+def register(app: typer.Typer) -> None:
+    """Add this module's commands to `app`."""
+    app.command("choose")(choose)
+
+
+def choose(
+    bundle: Annotated[Path, typer.Argument(help="Made by 'edge-moe convert'.")],
+    results: Annotated[Path, typer.Option(help="The results.json of 'edge-moe bench' for this bundle.")],
+    max_latency_ms: Annotated[float | None, typer.Option(help="Of one image, see --statistic.")] = None,
+    max_cost: Annotated[float | None, typer.Option(help="The same in the unit of the results, such as cycles.")] = None,
+    max_macs: Annotated[float | None, typer.Option(help="Multiply-accumulates of the mean image, 24e6.")] = None,
+    max_accuracy_drop: Annotated[
+        float | None, typer.Option(help="Percentage points against tau = 0, always an expert.")
+    ] = None,
+    exit_rate: Annotated[float | None, typer.Option(help="Share of the images that exits, at least; 0 to 1.")] = None,
+    backend: Annotated[str | None, typer.Option(help="The bundle's first by default.")] = None,
+    recipe: Annotated[str | None, typer.Option(help="The bundle's first by default.")] = None,
+    statistic: Annotated[Literal["mean", "median", "p90"], typer.Option(help="Of the latency over images.")] = "mean",
+    seed: Annotated[int, typer.Option(min=0, help="Of the halves and the intervals.")] = 0,
+    write: Annotated[bool, typer.Option("--write", help="Make the choice the bundle's default.")] = False,
+) -> None:
+    """Pick tau and max_experts from measured operating points: on half of the images, promised on the other half."""
+    from edge_moe.benchmarks.choose import Wish
+    from edge_moe.benchmarks.choose import choose as pick
+    from edge_moe.benchmarks.matching import match
+    from edge_moe.bundle import Bundle
+    from edge_moe.defaults import write_defaults
+    from edge_moe.errors import DataError
+
+    wish = Wish(
+        max_cost=max_cost,
+        max_latency_ms=max_latency_ms,
+        max_macs=max_macs,
+        max_accuracy_drop=max_accuracy_drop,
+        exit_rate=exit_rate,
+    )
+    found = match(Bundle(bundle), results, backend, recipe)
+    choice = pick(found, wish, statistic=statistic, seed=seed)
+    for doubt in found.doubts:
+        typer.echo(f"edge-moe: warning: {doubt}", err=True)
+    screen = console()
+    screen.print(_all(choice, f"{found.label}, {found.results.images} images of {found.results.data}"))
+    chosen = choice.chosen
+    if chosen is None:
+        raise DataError(choice.reason)
+    setting = f"tau {chosen.tau:g}, max_experts {chosen.max_experts}"
+    screen.print(_promise(choice, chosen, setting))
+    for line in (f"{setting}: {choice.reason}", *choice.notes):
+        typer.echo(line)
+    before = f"tau {found.artifacts.default_tau:g}, max_experts {found.artifacts.default_max_experts}"
+    if not write:
+        typer.echo(f"the bundle's default stays {before}; --write changes it")
+        return
+    write_defaults(bundle, found.artifacts.backend, found.artifacts.recipe.name, chosen.tau, chosen.max_experts)
+    typer.echo(f"{bundle}: the default of {found.label} is now {setting}; it was {before}")
+
+
+def _all(choice: Choice, title: str) -> Table:
+    """Return every candidate, on half A / on half B."""
+    table = Table(title=f"{title}: half A / half B{'' if choice.chosen is None else ' (* chosen on half A)'}")
+    shown = [q for q in _quantities() if any(q in one.a for one in choice.candidates)]
+    for column in ("tau", "max experts", *(_head(choice, quantity) for quantity in shown)):
+        table.add_column(column, justify="right")
+    for one in choice.candidates:
+        cells = [f"{_cell(choice, one.a, quantity)} / {_cell(choice, one.b, quantity)}" for quantity in shown]
+        table.add_row(f"{'* ' if one == choice.chosen else ''}{one.tau:.4g}", str(one.max_experts), *cells)
+    return table
+
+
+def _promise(choice: Choice, chosen: Candidate, setting: str) -> Table:
+    """Return what the chosen one does on half B, which had no say."""
+    table = Table(title=f"{setting} on half B")
+    for column in ("", "value", "95% interval", "wish"):
+        table.add_column(column, justify="right" if column else "left")
+    wishes = {one.quantity: one for one in choice.limits}
+    for quantity in _quantities():
+        figure, wish = chosen.b.get(quantity), wishes.get(quantity)
+        if figure is not None:
+            value, low, high = (choice.text(quantity, x) for x in (figure.value, figure.low, figure.high))
+            wished = "" if wish is None else f"{'>=' if wish.at_least else '<='} {choice.text(quantity, wish.value)}"
+            predicted = ", predicted, not measured" if quantity == "cost" and not chosen.measured else ""
+            table.add_row(choice.name(quantity) + predicted, value, f"{low} to {high}", wished)
+    return table
+
+
+def _quantities() -> tuple[Quantity, ...]:
+    return ("exit_rate", "macs", "accuracy", "drop", "cost")
+
+
+def _head(choice: Choice, quantity: Quantity) -> str:
+    if quantity == "cost":
+        measured = all(one.measured for one in choice.candidates)
+        return f"{choice.statistic} {choice.unit}{'' if measured else chr(10) + '(predicted, not measured)'}"
+    units: dict[Quantity, str] = {"macs": "mean MACs (M)", "drop": "drop (points)"}
+    return units.get(quantity, choice.name(quantity))
+
+
+def _cell(choice: Choice, figures: Figures, quantity: Quantity) -> str:
+    if quantity not in figures:
+        return "n/a"
+    value = figures[quantity].value
+    if quantity == "cost":
+        return f"{value:.3f}" if choice.unit == "ms" else f"{value:,.0f}"
+    return {"macs": f"{value / 1e6:.3f}", "drop": f"{value:+.2f}", "accuracy": f"{value:.2%}"}.get(
+        quantity, f"{value:.1%}"
+    )

@@ -1,0 +1,131 @@
+"""edge-moe simulate."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+
+from edge_moe.cli.console import console
+
+if TYPE_CHECKING:
+    from edge_moe.benchmarks.simulation import Comparison, Simulation
+
+__all__ = ["register"]
+
+
+def register(app: typer.Typer) -> None:
+    """Add this module's commands to `app`."""
+    app.command("simulate")(simulate)
+
+
+def simulate(
+    bundle: Annotated[Path, typer.Argument(help="Made by 'edge-moe convert'.")],
+    profile: Annotated[Path, typer.Option(help="The results.json of this bundle from the device.")],
+    data: Annotated[str, typer.Option(help="'digits', a folder of images, or 'noise'.")],
+    tau: Annotated[list[float] | None, typer.Option(help="May be repeated; the profile's operating points.")] = None,
+    max_experts: Annotated[list[int] | None, typer.Option(help="May be repeated; the bundle's default.")] = None,
+    backend: Annotated[str | None, typer.Option(help="The bundle's first by default.")] = None,
+    recipe: Annotated[str | None, typer.Option(help="The bundle's first by default.")] = None,
+    validation_images: Annotated[int | None, typer.Option(help="Images to route; all by default.")] = None,
+    compare: Annotated[Path | None, typer.Option(help="A results.json to hold the prediction against.")] = None,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="A folder for JSON and CSV.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace what is there.")] = False,
+) -> None:
+    """Predict a device's costs at any tau on any data, from its parts' costs; the routing is decided here."""
+    import msgspec
+
+    from edge_moe.benchmarks.simulate import Options
+    from edge_moe.benchmarks.simulate import simulate as predict
+    from edge_moe.benchmarks.simulation import write
+    from edge_moe.output import check_target
+    from edge_moe.progress import bars
+
+    if output is not None:
+        check_target(output, force=force)
+    options = Options(
+        taus=tuple(tau or ()),
+        max_experts=tuple(max_experts or ()),
+        backend=backend,
+        recipe=recipe,
+        validation_images=validation_images,
+        seed=seed,
+    )
+    with bars() as progress:
+        simulation = predict(bundle, profile, data, options, compare=compare, progress=progress)
+    files = [] if output is None else write(simulation, output, force=force)
+    for doubt in _doubts(simulation):
+        typer.echo(f"edge-moe: warning: {profile}: {doubt}", err=True)
+    for doubt in simulation.comparison.remarks if simulation.comparison else ():
+        typer.echo(f"edge-moe: warning: {compare}: {doubt}", err=True)
+    if json:
+        typer.echo(msgspec.json.format(msgspec.json.encode(simulation)).decode())
+        return
+    screen = console()
+    screen.print(_points(simulation))
+    if simulation.comparison is not None:
+        if simulation.comparison.points:
+            screen.print(_compared(simulation.comparison, simulation.unit))
+        for line in _verdict(simulation.comparison):
+            typer.echo(line)
+    for file in files:
+        typer.echo(file)
+
+
+def _doubts(simulation: Simulation) -> list[str]:
+    stopped = [] if simulation.profile.complete else ["it was stopped before its last round"]
+    untrained = [] if simulation.bundle.trained else ["the network is UNTRAINED: its answers are noise"]
+    return [*stopped, *untrained, *simulation.profile.remarks]
+
+
+def _points(simulation: Simulation) -> Table:
+    machine, unit = simulation.profile.machine, simulation.unit
+    routed = f"{simulation.backend}/{simulation.recipe}, {simulation.images} images of {simulation.data}"
+    device = f"{simulation.profile.target}: {machine.name}, {machine.processor}, {simulation.profile.threads} thread(s)"
+    table = Table(title=f"{routed}; PREDICTED for {device}")
+    columns = ("tau", "max experts", "exit rate", "mean MACs (M)", "accuracy", "95%")
+    for column in (*columns, *(f"{what} {unit}" for what in ("mean", "median", "p10", "p90"))):
+        table.add_column(column, justify="right")
+    for one in simulation.points:
+        p = one.point
+        known = p.accuracy is not None
+        table.add_row(
+            f"{p.tau:.4g}",
+            str(p.max_experts),
+            f"{p.exit_rate:.1%}",
+            f"{p.mean_macs / 1e6:.3f}",
+            f"{p.accuracy:.2%}" if known else "",
+            f"{p.accuracy_low:.1%} to {p.accuracy_high:.1%}" if known else "",
+            *(_cost(value, unit) for value in (one.mean, one.median, one.p10, one.p90)),
+        )
+    return table
+
+
+def _compared(comparison: Comparison, unit: str) -> Table:
+    table = Table(title=f"against {comparison.machine.name}, {comparison.data}, {comparison.created}")
+    for column in ("tau", "max experts", f"predicted mean {unit}", f"measured mean {unit}", "predicted / measured"):
+        table.add_column(column, justify="right")
+    for one in comparison.points:
+        costs = (_cost(value, unit) for value in (one.predicted, one.measured))
+        table.add_row(f"{one.tau:.4g}", str(one.max_experts), *costs, f"{one.ratio:.3f}")
+    return table
+
+
+def _verdict(comparison: Comparison) -> list[str]:
+    lines = [f"not measured there: tau {tau:g}, max_experts {k}" for tau, k in comparison.missing]
+    if comparison.same_images:
+        lines.append(f"predicted for the {comparison.images} images that were timed")
+    else:
+        lines.append("other images than those that were timed: the ratios also show how the images differ")
+    if comparison.points:
+        errors = comparison.errors
+        lines.append(f"error of the mean: largest {max(errors):.1%}, mean {sum(errors) / len(errors):.1%}")
+    return lines
+
+
+def _cost(value: float, unit: str) -> str:
+    return f"{value:.3f}" if unit == "ms" else f"{value:,.0f}"
