@@ -23,7 +23,7 @@ def test_what_python_would_raise(error, builtin):
 
 def test_exit_codes():
     codes = {name: getattr(errors, name).exit_code for name in errors.__all__}
-    assert codes.pop("UsageError") == 2
+    assert (codes.pop("UsageError"), codes.pop("StoppedError")) == (2, 130)
     assert set(codes.values()) == {1}
 
 

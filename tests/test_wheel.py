@@ -35,6 +35,7 @@ def test_the_only_top_level_name_is_edge_moe(wheel):
         for folder in ("converters/", "benchmarks/", "")
         for file in (ROOT / (folder or "edge_moe")).rglob("*.py")
     }
+    wanted |= {f"edge_moe/benchmarks/report/page.{suffix}" for suffix in ("html.j2", "css", "js")}
     assert wanted <= set(names)
     assert "edge_moe/py.typed" in names
     assert any(name.endswith("licenses/LICENSE") for name in names)

@@ -1,4 +1,4 @@
-"""results.json: strict, versioned, and summed up as numpy would."""
+"""results.json: strict, versioned, sound in itself, and summed up as numpy would."""
 
 from __future__ import annotations
 
@@ -7,79 +7,55 @@ import json
 import msgspec
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 
 from edge_moe.benchmarks import results
-from edge_moe.bundle import OperatingPoint
 from edge_moe.errors import DataError
+from edge_moe.trace import Trace
+from tests.benchmarks.made import make
 
-POINTS = (0.0, 0.25, 1.0)
-
-
-def make(*, trained=True, accuracy=0.75, recipes=("int8", "fp32")) -> results.Results:
-    """Two recipes, three taus, four images in two rounds."""
-
-    def timing(tau, slow):
-        raw = tuple((slow * (2 - tau), slow * (2 - tau) + image / 100) for image in range(4))
-        point = OperatingPoint(
-            tau=tau,
-            max_experts=1,
-            samples=16,
-            exit_rate=tau,
-            mean_macs=2e6 - 1e6 * tau,
-            accuracy=accuracy,
-            accuracy_low=None if accuracy is None else max(0.0, accuracy - 0.1),
-            # As Wilson's bound at 16 of 16 may be: a hair below the share itself.
-            accuracy_high=None if accuracy is None else min(0.9999999999999999, accuracy + 0.1),
-        )
-        return results.PointTiming(point=point, raw_ms=raw, mean_ms=slow * (2 - tau), sum_of_parts_ms=slow * (2 - tau))
-
-    return results.Results(
-        schema_version=results.SCHEMA_VERSION,
-        device="host",
-        created="2026-01-02T03:04:05+00:00",
-        machine=results.Machine(
-            system="Linux x86_64",
-            processor="A chip",
-            logical_cpus=2,
-            memory_bytes=1 << 30,
-            python="3.11.7",
-            load_before=0.5,
-            load_after=None,
-        ),
-        versions={"numpy": "2.4.0"},
-        bundle="birds",
-        bundle_sha256="0" * 64,
-        architecture="mobilenet_v3_small",
-        experts=2,
-        trained=trained,
-        data="val",
-        images=16,
-        timed_images=4,
-        rounds=2,
-        threads=1,
-        seed=0,
-        sets=tuple(
-            results.SetResults(
-                backend="litert",
-                backend_version="ai-edge-litert 2.3.0",
-                recipe=recipe,
-                parts=(results.PartTiming(part="base", raw_ms=(1.0, 2.0, 3.0)),),
-                points=tuple(timing(tau, slow) for tau in POINTS),
-            )
-            for slow, recipe in enumerate(recipes, 1)
-        ),
-    )
+SMALL = {
+    "images": 9,
+    "timed": 3,
+    "rounds": 2,
+    "sets": (("litert", "int8"), ("litert", "fp32")),
+    "taus": (0.0, 0.5, 1.0),
+}
 
 
 @pytest.fixture
 def file(tmp_path):
     path = tmp_path / "results.json"
-    path.write_bytes(msgspec.json.encode(make()))
+    path.write_bytes(msgspec.json.encode(make(**SMALL)))
     return path
 
 
-def test_round_trip(file):
-    assert results.load(file) == make()
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"labels": False, "trained": False, "peers": False, "limits": False, "starts": 0},
+        {"unit": "instructions", "raw": False},
+        {"experts": 1},
+        {"experts": 5, "max_experts": (1, 3)},
+        {"taus": (0.25,)},
+        {"rounds_asked": 7, "remarks": ("the machine was busy",)},
+    ],
+    ids=lambda options: ",".join(options) or "default",
+)
+def test_round_trip(tmp_path, options):
+    (tmp_path / "results.json").write_bytes(msgspec.json.encode(make(**SMALL | options)))
+    assert results.load(tmp_path / "results.json") == make(**SMALL | options)
+
+
+def test_what_is_made_can_be_told_apart():
+    assert make(**SMALL) == make(**SMALL) != make(**SMALL, seed=1)
+    assert make(**SMALL).complete
+    assert not make(**SMALL, rounds_asked=3).complete
+    assert make(**SMALL).conditions.quiet
+    assert not make(**SMALL, remarks=("hot",)).conditions.quiet
 
 
 def edit(file, change):
@@ -88,20 +64,36 @@ def edit(file, change):
     file.write_text(json.dumps(raw))
 
 
+def in_set(*path, value):
+    """Set what lies at `path` of the first set."""
+
+    def change(raw):
+        place = raw["sets"][0]
+        for key in path[:-1]:
+            place = place[key]
+        place[path[-1]] = value
+
+    return change
+
+
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [
         (lambda f: f.unlink(), "does not exist; expected a results.json made by 'edge-moe bench'"),
+        (lambda f: (f.unlink(), f.mkdir()), "is a folder; expected a results.json"),
         (lambda f: f.write_bytes(f.read_bytes()[:-100]), "is not a results file: .*; measure again"),
         (lambda f: f.write_bytes(b""), "is not a results file: .*; measure again"),
-        (lambda f: f.write_text("[]"), "has schema version None; this edge-moe reads 1: measure again"),
-        (lambda f: edit(f, lambda r: r.update(schema_version=2)), "has schema version 2; this edge-moe reads 1"),
+        (lambda f: f.write_text("[]"), "has schema version None; this edge-moe reads 2: measure again"),
+        (lambda f: edit(f, lambda r: r.update(schema_version=1)), "has schema version 1; this edge-moe reads 2"),
         (lambda f: edit(f, lambda r: r.update(more=1)), "is not a results file: .*more.*; measure again"),
         (lambda f: edit(f, lambda r: r.pop("sets")), "is not a results file: .*sets.*; measure again"),
-        (lambda f: edit(f, lambda r: r["sets"][0]["parts"][0].update(raw_ms=[-1])), r"is not a results file: .*raw_ms"),
+        (lambda f: edit(f, lambda r: r.update(unit="hours")), "is not a results file: .*hours"),
+        (lambda f: edit(f, in_set("parts", 0, "raw", value=[[-1]])), r"is not a results file: .*raw"),
+        (lambda f: edit(f, in_set("trace", "max_phi", 0, value=1.5)), r"is not a results file: .*max_phi"),
     ],
-    ids=["missing", "half written", "empty", "list", "schema", "unknown key", "missing key", "negative time"],
-)
+    ids=["missing", "folder", "half written", "empty", "list", "schema", "unknown key", "missing key", "unit",
+         "negative cost", "share over 1"],
+)  # fmt: skip
 def test_files_that_are_no_results(file, spoil, words):
     spoil(file)
     with pytest.raises(DataError, match=words) as caught:
@@ -109,10 +101,77 @@ def test_files_that_are_no_results(file, spoil, words):
     assert str(file) in str(caught.value)
 
 
-@pytest.mark.parametrize("raw", [(4.0, 1.0, 3.0, 2.0), ((4.0, 1.0), (3.0, 2.0))])
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda r: r.update(sets=[]), "it holds no measurement"),
+        (lambda r: r.update(rounds=0), "it holds no measurement"),
+        (lambda r: r["labels"].pop(), "it has 8 labels for 9 images"),
+        (lambda r: r["labels"].__setitem__(0, 10), "a label that is not among its 10 classes"),
+        (lambda r: r.update(timed=[]), "timed images are not some of its 9"),
+        (lambda r: r["timed"].__setitem__(0, 9), "timed images are not some of its 9"),
+        (lambda r: r["timed"].__setitem__(0, r["timed"][1]), "timed images are not some of its 9, each once"),
+        (lambda r: r["sets"].append(r["sets"][0]), "it has a set twice"),
+        (lambda r: r["sets"][0]["trace"]["max_phi"].pop(), "the trace of litert/int8 has not 9 images"),
+        (lambda r: r["sets"][1]["trace"]["gate"].pop(), "the trace of litert/fp32 has not 9 images"),
+        (lambda r: r["sets"][0]["trace"]["answers"].pop(), "the trace of litert/int8 has not 9 images"),
+        (lambda r: r["sets"][0]["trace"]["gate"][3].pop(), "the trace of litert/int8 has not 4 experts"),
+        (lambda r: r["sets"][0]["trace"]["answers"][3].pop(), "the trace of litert/int8 has not 4 experts"),
+        (in_set("trace", "answers", 0, 0, value=-1), "an answer that is not among its 10 classes"),
+        (lambda r: r["sets"][0]["parts"].pop(), "litert/int8 has not the costs of each of its parts"),
+        (lambda r: r["sets"][0]["parts"].append(r["sets"][0]["parts"][0]), "not the costs of each of its parts, once"),
+        (in_set("points", value=[]), "has not each of its operating points once"),
+        (lambda r: r["sets"][0]["points"].append(r["sets"][0]["points"][0]), "has not each of its operating points"),
+        (in_set("points", 0, "point", "max_experts", value=5), "operating points once, with 1 to 4 experts"),
+        (in_set("parts", 1, "raw", value=[]), "litert/int8 has a part without a sample"),
+        (in_set("parts", 1, "raw", value=[[], []]), "litert/int8 has a part without a sample"),
+        (in_set("parts", 1, "raw", value=[[1], [1, 2]]), "another number of samples in every round"),
+        (lambda r: r["sets"][0]["points"][1]["raw"].pop(), "litert/int8 has not 2 x 3 samples at tau 0.5"),
+        (lambda r: r["sets"][0]["points"][2]["raw"][1].pop(), "litert/int8 has not 2 x 3 samples at tau 1"),
+    ],
+)
+def test_numbers_that_cannot_be(file, spoil, words):
+    edit(file, spoil)
+    with pytest.raises(DataError, match=f"is not a results file: .*{words}.*; measure again"):
+        results.load(file)
+
+
+def test_typical_by_hand():
+    # Medians over rounds: 2 of (1, 9, 2), and 4 of (4, 3, 5). Then the mean over images.
+    assert results.typical(((1.0, 4.0), (9.0, 3.0), (2.0, 5.0))) == 3.0
+    assert results.typical(((7.0,),)) == 7.0
+
+
+@pytest.mark.parametrize("raw", [(4.0, 1.0, 3.0, 2.0), ((4.0, 1.0), (3.0, 2.0)), ((4.0,), (1.0, 3.0, 2.0))])
 def test_summary_by_hand(raw):
     found = results.summary(raw)
-    assert (found.median_ms, found.mean_ms) == (2.5, 2.5)
+    assert (found.median, found.mean) == (2.5, 2.5)
     # Between sorted samples 1, 2, 3, 4 at ranks 0.3 and 2.7.
-    assert (found.p10_ms, found.p90_ms) == (pytest.approx(1.3), pytest.approx(3.7))
-    assert found.p10_ms == pytest.approx(float(np.quantile([1, 2, 3, 4], 0.1)))
+    assert (found.p10, found.p90) == (pytest.approx(1.3), pytest.approx(3.7))
+
+
+def test_a_part_costs_what_is_typical():
+    part = results.PartCosts(part="base", macs=1, raw=((1.0, 4.0), (9.0, 3.0), (2.0, 5.0)))
+    assert part.cost == 3.0
+
+
+def test_the_macs_of_a_product():
+    assert results.Limit(dtype="int8", library="x", shape=(2, 3, 4), raw=(1.0,)).macs == 24
+
+
+fractions = st.floats(0, 1, width=32)
+
+
+@given(hnp.arrays(np.float32, (4, 3), elements=fractions), hnp.arrays(np.int32, (4, 4), elements=st.integers(0, 999)))
+def test_a_stored_trace_is_exact(values, answers):
+    trace = Trace(values[:, 0], values, answers)
+    stored = results.StoredTrace.of(trace)
+    again = msgspec.json.decode(msgspec.json.encode(stored), type=results.StoredTrace).restored()
+    for before, after in zip(vars(trace).values(), vars(again).values(), strict=True):
+        assert before.dtype == after.dtype
+        assert before.tobytes() == after.tobytes()
+
+
+def test_a_stored_trace_is_short():
+    stored = results.StoredTrace.of(Trace(np.float32([0.1]), np.float32([[0.1]]), np.int32([[1, 2]])))
+    assert msgspec.json.encode(stored) == b'{"max_phi":[0.1],"gate":[[0.1]],"answers":[[1,2]]}'

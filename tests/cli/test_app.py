@@ -11,7 +11,10 @@ import pytest
 
 from edge_moe.errors import EdgeMoeError
 
-COMMANDS = ("bench", "convert", "import", "init", "inspect", "macs", "recipes", "run", "train", "verify")
+COMMANDS = (
+    *("bench", "choose", "convert", "devices", "import", "init", "inspect", "macs", "recipes", "report", "run"),
+    *("simulate", "train", "verify"),
+)
 
 # Runs the command line where some packages are not installed.
 WITHOUT = """

@@ -1,0 +1,267 @@
+"""Results of a measurement that never was: seeded, of any shape, and consistent in itself.
+
+Traces come from made-up logits, operating points from the traces, and costs from a made-up machine.
+
+Axis letters: N validation images, K experts, Y classes, R rounds, T timed images.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edge_moe.benchmarks import results as schema
+from edge_moe.benchmarks.results import Results, Rows, Unit
+from edge_moe.bundle import Artifact, PartSpec, expert_name
+from edge_moe.evaluate import Outputs, operating_point
+from edge_moe.trace import Trace, trace
+
+__all__ = ["SETS", "TAUS", "make"]
+
+SETS = (("litert", "int8"), ("litert", "fp32"), ("onnx", "int8"), ("onnx", "fp32"))
+TAUS = (0.0, 0.05, 0.1, 0.25, 0.5, 1.0)
+# Millions.
+_BASE_MACS, _GATE_MACS, _EXPERT_MACS = 18.85, 0.002, 8.44
+# Milliseconds of base, gate and expert; other backends and recipes cost more by their place in the list.
+_COSTS = (0.40, 0.003, 0.19)
+_PER_MS = {"ms": 1.0, "instructions": 12e6, "cycles": 3e6}
+
+
+def make(
+    *,
+    seed: int = 0,
+    name: str = "birds",
+    machine: str = "a laptop",
+    target: str = "host",
+    data: str = "val",
+    unit: Unit = "ms",
+    trained: bool = True,
+    labels: bool = True,
+    sets: Sequence[tuple[str, str]] = SETS,
+    taus: Sequence[float] = TAUS,
+    max_experts: Sequence[int] = (1,),
+    experts: int = 4,
+    classes: int = 10,
+    images: int = 200,
+    timed: int = 12,
+    rounds: int = 4,
+    rounds_asked: int | None = None,
+    raw: bool = True,
+    peers: bool = True,
+    limits: bool = True,
+    starts: int = 3,
+    remarks: Sequence[str] = (),
+    threads: int = 1,
+    speed: float = 1.0,
+) -> Results:
+    """Return results that `results.load` would accept; the same options give the same results.
+
+    Args:
+        seed: of everything drawn.
+        name: of the bundle.
+        machine: what kind of machine it was.
+        target: what ran the artifacts.
+        data: title of the images.
+        unit: of all costs.
+        trained: False labels the bundle UNTRAINED.
+        labels: whether the images' classes are known.
+        sets: (backend, recipe) of each; recipes that begin with int8 answer a little differently from fp32.
+        taus: of the operating points.
+        max_experts: of the operating points; every tau is measured at each of them.
+        experts: K.
+        classes: Y.
+        images: N.
+        timed: T.
+        rounds: R.
+        rounds_asked: more than `rounds` makes the results partial.
+        raw: False leaves the whole predictions away, as a target does that runs parts only.
+        peers: whether alternatives were measured, one of which is missing.
+        limits: whether the large matrix products were measured.
+        starts: processes for cold start and peak memory.
+        remarks: why the figures are doubtful.
+        threads: of the backend.
+        speed: of the machine: 2 halves every cost.
+    """
+    draw = np.random.default_rng(seed)
+    asked = rounds if rounds_asked is None else rounds_asked
+    chosen = np.sort(draw.permutation(images)[:timed])
+    scale = _PER_MS[unit] / speed
+    truth, clean = _outputs(draw, images, experts, classes)
+    specs = _specs(experts)
+    made = []
+    for place, (backend, recipe) in enumerate(sets):
+        stored = trace(_quantized(clean, f"{backend}/{recipe}", recipe), "bagging", "logit")
+        slow = scale * (1 + 0.35 * place) * (1.0 if recipe.startswith("int8") else 1.5)
+        costs = {part: slow * _cost(spec.kind) for part, spec in specs.items()}
+        points = []
+        for most in max_experts:
+            for tau in taus:
+                routed = stored.at(tau, most)
+                whole = _whole(costs, stored.rows(chosen), tau, most)
+                rows = _samples(draw, 1.01 * whole, rounds) if raw else None
+                predicted = float(whole.mean())
+                points.append(
+                    schema.PointCosts(
+                        point=operating_point(routed, truth if labels else None, specs, tau, most),
+                        raw=rows,
+                        mean=predicted if rows is None else schema.typical(rows),
+                        predicted=predicted,
+                    )
+                )
+        made.append(
+            schema.SetResults(
+                backend=backend,
+                backend_version=f"{backend} 2.3.0",
+                recipe=recipe,
+                artifacts={
+                    part: _artifact(f"{backend}/{recipe}/{part}.bin", spec.macs) for part, spec in specs.items()
+                },
+                trace=schema.StoredTrace.of(stored),
+                parts=tuple(
+                    schema.PartCosts(part=part, macs=spec.macs, raw=_samples(draw, np.full(timed, costs[part]), rounds))
+                    for part, spec in specs.items()
+                ),
+                points=tuple(points),
+                cold_start_ms=tuple(draw.uniform(200, 260, size=starts).round(2).tolist()),
+                peak_rss_bytes=tuple((draw.integers(60, 70, size=starts) * (1 << 20)).tolist()),
+            )
+        )
+    return Results(
+        schema_version=schema.SCHEMA_VERSION,
+        target=target,
+        unit=unit,
+        complete=rounds == asked,
+        created="2026-01-02T03:04:05+00:00",
+        sittings=1,
+        machine=schema.Machine(
+            name=machine, system="Linux x86_64", processor="A chip (avx2)", logical_cpus=2, memory_bytes=1 << 33
+        ),
+        conditions=schema.Conditions(
+            cpus=(1,),
+            load_before=0.5,
+            load_after=None,
+            others_share=0.012,
+            probe=tuple(draw.uniform(5.0, 5.1, size=rounds).round(4).tolist()),
+            throttled=None,
+            remarks=tuple(remarks),
+        ),
+        versions={"edge-moe": "0.1.0", "numpy": "2.4.0"},
+        bundle=schema.BundleInfo(
+            name=name,
+            rule_sha256=f"{zlib.crc32(name.encode()):08x}" * 8,
+            architecture="mobilenet_v3_small",
+            experts=experts,
+            classes=classes,
+            image_size=64,
+            trained=trained,
+        ),
+        data=data,
+        images=images,
+        labels=tuple(truth.tolist()) if labels else None,
+        timed=tuple(chosen.tolist()),
+        rounds_asked=asked,
+        rounds=rounds,
+        threads=threads,
+        seed=seed,
+        sets=tuple(made),
+        peers=_peers(draw, sets, taus, scale, timed, rounds) if peers and raw else (),
+        limits=_limits(draw, rounds, speed) if limits and unit == "ms" else (),
+    )
+
+
+def _outputs(draw: np.random.Generator, n: int, k: int, y: int) -> tuple[npt.NDArray[np.int64], Outputs]:
+    """Return right classes and logits: a base that is often right, and experts that know a little more."""
+    truth = draw.integers(y, size=n)
+    right = np.eye(y)[truth]
+    base = draw.normal(size=(n, y)) + right * draw.normal(2.2, 1.5, size=(n, 1))
+    gate = draw.normal(size=(n, k)) * 2 + np.linspace(1, 0, k)
+    expert = base[:, np.newaxis] + draw.normal(scale=0.7, size=(n, k, y)) + 0.8 * right[:, np.newaxis]
+    return truth, Outputs(base.astype(np.float32), gate.astype(np.float32), expert.astype(np.float32))
+
+
+def _quantized(clean: Outputs, label: str, recipe: str) -> Outputs:
+    """Return the outputs as this set gives them: exact in fp32, a little off otherwise, always by as much."""
+    if not recipe.startswith("int8"):
+        return clean
+    draw = np.random.default_rng(zlib.crc32(label.encode()))
+
+    def off(x: Any) -> Any:
+        return x + draw.normal(scale=0.05, size=x.shape).astype(np.float32)
+
+    return Outputs(off(clean.base_logits), off(clean.gate_logits), off(clean.expert_logits))
+
+
+def _specs(experts: int) -> dict[str, PartSpec]:
+    def spec(kind: Any, millions: float) -> PartSpec:
+        return PartSpec(kind=kind, macs=round(millions * 1e6), parameters=1000, inputs=(), outputs=())
+
+    found = {"base": spec("base", _BASE_MACS), "gate": spec("gate", _GATE_MACS)}
+    return found | {expert_name(k): spec("expert", _EXPERT_MACS) for k in range(experts)}
+
+
+def _cost(kind: str) -> float:
+    return _COSTS[("base", "gate", "expert").index(kind)]
+
+
+def _whole(costs: dict[str, float], stored: Trace, tau: float, most: int) -> npt.NDArray[np.float64]:
+    """[T] what each image costs, from the parts that it runs."""
+    routed = stored.at(tau, most)
+    experts = routed.active @ np.array([costs[expert_name(k)] for k in range(routed.active.shape[1])])
+    found: npt.NDArray[np.float64] = costs["base"] + routed.gate_ran * costs["gate"] + experts
+    return found
+
+
+def _samples(draw: np.random.Generator, costs: npt.NDArray[np.float64], rounds: int) -> Rows:
+    """[T] costs -> [R][T] samples: rarely less, sometimes much more, as clocks have it."""
+    noise = 1 + draw.gamma(1.5, 0.02, size=(rounds, len(costs)))
+    return tuple(tuple(row) for row in (costs * noise).round(4).tolist())
+
+
+def _artifact(file: str, size: int) -> Artifact:
+    return Artifact(file=file, sha256=f"{zlib.crc32(file.encode()):08x}" * 8, bytes=size // 10)
+
+
+def _peers(
+    draw: np.random.Generator,
+    sets: Sequence[tuple[str, str]],
+    taus: Sequence[float],
+    scale: float,
+    timed: int,
+    rounds: int,
+) -> tuple[schema.Peer, ...]:
+    backend, recipe = sets[0]
+    found = []
+    told: list[tuple[str, str, str, str, float | None, float]] = [
+        ("base only", backend, recipe, "the base by the backend's own call: no gate, no expert", None, 0.40),
+        ("base + its expert, always", backend, recipe, "base, gate and the gate's first choice", None, 0.61),
+        ("all experts, always", backend, recipe, "every expert runs for every image", None, 1.3),
+    ]
+    told += [
+        ("one graph with If", "onnx", "int8", "the whole early exit in one ONNX program", tau, 0.61 - 0.2 * tau)
+        for tau in taus
+    ]
+    told += [("stock int8, base only", backend, "int8-stock", "as its quantizer makes it by itself", None, 2.1)]
+    for name, where, how, about, tau, ms in told:
+        rows = _samples(draw, np.full(timed, scale * ms), rounds)
+        found.append(schema.Peer(name=name, backend=where, recipe=how, about=about, tau=tau, raw=rows, missing=None))
+    missing = "needs the checkpoint; repeat with --checkpoint"
+    found.append(
+        schema.Peer(name="torch eager", backend="torch", recipe="fp32", about="", tau=None, raw=None, missing=missing)
+    )
+    return tuple(found)
+
+
+def _limits(draw: np.random.Generator, rounds: int, speed: float) -> tuple[schema.Limit, ...]:
+    return tuple(
+        schema.Limit(
+            dtype=dtype,  # type: ignore[arg-type]
+            library=library,
+            shape=(512, 512, 512),
+            raw=tuple((ms / speed * draw.uniform(1, 1.1, size=rounds)).round(4).tolist()),
+        )
+        for dtype, library, ms in (("int8", "litert (XNNPACK)", 0.6), ("fp32", "numpy (OpenBLAS)", 1.5))
+    )

@@ -1,0 +1,103 @@
+"""The sentences say what the numbers say."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from edge_moe.benchmarks.report import story
+from edge_moe.benchmarks.report.compare import beside_peers
+from edge_moe.benchmarks.report.content import collect
+from edge_moe.benchmarks.report.series import build
+from tests.benchmarks.made import make
+
+ONE = (("litert", "int8"),)
+
+
+def told(**options):
+    return collect([make(sets=ONE, **options)])
+
+
+def test_the_headline_is_computed():
+    content = told()
+    (one,) = content.series
+    point, start = story.highlight(one)
+    assert start.tau == 0
+    assert point.accuracy >= start.accuracy
+    assert all(p.accuracy < start.accuracy for p in one.points if p.costs.mean < point.costs.mean)
+    what = point.costs.point
+    less = 1 - point.costs.mean / start.costs.mean
+    assert content.finding.startswith(
+        f"At tau = {point.tau:g}, litert/int8 answers in {point.costs.mean:.3f} ms on average, {less:.1%} less than "
+        f"always running an expert (tau = 0), at {what.accuracy:.1%} accuracy "
+        f"(95%: {what.accuracy_low:.1%} to {what.accuracy_high:.1%})."
+    )
+    assert content.subject == (
+        "birds (mobilenet_v3_small, 4 experts, 64 px) as litert/int8 on a laptop: "
+        "200 images of val, 12 of them timed in 4 rounds, 1 thread."
+    )
+    assert content.title == "birds on a laptop"
+
+
+def test_without_labels_the_middle_is_told():
+    content = told(labels=False)
+    assert f"At tau = {content.series[0].middle.tau:g}," in content.finding
+    assert content.finding.endswith("How often it is right is not known: no labels.")
+
+
+def test_experts_that_gain_nothing():
+    results = make(sets=ONE, taus=(0.0, 1.0))
+    (one,) = results.sets
+    answers = tuple((row[0],) * len(row) for row in one.trace.answers)
+    points = tuple(msgspec.structs.replace(p, point=msgspec.structs.replace(p.point, accuracy=0.5)) for p in one.points)
+    one = msgspec.structs.replace(one, trace=msgspec.structs.replace(one.trace, answers=answers), points=points)
+    found = story.finding(build([msgspec.structs.replace(results, sets=(one,))])[0])
+    assert found.startswith("At tau = 1,")
+    assert "right and wrong on the same ones. No expert runs there: on these images the experts gain nothing" in found
+
+
+def test_targets_that_run_parts_only():
+    content = told(unit="instructions", raw=False)
+    assert "M instructions on average (predicted from its parts)" in content.finding
+    assert "costed in" in content.subject
+    assert any(text.startswith("Whole predictions") for text in content.blind_spots)
+    assert any(text.startswith("Time, from instructions") for text in content.blind_spots)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({}, []),
+        ({"trained": False}, ["UNTRAINED network with random weights"]),
+        ({"rounds_asked": 9}, ["Partial: stopped after 4 of 9 rounds."]),
+        ({"remarks": ("others took 31% of the CPU",)}, ["Others took 31% of the CPU."]),
+    ],
+)
+def test_warnings_of_one_file(options, words):
+    found = story.warnings([make(sets=ONE, **options)], ["results"])
+    assert len(found) == len(words)
+    assert all(text.startswith(word) for text, word in zip(found, words, strict=True))
+
+
+def test_warnings_of_several_files():
+    same = [make(sets=ONE), make(sets=ONE)]
+    (found,) = story.warnings(same, ["a", "b"])
+    assert found.startswith("Costs come from 2 runs. Costs of different machines or runs do not compare")
+    other = [make(sets=ONE), make(sets=ONE, machine="b", threads=4, unit="cycles", data="other", images=100)]
+    costs, answers = story.warnings(other, ["a", "b"])
+    assert "They differ in machine, unit and threads." in costs
+    assert "also differ in data, number of images, right answers and timed images" in answers
+    assert story.warnings([make(sets=ONE), make(sets=ONE, trained=False)], ["a", "b"])[0].startswith("b: UNTRAINED")
+
+
+def test_where_ours_loses():
+    series = build([make()])
+    found = beside_peers(series)
+    sentences = story.lost(series, found)
+    losers = {pair.series.label for pair in found if pair.verdict == "ours loses"}
+    assert losers
+    assert {text.split(" loses to ")[0] for text in sentences} == losers
+    (default,) = [text for text in sentences if text.startswith("litert/int8 ")]
+    base = next(pair for pair in found if pair.peer.name == "base only")
+    assert f"base only (litert/int8), which needs {base.ratio:.2f} times our cost at tau = " in default
+    assert story.lost(series, [pair for pair in found if pair.verdict == "ours wins"]) == []

@@ -1,0 +1,99 @@
+"""Tables, markdown and CSV say the numbers of the results."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+
+import msgspec
+import numpy as np
+import pytest
+
+from edge_moe.benchmarks.report import HEADER, csvs, header, markdown, point_row
+from edge_moe.benchmarks.report.content import collect
+from edge_moe.benchmarks.report.tables import Table
+from tests.benchmarks.made import TAUS, make
+
+
+def test_rows_have_a_cell_for_every_heading():
+    timing = make().sets[0].points[1]
+    assert len(point_row(timing, "ms")) == len(HEADER) == len(header())
+    assert len(point_row(timing, "ms", several=True)) == len(header(several=True)) == len(HEADER) + 1
+    unlabelled = msgspec.structs.replace(timing, point=msgspec.structs.replace(timing.point, accuracy=None))
+    assert point_row(unlabelled, "ms")[HEADER.index("accuracy")] == ""
+
+
+def test_a_row_by_numpy():
+    timing = make().sets[0].points[3]
+    flat = np.ravel(timing.raw)
+    row = dict(zip(HEADER, point_row(timing, "ms"), strict=True))
+    assert row["tau"] == "0.25"
+    assert row["exit rate"] == f"{timing.point.exit_rate:.1%}"
+    assert row["mean MACs (M)"] == f"{timing.point.mean_macs / 1e6:.3f}"
+    assert row["accuracy"] == f"{timing.point.accuracy:.2%}"
+    numbers = [np.median(flat), *np.percentile(flat, [10, 90]), timing.mean, timing.mean / timing.predicted]
+    assert [float(row[name]) for name in HEADER[4:]] == pytest.approx(numbers, abs=6e-4)
+
+
+def test_a_row_of_a_target_that_runs_parts_only():
+    timing = make(unit="instructions", raw=False).sets[0].points[0]
+    row = dict(zip(HEADER, point_row(timing, "instructions"), strict=True))
+    assert (row["median"], row["p10"], row["p90"], row["mean / predicted"]) == ("", "", "", "")
+    assert row["mean"] == f"{timing.mean / 1e6:.3f}"
+
+
+@pytest.mark.parametrize("unit", ["ms", "cycles"])
+def test_the_markdown(unit):
+    content = collect([make(unit=unit, raw=unit == "ms", name="a|b <i>")])
+    page = markdown.page(content)
+    assert page.startswith("# a\\|b \\<i\\> on a laptop\n")
+    assert content.finding in page
+    for one in content.series:
+        section = page.split(f"### {one.label}\n")[1].split("\n#")[0]
+        rows = [line for line in section.splitlines() if re.match(r"\| [\d.]+ \|", line)]
+        assert [float(row.split("|")[1]) for row in rows] == list(TAUS)
+    tables = [line.count("|") - line.count("\\|") for line in page.splitlines() if line.startswith("|")]
+    assert min(tables) > 2
+    if unit == "cycles":
+        assert not re.search(r"\bms\b|millisecond|GMAC", page)
+
+
+def test_marked_rows_are_bold():
+    lines = markdown.table(Table(("a", "b"), (("x", "1"), ("y", "")), marked=frozenset({1})))
+    assert lines == ["| a | b |", "|---|---:|", "| x | 1 |", "| **y** |  |", ""]
+    assert markdown.table(Table(("a",), ())) == []
+
+
+def test_columns_of_which_nothing_is_known_are_left_away():
+    (table,) = collect([make(labels=False, raw=False, sets=(("litert", "int8"),))]).points
+    assert table.columns == ("tau", "exit rate", "mean MACs (M)", "mean, ms")
+
+
+def read(text):
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+def test_csv_round_trip():
+    results = [make(), make(name='comma, "quote"\nline', experts=2, labels=False, raw=False)]
+    files = csvs.files(collect(results))
+    assert list(files) == ["points.csv", "parts.csv", "peers.csv"]
+    points = read(files["points.csv"])
+    expected = [(file, one, point) for file in results for one in file.sets for point in one.points]
+    assert len(points) == len(expected)
+    for row, (file, one, point) in zip(points, expected, strict=True):
+        assert (row["bundle"], row["backend"], row["recipe"]) == (file.bundle.name, one.backend, one.recipe)
+        assert float(row["mean"]) == point.mean  # every digit
+        assert float(row["exit_rate"]) == point.point.exit_rate
+        assert row["accuracy"] == ("" if point.point.accuracy is None else repr(point.point.accuracy))
+        assert (row["median"] == "") == (point.raw is None)
+    assert points[-1]["share_expert_01"] != points[-1]["share_expert_03"] == ""
+    parts = read(files["parts.csv"])
+    assert [float(row["cost"]) for row in parts[:2]] == [part.cost for part in results[0].sets[0].parts[:2]]
+    peers = read(files["peers.csv"])
+    assert {row["peer"] for row in peers} == {peer.name for peer in results[0].peers}
+    assert next(row for row in peers if row["peer"] == "torch eager")["missing"].startswith("needs the checkpoint")
+
+
+def test_without_peers_there_is_no_file_of_them():
+    assert list(csvs.files(collect([make(peers=False)]))) == ["points.csv", "parts.csv"]

@@ -1,0 +1,91 @@
+"""Results are taken only for the bundle that they were measured on."""
+
+from __future__ import annotations
+
+import pytest
+
+from edge_moe.benchmarks.matching import match
+from edge_moe.bundle import Bundle
+from edge_moe.defaults import write_defaults
+from edge_moe.errors import DataError, UsageError
+from tests.benchmarks.fitted import edited, fitted, replace, save
+
+
+@pytest.fixture
+def bundle(make_bundle):
+    return make_bundle(recipes=("int8", "fp32"))
+
+
+@pytest.fixture
+def results(bundle):
+    return fitted(bundle, images=8, timed=4)
+
+
+def test_the_set_that_is_asked_for(bundle, results, tmp_path):
+    file = save(results, tmp_path / "results.json")
+    found = match(Bundle(bundle), file)
+    assert (found.label, found.results, found.measured) == ("fake/int8", results, results.sets[0])
+    found = match(Bundle(bundle), file, recipe="fp32")
+    assert (found.label, found.artifacts, found.measured) == (
+        "fake/fp32",
+        Bundle(bundle).manifest.sets[1],
+        results.sets[1],
+    )
+    assert found.doubts == ()
+
+
+def test_a_bundle_whose_defaults_changed_is_the_same(bundle, results, tmp_path):
+    write_defaults(bundle, None, None, 0.7, 3)
+    assert match(Bundle(bundle), save(results, tmp_path / "results.json")).artifacts.default_tau == 0.7
+
+
+def altered(results):
+    artifacts = dict(results.sets[0].artifacts)
+    artifacts["expert_01"] = replace(artifacts["expert_01"], sha256="0" * 64)
+    return edited(results, artifacts=artifacts)
+
+
+def lacking(results):
+    one = results.sets[0]
+    kept = {k: v for k, v in one.artifacts.items() if k != "expert_02"}
+    return edited(results, artifacts=kept, parts=tuple(part for part in one.parts if part.part in kept))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (altered, ["another bundle", "expert_01 of fake/int8 differ", "edge-moe bench"]),
+        (lacking, ["another bundle", "expert_02 of fake/int8 differ"]),
+        (
+            lambda one: replace(one, bundle=replace(one.bundle, rule_sha256="0" * 64)),
+            ["another bundle", "labels, preprocessing"],
+        ),
+        (lambda one: replace(one, sets=one.sets[1:]), ["nothing of fake/int8", "it has fake/fp32", "--recipe"]),
+    ],
+    ids=["artifact", "missing part", "rule", "set"],
+)
+def test_results_of_something_else(bundle, results, tmp_path, spoil, words):
+    with pytest.raises(DataError) as caught:
+        match(Bundle(bundle), save(spoil(results), tmp_path / "results.json"))
+    assert all(word in str(caught.value) for word in (*words, str(tmp_path / "results.json")))
+
+
+def test_labels_are_part_of_the_rule(make_bundle, results, tmp_path):
+    other = make_bundle("other", recipes=("int8", "fp32"), edit=lambda raw: raw.update(labels=raw["labels"][::-1]))
+    with pytest.raises(DataError, match="labels, preprocessing"):
+        match(Bundle(other), save(results, tmp_path / "results.json"))
+
+
+def test_a_set_that_the_bundle_lacks(bundle, results, tmp_path):
+    with pytest.raises(UsageError, match="it has fake/int8, fake/fp32"):
+        match(Bundle(bundle), save(results, tmp_path / "results.json"), backend="litert")
+
+
+def test_doubts(make_bundle, tmp_path):
+    bundle = make_bundle(edit=lambda raw: raw.update(trained=False))
+    results = fitted(bundle, images=8, timed=4, rounds=2, rounds_asked=5, remarks=("others took 40% of the CPU",))
+    file = save(results, tmp_path / "results.json")
+    doubts = match(Bundle(bundle), file).doubts
+    words = ("after 2 rounds", "UNTRAINED", "40%")
+    assert all(word in doubt for word, doubt in zip(words, doubts, strict=True))
+    assert all(line.startswith(f"{file}: ") for line in doubts)

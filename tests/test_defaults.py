@@ -1,0 +1,96 @@
+"""A bundle's default changes, and nothing else of it."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+
+import msgspec
+import pytest
+
+from edge_moe import Runtime
+from edge_moe.bundle import MANIFEST, Bundle
+from edge_moe.defaults import write_defaults
+from edge_moe.errors import BundleError, OutputError, UsageError
+from edge_moe.verify import verify
+from tests.cli.conftest import small_disk
+from tests.tiny import tree
+
+
+@pytest.fixture
+def bundle(make_bundle):
+    path = make_bundle(recipes=("int8", "fp32"), tau=0.25, max_experts=1)
+    text = (path / MANIFEST).read_bytes()
+    (path / MANIFEST).write_bytes(msgspec.json.format(text, indent=2) + b"\n")  # as a conversion writes it
+    return path
+
+
+def test_two_lines_of_the_manifest_change(bundle, fake_backend):
+    before, files = (bundle / MANIFEST).read_text(), tree(bundle)
+    write_defaults(bundle, "fake", "fp32", 0.625, 2)
+    after = (bundle / MANIFEST).read_text()
+    changed = [(a.strip(), b.strip()) for a, b in zip(before.splitlines(), after.splitlines(), strict=True) if a != b]
+    assert changed == [
+        ('"default_tau": 0.25,', '"default_tau": 0.625,'),
+        ('"default_max_experts": 1', '"default_max_experts": 2'),
+    ]
+    assert {name: hash for name, hash in tree(bundle).items() if files.get(name) != hash}.keys() == {MANIFEST}
+    assert all(check.passed for check in verify(bundle, backend=fake_backend))
+    with Runtime(bundle, backend=fake_backend, recipe="fp32") as model:
+        assert (model.tau, model.max_experts) == (0.625, 2)
+    with Runtime(bundle, backend=fake_backend) as model:
+        assert (model.tau, model.max_experts) == (0.25, 1)
+
+
+def test_the_first_set_by_default_and_back_again(bundle):
+    before = tree(bundle)
+    write_defaults(bundle, None, None, 1, 3)
+    assert Bundle(bundle).manifest.sets[0].default_tau == 1.0
+    write_defaults(bundle, None, None, 0.25, 1)
+    assert tree(bundle) == before
+
+
+def test_what_was_left_away_stays_away(make_bundle):
+    bundle = make_bundle(edit=lambda raw: raw["preprocessing"].pop("interpolation"))
+    write_defaults(bundle, None, None, 0.5, 1)
+    assert "interpolation" not in json.loads((bundle / MANIFEST).read_text())["preprocessing"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        ((None, None, 1.5, 1), "tau is 1.5"),
+        ((None, None, float("nan"), 1), "tau is nan"),
+        ((None, None, 0.5, 4), "from 1 to 3"),
+        (("onnx", None, 0.5, 1), "it has fake/int8"),
+    ],
+)
+def test_a_setting_or_a_set_that_cannot_be(bundle, arguments, word):
+    before = tree(bundle)
+    with pytest.raises(UsageError, match=word):
+        write_defaults(bundle, *arguments)
+    assert tree(bundle) == before
+
+
+def test_no_bundle(tmp_path):
+    with pytest.raises(BundleError, match="not a folder"):
+        write_defaults(tmp_path / "nothing", None, None, 0.5, 1)
+
+
+def test_a_full_disk(bundle):
+    before = tree(bundle)
+    with small_disk(100), pytest.raises(OutputError, match=r"cannot write .*manifest\.json"):
+        write_defaults(bundle, None, None, 0.5, 1)
+    assert tree(bundle) == before
+
+
+def test_a_read_only_folder(bundle, monkeypatch):
+    def refuse(*_):  # root may write everywhere, so that permissions would prove nothing
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    before = tree(bundle)
+    monkeypatch.setattr("os.replace", refuse)
+    with pytest.raises(OutputError, match=r"cannot write .*manifest\.json: Read-only"):
+        write_defaults(bundle, None, None, 0.5, 1)
+    assert tree(bundle) == before
