@@ -51,14 +51,15 @@ def cold_start(bundle: Path, backend: str, recipe: str, threads: int, images: Pa
     """
     arguments = [str(bundle), backend, recipe, str(threads), str(images)]
     start = perf_counter()
+    # Without a buffer, into which the first line would draw those that follow.
     with subprocess.Popen(
-        [sys.executable, "-c", _PROGRAM, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", _PROGRAM, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0
     ) as process:
         assert process.stdout is not None
         line = process.stdout.readline()
         elapsed = perf_counter() - start
         rest, errors = process.communicate()
-    if line != "answered\n" or process.returncode != 0:
-        last = (errors.strip().splitlines() or ["it said nothing"])[-1]
+    if line != b"answered\n" or process.returncode != 0:
+        last = (errors.decode(errors="replace").strip().splitlines() or ["it said nothing"])[-1]
         raise BackendError(f"a process that answers with {backend}/{recipe} failed: {last}")
     return Cold(elapsed * 1000, int(rest))

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from edge_moe.benchmarks import conversion
+from edge_moe.benchmarks.machine import this_machine
 from edge_moe.bundle import Preprocessing
 from edge_moe.nn import Architecture
 from edge_moe.progress import Silent
@@ -85,7 +86,7 @@ def test_experts_differ_and_the_second_checkpoint_has_those_of_the_first(measure
 
 def test_the_table_counts_parts():
     report = {
-        "machine": conversion.host.describe(None),
+        "machine": this_machine(),
         "jobs": 2,
         "backends": ("litert",),
         "runs": {
@@ -122,7 +123,12 @@ def test_the_command(monkeypatch, tmp_path, capsys):
 
     def measure(folder, experts, backends, jobs, progress):
         asked.append((folder, experts, backends, jobs))
-        return {"machine": conversion.host.describe(None), "jobs": jobs, "backends": backends, "runs": {"K = 2": parts}}
+        return {
+            "machine": this_machine(),
+            "jobs": jobs,
+            "backends": backends,
+            "runs": {"K = 2": parts},
+        }
 
     monkeypatch.setattr(conversion, "measure", measure)
     arguments = ["-o", str(tmp_path / "out"), "--experts", "2", "--jobs", "1", "--backends", "onnx"]

@@ -1,53 +1,59 @@
-"""The comparison of recipes, on the tiny bundle; LiteRT's stock recipe is made in this process."""
+"""The comparison of recipes, on a small network; LiteRT's stock recipe is made in this process."""
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
+import os
 import sys
 
 import pytest
 import torch
 
-from edge_moe.benchmarks import recipes
-from edge_moe.benchmarks.results import Summary
+from edge_moe.benchmarks import recipes, stock
+from edge_moe.benchmarks.results import Conditions, Summary
 from edge_moe.bundle import Bundle
-from edge_moe.converters import workers
 from edge_moe.converters.recipes import STOCK
 from edge_moe.progress import Silent
 from tests import tiny
+from tests.benchmarks.conftest import hurry
 
 PARTS = {"base": "base", "expert": "expert_00"}
 
 
 @pytest.fixture(scope="module")
-def measured(tiny_bundle, tiny_checkpoint, tmp_path_factory):
+def measured(own_bundle, own_checkpoint, tmp_path_factory, _made_before):
     folder = tmp_path_factory.mktemp("stock")
-    there = {one.backend: one for one in Bundle(tiny_bundle).manifest.sets if one.recipe.name == "fp32"}
+    there = {one.backend: one for one in Bundle(own_bundle).manifest.sets if one.recipe.name == "fp32"}
 
     def convert_here(jobs, processes, folder, progress):
         for job in jobs:
             ((recipe, target),) = job.targets
-            assert (recipe, job.checkpoint) == (STOCK[job.backend], tiny_checkpoint)
+            assert (recipe, job.checkpoint) == (STOCK[job.backend], own_checkpoint)
             if job.backend == "litert":  # takes and gives integers, as no other artifact does
-                with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-                    workers._trace(job)
-                    workers._build(job)
+                _made_before([job], processes, folder, progress)
             else:
-                target.write_bytes((tiny_bundle / there[job.backend].parts[job.part].file).read_bytes())
+                target.write_bytes((own_bundle / there[job.backend].parts[job.part].file).read_bytes())
 
     with pytest.MonkeyPatch.context() as patch, tiny.one_thread():
-        patch.setattr(recipes, "convert_parts", convert_here)
-        before = torch.get_num_threads()
-        report = recipes.measure(tiny_bundle, tiny_checkpoint, folder, 1, (1, 2), Silent())
-        assert torch.get_num_threads() == before
+        hurry(patch)
+        patch.setattr(stock, "convert_parts", convert_here)
+        before = torch.get_num_threads(), os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
+        report = recipes.measure(own_bundle, own_checkpoint, folder, 1, (1, 2), Silent())
+        assert torch.get_num_threads() == before[0]
+        assert before[1] is None or os.sched_getaffinity(0) == before[1]
     return report
 
 
 @pytest.fixture(scope="module")
-def sets(tiny_bundle):
-    return {f"{one.backend}/{one.recipe.name}": one for one in Bundle(tiny_bundle).manifest.sets}
+def sets(own_bundle):
+    return {f"{one.backend}/{one.recipe.name}": one for one in Bundle(own_bundle).manifest.sets}
+
+
+def test_what_it_was_measured_on(measured):
+    assert measured["machine"].logical_cpus >= 1
+    assert isinstance(measured["conditions"], Conditions)
+    assert len(measured["conditions"].probe) == 2 * 2  # once for each part and number of threads
+    assert (measured["rounds"], measured["versions"].keys() >= {"edge-moe", "torch", "litert-torch"}) == (1, True)
 
 
 def test_every_recipe_the_stock_ones_and_torch_are_timed(measured, sets):
@@ -59,13 +65,13 @@ def test_every_recipe_the_stock_ones_and_torch_are_timed(measured, sets):
         for found in timings.values():
             assert found.keys() == {"torch eager", *sets, *stock}
             for one in found.values():
-                assert 0 < one.p10_ms <= one.median_ms <= one.p90_ms
+                assert 0 < one.p10 <= one.median <= one.p90
 
 
-def test_sizes_are_those_of_the_files(measured, sets, tiny_bundle):
+def test_sizes_are_those_of_the_files(measured, sets, own_bundle):
     for name, one in sets.items():
         for part, of_the_bundle in PARTS.items():
-            file = tiny_bundle / one.parts[of_the_bundle].file
+            file = own_bundle / one.parts[of_the_bundle].file
             assert measured["bytes"][name][part] == file.stat().st_size
 
 
@@ -89,12 +95,12 @@ def test_bars_are_ratios_of_what_was_timed(measured, sets):
             expected[f"{backend} {part}, stock int8 / int8, 1 thread(s)"] = (times["litert/int8-stock"], int8, 3.0)
     assert bars.keys() == expected.keys()
     for what, (slow, fast, least) in expected.items():
-        assert bars[what].ratio == slow.median_ms / fast.median_ms
+        assert bars[what].ratio == slow.median / fast.median
         assert (bars[what].bar, bars[what].met) == (f">= {least:g}", bars[what].ratio >= least)
 
 
 def summary(ms):
-    return Summary(median_ms=ms, p10_ms=ms - 0.5, p90_ms=ms + 0.5, mean_ms=ms)
+    return Summary(median=ms, p10=ms - 0.5, p90=ms + 0.5, mean=ms)
 
 
 def test_bars_of_every_backend():
@@ -102,7 +108,7 @@ def test_bars_of_every_backend():
     times = {f"{backend}/fp32": summary(4.0) for backend in ("litert", "onnx", "executorch")}
     times |= {name: summary(2.0) for name in ("litert/int8", "onnx/int8", "executorch/int8-dynamic")}
     times |= {f"{backend}/int8-stock": summary(5.0) for backend in ("litert", "onnx", "executorch")}
-    bars = recipes._judged({"base": times, "expert": times}, 1)
+    bars = recipes._bars({"base": times, "expert": times}, 1)
     assert len(bars) == 8
     for bar in bars:
         assert bar.ratio == (2.5 if "stock" in bar.what else 2.0)
@@ -123,11 +129,11 @@ def test_the_page_has_every_row(measured):
                 cells = [cell.strip() for cell in row.split("|")[1:-1]]
                 assert cells == [
                     name,
-                    f"{one.median_ms:.3f}",
-                    f"{one.p10_ms:.3f}",
-                    f"{one.p90_ms:.3f}",
-                    f"{fp32.median_ms / one.median_ms:.2f}" if fp32 else "",
-                    f"{timings['torch eager'].median_ms / one.median_ms:.2f}",
+                    f"{one.median:.3f}",
+                    f"{one.p10:.3f}",
+                    f"{one.p90:.3f}",
+                    f"{fp32.median / one.median:.2f}" if fp32 else "",
+                    f"{timings['torch eager'].median / one.median:.2f}",
                     f"{size / 1024:.0f}" if size else "",
                 ]
     for bar in measured["bars"]:

@@ -1,60 +1,183 @@
-"""The full-size benchmark's machinery, on the tiny bundle: what it says is not the point, that it says it is."""
+"""The bars of the full-size benchmark, held against results worked out by hand; and its command, without measuring."""
 
 from __future__ import annotations
 
 import json
 import sys
 
+import msgspec
 import pytest
 
 from edge_moe.benchmarks import speed
-from edge_moe.progress import Silent
+from edge_moe.benchmarks.journal import journal_path
+from edge_moe.benchmarks.results import Peer
+from edge_moe.bundle import OperatingPoint
+from tests.benchmarks.made import make
+
+replace = msgspec.structs.replace
+
+# (tau, exit rate, mean, predicted) of each point; each set has its own taus.
+LITERT = ((0.0, 0.0, 4.0, 4.0), (0.1, 0.5, 3.0, 2.9), (1.0, 1.0, 2.06, 2.0))
+ONNX = ((0.0, 0.0, 8.0, 7.9), (0.2, 0.5, 5.0, 5.0), (1.0, 1.0, 3.3, 3.2))
 
 
-@pytest.fixture(scope="module")
-def measured(tiny_bundle):
-    return speed.measure(tiny_bundle, rounds=2, threads=1, progress=Silent())
+def results(litert=LITERT, onnx=ONNX, graphs=((0.2, 3.5),), **changes):
+    """Two sets, their bases called raw at 2 and 3 ms, and If graphs of the second at these taus and costs."""
+    made = make(sets=(("litert", "int8"), ("onnx", "int8")), taus=(0.0, 0.5, 1.0), timed=3, rounds=2, peers=False)
+
+    def of(points):
+        for point, (tau, rate, mean, predicted) in zip(made.sets[0].points, points, strict=True):
+            at = replace(point.point, tau=tau, exit_rate=rate)
+            assert isinstance(at, OperatingPoint)
+            yield replace(point, point=at, mean=mean, predicted=predicted)
+
+    def peer(name, backend, ms, tau=None):
+        raw = None if ms is None else ((ms,) * 3, (ms,) * 3)
+        return Peer(name=name, backend=backend, recipe="int8", about="", tau=tau, raw=raw, missing=None)
+
+    peers = [
+        peer("base only", "litert", 2.0),
+        peer("base only", "onnx", 3.0),
+        peer("all experts, always", "onnx", 0.001),
+        *(peer("one graph with If", "onnx", ms, tau) for tau, ms in graphs),
+    ]
+    sets = tuple(replace(one, points=tuple(of(points))) for one, points in zip(made.sets, (litert, onnx), strict=True))
+    return replace(made, sets=sets, peers=tuple(peers), **changes)
 
 
-def test_bars_are_ratios_of_what_was_timed(measured):
-    first, *points = measured["bars"]
-    overhead = measured["overhead"]
-    assert overhead.keys() == {"raw", "predict"}
-    for one in overhead.values():
-        assert 0 < one.p10_ms <= one.median_ms <= one.p90_ms
-    assert first.what == "exit path: predict_tensor / raw call"
-    assert first.ratio == overhead["predict"].median_ms / overhead["raw"].median_ms
-    assert (first.bar, first.met) == ("<= 1.05", first.ratio <= 1.05)
-    assert first.ratio > 0.5
-    assert len(points) >= 3
-    for point in points:
-        assert point.what.startswith("tau ") and point.what.endswith("mean / sum of parts")
-        assert (point.bar, point.met) == ("<= 1.05", point.ratio <= 1.05)
-        assert point.ratio > 0.5
+def test_bars_by_hand():
+    found = {bar.what: (round(bar.ratio, 4), bar.bar, bar.met) for bar in speed.judge(results())}
+    t = "1 thread, "
+    assert found == {
+        f"{t}litert/int8: exit path / raw call": (1.03, "<= 1.03", True),
+        f"{t}onnx/int8: exit path / raw call": (1.1, "<= 1.03", False),
+        f"{t}litert/int8, exit rate 0%: mean / sum of parts": (1.0, "<= 1.03", True),
+        f"{t}litert/int8, exit rate 50%: mean / sum of parts": (1.0345, "<= 1.03", False),
+        f"{t}litert/int8, exit rate 100%: mean / sum of parts": (1.03, "<= 1.03", True),
+        f"{t}onnx/int8, exit rate 0%: mean / sum of parts": (1.0127, "<= 1.03", True),
+        f"{t}onnx/int8, exit rate 50%: mean / sum of parts": (1.0, "<= 1.03", True),
+        f"{t}onnx/int8, exit rate 100%: mean / sum of parts": (1.0312, "<= 1.03", False),
+        # At the second set's tau 0.2 the first set has its own second tau.
+        f"{t}exit rate 50%: litert/int8 / If graph of onnx/int8": (0.8571, "<= 1", True),
+        f"{t}exit rate 50%: onnx/int8 / If graph of onnx/int8": (1.4286, "<= 1", False),
+    }
 
 
-def test_what_was_measured_is_said(measured):
-    assert (measured["rounds"], measured["threads"]) == (2, 1)
-    assert {"edge-moe", "torch", "litert-torch"} <= measured["versions"].keys()
-    assert measured["machine"].logical_cpus >= 1
+def test_graphs_that_were_not_measured_have_no_bar():
+    assert not any("graph" in bar.what for bar in speed.judge(results(graphs=((0.2, None), (None, 3.0)))))
+    bars = speed.judge(results(graphs=((0.0, 9.0), (1.0, 3.0)), threads=2))
+    several = [bar.what.split(":")[0] for bar in bars if "graph" in bar.what]
+    assert several == ["2 threads, exit rate 0%"] * 2 + ["2 threads, exit rate 100%"] * 2
 
 
-def test_the_page(measured):
-    page = speed.to_markdown(measured)
+def points(*means):
+    return tuple((0.1 * i, 0.1 * i, mean, mean) for i, mean in enumerate(means))
+
+
+@pytest.mark.parametrize(
+    ("second", "opposite"),
+    [
+        (((4.0, 3.0, 2.0), (8.0, 6.0, 5.0)), 0),
+        (((40.0, 30.0, 20.0), (80.0, 60.0, 50.0)), 0),  # another speed is not another order
+        (((4.0, 3.0, 3.08), (8.0, 6.0, 5.0)), 0),  # the other way, but nearer than 3%
+        (((4.0, 2.9, 3.1), (8.0, 6.0, 5.0)), 1),
+        (((2.0, 3.0, 4.0), (8.0, 6.0, 5.0)), 3),
+        (((4.0, 3.0, 2.0), (8.0, 6.0, 3.5)), 1),  # the last of the second set before the first of the first
+        (((8.0, 6.0, 5.0), (4.0, 3.0, 2.0)), 9),  # every pair across the sets, none inside of one
+    ],
+)
+def test_pairs_that_two_runs_rank_the_other_way(second, opposite):
+    first = results(points(4.0, 3.0, 2.0), points(8.0, 6.0, 5.0))
+    bar = speed.rank_alike(first, results(*(points(*means) for means in second)))
+    assert (bar.ratio, bar.bar, bar.met) == (opposite, "<= 0", opposite == 0)
+    assert bar.what == "two runs: pairs of 6 operating points ranked the other way, of 15"
+
+
+def test_nearer_than_three_hundredths_in_the_first_run_is_no_order_either():
+    first = results(points(2.0, 2.05, 9.0), points(20.0, 30.0, 40.0))
+    second = results(points(3.0, 2.0, 9.0), points(20.0, 30.0, 40.0))
+    assert speed.rank_alike(first, second).ratio == 0
+    assert speed.rank_alike(second, first).ratio == 0
+
+
+def test_the_page():
+    runs = [results(), replace(results(), threads=2, conditions=replace(results().conditions, remarks=("busy: x",)))]
+    found = [bar for run in runs for bar in speed.judge(run)]
+    page = speed.to_markdown(runs, found)
     assert "UNTRAINED" in page.splitlines()[0]
-    assert "litert/int8, " in page
-    assert measured["machine"].processor in page
-    for bar in measured["bars"]:
+    assert "A chip (avx2), 2 rounds of 3 images." in page
+    assert "Run 1, 1 thread(s): quiet.\nRun 2, 2 thread(s): busy: x.\n" in page
+    for bar in found:
         assert f"| {bar.what} | {bar.ratio:.3f} | {bar.bar} | {'yes' if bar.met else 'NO'} |" in page
 
 
-def test_the_command(measured, monkeypatch, tmp_path, capsys):
-    asked = []
-    monkeypatch.setattr(speed, "full_size_bundle", lambda folder, experts, progress: folder / f"bundle-{experts}")
-    monkeypatch.setattr(speed, "measure", lambda *arguments: asked.append(arguments[:3]) or measured)
-    monkeypatch.setattr(sys, "argv", ["speed", "-o", str(tmp_path / "out"), "--rounds", "3", "--experts", "2"])
-    speed.main()
-    assert asked == [(tmp_path / "out/bundle-2", 3, 1)]
-    assert capsys.readouterr().out == speed.to_markdown(measured) + "\n"
-    assert json.loads((tmp_path / "out/speed.json").read_text())["rounds"] == 2
-    assert (tmp_path / "out/speed.md").read_text() == speed.to_markdown(measured)
+@pytest.fixture
+def command(monkeypatch, tmp_path):
+    """command(*arguments) -> what was asked for; `sweep` gives what is in `command.runs`, in turn."""
+    out = tmp_path / "out"
+
+    def call(*arguments):
+        asked, runs = [], iter(call.runs)
+
+        def sweep(bundle, data, options, *, journal, progress):
+            asked.append((bundle, data, options))
+            journal.put("round-0000", 1)
+            return next(runs)
+
+        def bundle(folder, experts, progress, backends):
+            return folder / f"bundle-{experts}-{'-'.join(backends)}"
+
+        monkeypatch.setattr(speed, "full_size_bundle", bundle)
+        monkeypatch.setattr(speed, "full_size_checkpoint", lambda folder, experts: folder / f"checkpoint-{experts}")
+        monkeypatch.setattr(speed, "run_key", lambda bundle, data, options: options)
+        monkeypatch.setattr(speed, "sweep", sweep)
+        monkeypatch.setattr(speed, "write_report", lambda runs, folder, force: asked.append((len(runs), folder, force)))
+        monkeypatch.setattr(sys, "argv", ["speed", "-o", str(out), *arguments])
+        try:
+            speed.main()
+        finally:
+            call.asked = asked
+        return asked
+
+    call.out = out
+    return call
+
+
+def test_the_command(command, capsys):
+    command.runs = [results(), results(seed=5), results(threads=2)]
+    *sweeps, report = command("--rounds", "3", "--experts", "2")
+    assert [(options.threads, options.rounds, options.peers) for _, _, options in sweeps] == [
+        (1, 3, True),
+        (1, 3, True),
+        (2, 3, True),
+    ]
+    out = command.out
+    for bundle, data, options in sweeps:
+        assert (bundle, data) == (out / "bundle-2-litert-onnx-executorch", "noise")
+        assert options.checkpoint == str(out / "checkpoint-2")
+        assert [recipe.split("/")[0] for recipe in options.recipes] == ["litert", "onnx", "executorch"]
+    assert report == (3, out / "report", True)
+    for i, run in enumerate(command.runs, 1):
+        stored = json.loads((out / f"run-{i}/results.json").read_text())
+        assert (stored["threads"], stored["seed"]) == (run.threads, run.seed)
+        assert not journal_path(out / f"run-{i}").exists()
+    page = (out / "speed.md").read_text()
+    assert page.count("pairs of 6 operating points") == 1  # of the two runs on one thread
+    assert "| 2 threads, litert/int8: exit path / raw call | 1.030 | <= 1.03 | yes |" in page
+    assert capsys.readouterr().out == page + "\n"
+
+
+def test_one_run_has_nothing_to_be_compared_with(command):
+    command.runs = [results()]
+    command("--threads", "4")
+    assert command.asked[0][2].threads == 4
+    assert "two runs" not in (command.out / "speed.md").read_text()
+
+
+def test_ctrl_c_stops_all_runs_and_keeps_what_there_is(command):
+    command.runs = [results(complete=False), results()]
+    with pytest.raises(KeyboardInterrupt):
+        command()
+    assert len(command.asked) == 1
+    assert (journal_path(command.out / "run-1") / "round-0000.json").exists()
+    assert not (command.out / "run-1").exists()

@@ -1,4 +1,4 @@
-"""The sweep: what it measures agrees with the bundle's operating points and with parts that take known times."""
+"""The sweep: operating points and costs agree with what other ways to compute them give, on any target."""
 
 from __future__ import annotations
 
@@ -9,115 +9,263 @@ import msgspec
 import numpy as np
 import pytest
 
-from edge_moe import Bundle, DataError, UsageError
-from edge_moe.benchmarks import results, sweep
-from edge_moe.benchmarks.sweep import Options
-from edge_moe.bundle import sha256
-from edge_moe.evaluate import Routed
-from tests.fakes import FakeBackend, write_bundle
-from tests.tiny import SETS, VALIDATION_IMAGES
+from edge_moe import Bundle, CheckpointError, DataError, Runtime, UsageError, backends
+from edge_moe.benchmarks import results, sweep, targets
+from edge_moe.benchmarks.journal import Journal
+from edge_moe.benchmarks.results import Conditions, Limit, Machine, Peer
+from edge_moe.benchmarks.sweep import Options, run_key
+from edge_moe.benchmarks.targets import Availability, Round, Session, SetRound, Target
+from edge_moe.data import open_data
+from edge_moe.evaluate import collect, route, wilson
+from tests.benchmarks.conftest import hurry
+from tests.fakes import BASE_MACS, EXPERT_MACS, GATE_MACS, FakeBackend, write_bundle
+from tests.tiny import CLASSES, SETS, VALIDATION_IMAGES, tree
+
+pytestmark = pytest.mark.usefixtures("hurried")
+
+FAST = {"rounds": 2, "cold_starts": 0, "timed_images": 6}
 
 
 @pytest.fixture(scope="module")
 def found(tiny_bundle, tiny_images):
-    return sweep.sweep(tiny_bundle, str(tiny_images), Options(timed_images=8, rounds=3))
+    with pytest.MonkeyPatch.context() as patch:
+        hurry(patch)
+        return sweep.sweep(tiny_bundle, str(tiny_images), Options(timed_images=8, rounds=3, cold_starts=0))
+
+
+@pytest.fixture(scope="module")
+def outputs(tiny_bundle, tiny_images):
+    """label of a set -> what every part answers to every validation image."""
+    bundle = Bundle(tiny_bundle)
+    manifest = bundle.manifest
+    tensors = list(open_data(str(tiny_images), "val").tensors(manifest.preprocessing))
+    made = {}
+    for one in manifest.sets:
+        with Runtime(bundle, backend=one.backend, recipe=one.recipe.name) as runtime:
+            made[f"{one.backend}/{one.recipe.name}"] = collect(runtime.part, manifest.experts, tensors)
+    return made
 
 
 def test_what_was_measured_is_written_down(found, tiny_bundle, tiny_images):
-    assert (found.trained, found.images, found.timed_images, found.rounds) == (True, VALIDATION_IMAGES, 8, 3)
-    assert (found.threads, found.seed, found.experts) == (1, 0, 2)
-    assert (found.data, found.bundle) == (tiny_images.name, "bundle")
-    assert found.bundle_sha256 == sha256((tiny_bundle / "manifest.json").read_bytes())
-    assert found.versions.keys() == {"edge-moe", "numpy"}
-    assert [f"{one.backend}/{one.recipe}" for one in found.sets] == list(SETS)
+    assert (found.schema_version, found.target, found.unit, found.complete) == (2, "host", "ms", True)
+    assert (found.bundle.trained, found.images, len(found.timed)) == (True, VALIDATION_IMAGES, 8)
+    assert (found.rounds, found.rounds_asked, found.sittings, found.threads, found.seed) == (3, 3, 1, 1, 0)
+    assert (found.data, found.bundle.name, found.bundle.experts, found.bundle.classes) == ("images", "bundle", 2, 3)
+    assert found.labels == tuple(k for k in range(len(CLASSES)) for _ in range(VALIDATION_IMAGES // len(CLASSES)))
+    assert found.versions.keys() == {"python", "edge-moe", "numpy"}
+    assert [one.label for one in found.sets] == list(SETS)
     runtimes = {"litert": "ai-edge-litert ", "onnx": "onnxruntime "}
     assert all(one.backend_version.startswith(runtimes[one.backend]) for one in found.sets)
-    assert msgspec.json.decode(msgspec.json.encode(found), type=results.Results) == found
+    assert len(found.conditions.probe) == 3
+    manifest = Bundle(tiny_bundle).manifest
+    for one, artifacts in zip(found.sets, manifest.sets, strict=True):
+        assert one.artifacts == artifacts.parts
+        assert {part.part: part.macs for part in one.parts} == {n: spec.macs for n, spec in manifest.parts.items()}
+        assert (one.cold_start_ms, one.peak_rss_bytes) == ((), ())
+    assert found.peers == ()
+    assert {(one.library.split()[0], one.dtype) for one in found.limits} >= {("numpy", "fp32")}
+    assert all(len(one.raw) == 3 * 3 for one in found.limits)
+
+
+def test_what_is_written_can_be_read(found, tmp_path):
+    (tmp_path / "results.json").write_bytes(msgspec.json.encode(found))
+    assert results.load(tmp_path / "results.json") == found
 
 
 def test_every_point_is_the_bundle_s(found, tiny_bundle):
     for one in found.sets:
         points = Bundle(tiny_bundle).manifest.find(one.backend, one.recipe).operating_points
-        assert [timing.point for timing in one.points] == [p for p in points if p.max_experts == 1]
+        assert [point.point for point in one.points] == [p for p in points if p.max_experts == 1]
         assert (one.points[0].point.tau, one.points[-1].point.tau) == (0.0, 1.0)
+
+
+def test_every_point_is_what_routing_all_outputs_gives(found, outputs, tiny_bundle):
+    manifest = Bundle(tiny_bundle).manifest
+    labels = np.array(found.labels)
+    macs = {name: spec.macs for name, spec in manifest.parts.items()}
+    for one in found.sets:
+        for point in (each.point for each in one.points):
+            routed = route(outputs[one.label], point.tau, 1, manifest.ensemble, manifest.space)
+            spent = [
+                macs["base"] + ran * macs["gate"] + sum(macs[f"expert_{k:02d}"] for k in np.flatnonzero(active))
+                for ran, active in zip(routed.gate_ran, routed.active, strict=True)
+            ]
+            right = int((routed.predictions == labels).sum())
+            assert point.exit_rate == pytest.approx((~routed.active.any(axis=1)).mean())
+            assert point.mean_macs == pytest.approx(np.mean(spent))
+            assert point.accuracy == right / VALIDATION_IMAGES
+            assert (point.accuracy_low, point.accuracy_high) == wilson(right, VALIDATION_IMAGES)
+
+
+def test_the_trace_is_every_answer(found, outputs, tiny_bundle):
+    manifest = Bundle(tiny_bundle).manifest
+    for one in found.sets:
+        for tau, most in ((0.0, 2), (0.15, 2), (0.15, 1)):
+            at = one.trace.restored().at(tau, most)
+            routed = route(outputs[one.label], tau, most, manifest.ensemble, manifest.space)
+            np.testing.assert_array_equal(at.predictions, routed.predictions)
+            np.testing.assert_array_equal(at.active, routed.active)
 
 
 def test_there_is_a_raw_sample_for_every_image_and_round(found):
     for one in found.sets:
-        for timing in one.points:
-            assert [len(rounds) for rounds in timing.raw_ms] == [3] * 8
-            assert timing.mean_ms == pytest.approx(np.median(timing.raw_ms, axis=1).mean(), abs=1e-3)
-        samples = {part.part: len(part.raw_ms) for part in one.parts}
+        for point in one.points:
+            assert [len(row) for row in point.raw] == [8] * 3
+            assert point.mean == pytest.approx(np.median(point.raw, axis=0).mean())
+        samples = {part.part: {len(row) for row in part.raw} for part in one.parts}
         assert list(samples) == ["base", "expert_00", "expert_01", "gate"]
-        # Each image's own expert in each round, and a part that no image needs on all of them once more.
-        assert samples["base"] == samples["gate"] >= 8 * 3
-        assert samples["expert_00"] + samples["expert_01"] == samples["base"]
+        assert all(len(part.raw) == 3 for part in one.parts)
+        (base,), (gate,), (first,), (second,) = (samples[n] for n in ("base", "gate", "expert_00", "expert_01"))
+        # Each image's own expert, and one that no image needs on all of them once more.
+        assert first + second == base == gate >= 8
 
 
-def test_larger_tau_is_cheaper(found):
+def test_predicted_is_the_sum_of_the_parts_that_run(found, outputs, tiny_bundle):
+    manifest = Bundle(tiny_bundle).manifest
     for one in found.sets:
-        macs = [timing.point.mean_macs for timing in one.points]
-        assert macs == sorted(macs, reverse=True)
-        assert one.points[0].sum_of_parts_ms > one.points[-1].sum_of_parts_ms
+        cost = {part.part: np.median(part.raw, axis=0).mean() for part in one.parts}
+        for point in one.points:
+            routed = route(outputs[one.label], point.point.tau, 1, manifest.ensemble, manifest.space)
+            spent = []
+            for i in found.timed:
+                ms = cost["base"] + (cost["gate"] if routed.gate_ran[i] else 0)
+                spent.append(ms + sum(cost[f"expert_{k:02d}"] for k in np.flatnonzero(routed.active[i])))
+            assert point.predicted == pytest.approx(np.mean(spent))
+        predicted = [point.predicted for point in one.points]
+        assert predicted == sorted(predicted, reverse=True)
+        assert predicted[0] > predicted[-1] == pytest.approx(cost["base"])
+
+
+def test_the_whole_is_about_the_sum_of_its_parts(found):
+    """Loosely: that both are of the same thing, and in milliseconds."""
+    for one in found.sets:
+        for point in one.points:
+            assert 0.2 < point.mean / point.predicted < 5
 
 
 @pytest.fixture
 def fake(tmp_path, monkeypatch):
     """fake(**options of write_bundle) -> a bundle that the sweep runs on FakeBackend."""
-    monkeypatch.setattr("edge_moe.backends.get", lambda name: FakeBackend())
+    monkeypatch.setattr(backends, "get", lambda name: FakeBackend())
     return lambda **options: write_bundle(tmp_path / "bundle", **options)
+
+
+def noise(bundle, **options):
+    return sweep.sweep(bundle, "noise", Options(**(FAST | options)))
 
 
 @pytest.mark.parametrize("timed_images", [1, 2, 3, 4, 11])
 @pytest.mark.parametrize("experts", [1, 3, 12])
-def test_few_images_and_experts_that_none_of_them_needs(fake, timed_images, experts):
-    options = Options(timed_images=timed_images, rounds=2, validation_images=20)
-    one = sweep.sweep(fake(experts=experts), "noise", options).sets[0]
-    samples = {part.part: len(part.raw_ms) for part in one.parts}
-    assert samples.keys() == {"base", "gate", *(f"expert_{k:02d}" for k in range(experts))}
-    assert min(samples.values()) >= 2
-    assert all(timing.sum_of_parts_ms > 0 for timing in one.points)
-    assert all(len(timing.raw_ms) == timed_images for timing in one.points)
+def test_few_images_and_experts_that_none_of_them_needs(fake, timed_images, experts, tmp_path):
+    measured = noise(fake(experts=experts), timed_images=timed_images, validation_images=20)
+    one = measured.sets[0]
+    assert {part.part for part in one.parts} == {"base", "gate", *(f"expert_{k:02d}" for k in range(experts))}
+    assert all(len(part.raw) == 2 and min(map(len, part.raw)) >= 1 for part in one.parts)
+    assert all(point.predicted > 0 for point in one.points)
+    assert all([len(row) for row in point.raw] == [timed_images] * 2 for point in one.points)
+    (tmp_path / "results.json").write_bytes(msgspec.json.encode(measured))
+    assert results.load(tmp_path / "results.json") == measured
+
+
+def test_more_images_to_time_than_there_are(fake):
+    measured = noise(fake(), timed_images=1000, validation_images=7, taus=(0.3,))
+    assert (measured.images, measured.timed) == (7, tuple(range(7)))
+
+
+def test_which_images_are_timed_is_the_seed_s(fake):
+    bundle = fake()
+    drawn = [noise(bundle, seed=seed, taus=(0.3,), rounds=1).timed for seed in (0, 0, 1)]
+    assert drawn[0] == drawn[1] != drawn[2]
+    assert all(list(one) == sorted(set(one)) for one in drawn)
+
+
+def test_one_expert_never_asks_which(fake):
+    one = noise(fake(experts=1)).sets[0]
+    assert one.trace.gate == ((1.0,),) * 256
+    # Of one expert, alpha is the base's doubt: where it is too small the gate does not run either.
+    for point in one.points:
+        awake = 1 - point.point.exit_rate
+        assert point.point.mean_macs == pytest.approx(BASE_MACS + awake * (GATE_MACS + EXPERT_MACS))
 
 
 def test_taus_of_a_bundle_without_operating_points_spread_the_exit_rate(fake):
-    one = sweep.sweep(fake(), "noise", Options(timed_images=4, rounds=1)).sets[0]
-    rates = [timing.point.exit_rate for timing in one.points]
+    one = noise(fake()).sets[0]
+    rates = [point.point.exit_rate for point in one.points]
     assert len(rates) == 7
     assert rates == pytest.approx([0, 0.1, 0.25, 0.5, 0.75, 0.9, 1], abs=0.05)
-    assert {timing.point.accuracy for timing in one.points} == {None}
 
 
-@pytest.mark.parametrize("taus", [(0.3,), (0.0, 0.3), (0.3, 1.0), (1.0, 0.3, 0.0)])
+@pytest.mark.parametrize("taus", [(0.3,), (0.0, 0.3), (0.3, 1.0), (1.0, 0.3, 0.0, 0.3)])
 def test_0_and_1_are_always_among_the_taus(fake, taus):
-    options = Options(taus=taus, max_experts=2, timed_images=4, rounds=1)
-    points = sweep.sweep(fake(), "noise", options).sets[0].points
-    assert [timing.point.tau for timing in points] == [0.0, 0.3, 1.0]
-    assert {timing.point.max_experts for timing in points} == {2}
+    points = noise(fake(), taus=taus, max_experts=(2,)).sets[0].points
+    assert [(point.point.tau, point.point.max_experts) for point in points] == [(0.0, 2), (0.3, 2), (1.0, 2)]
 
 
-def test_sum_of_parts_by_hand():
-    """Four images are timed, of six. Two exit before the gate; of the others one needs expert 1, one both."""
-    active = np.array([[0, 0], [1, 1], [0, 0], [0, 0], [0, 1], [1, 1]], dtype=bool)
-    gate_ran = np.array([False, True, False, True, True, True])
-    routed = Routed(np.zeros(6, int), np.zeros((6, 2)), ~active.any(axis=1), active, gate_ran)
-    parts = {"base": 10.0, "gate": 1.0, "expert_00": 3.0, "expert_01": 8.0}
-    timed = np.array([0, 1, 2, 4])
-    # base 10 + gate 2/4 * 1 + expert 0 1/4 * 3 + expert 1 2/4 * 8
-    assert sweep._sum_of_parts(parts, routed, timed) == pytest.approx(10 + 0.5 + 0.75 + 4)
+def test_max_experts_is_the_bundle_s_default_or_several(fake):
+    bundle = fake(max_experts=2)
+    assert {point.point.max_experts for point in noise(bundle).sets[0].points} == {2}
+    points = noise(bundle, taus=(0.3,), max_experts=(3, 1, 3)).sets[0].points
+    assert [tuple(point.point.max_experts for point in points)] == [(1, 1, 1, 3, 3, 3)]
+    assert [point.point.tau for point in points] == [0.0, 0.3, 1.0] * 2
+    assert points[3].predicted > points[0].predicted
+    # At tau = 0 with all three experts nothing is left out.
+    assert points[3].point.mean_macs == BASE_MACS + GATE_MACS + sum(EXPERT_MACS + k for k in range(3))
 
 
-def test_parts_are_timed_in_the_order_of_an_image(fake, monkeypatch):
-    """With a clock that counts calls, every part takes one tick."""
-    ticks = iter(range(10**9))
-    monkeypatch.setattr(sweep, "perf_counter", lambda: next(ticks) / 1000)
-    one = sweep.sweep(fake(experts=3), "noise", Options(timed_images=5, rounds=1)).sets[0]
-    assert {value for part in one.parts for value in part.raw_ms} == {1.0}
-    for timing in one.points:
-        assert {value for rounds in timing.raw_ms for value in rounds} == {1.0}
-    always, never = one.points[0], one.points[-1]
-    # base, gate, expert; base alone
-    assert (always.sum_of_parts_ms, never.sum_of_parts_ms) == (pytest.approx(3), pytest.approx(1))
+def test_images_without_labels_have_no_accuracy(fake):
+    measured = noise(fake())
+    assert measured.labels is None
+    for point in measured.sets[0].points:
+        assert (point.point.accuracy, point.point.accuracy_low, point.point.accuracy_high) == (None, None, None)
+
+
+def test_labels_do_not_count_for_an_untrained_network(tiny_bundle, tiny_images, tmp_path):
+    bundle = shutil.copytree(tiny_bundle, tmp_path / "bundle")
+    raw = json.loads((bundle / "manifest.json").read_text())
+    (bundle / "manifest.json").write_text(json.dumps(raw | {"trained": False}))
+    options = Options(backends=("litert",), recipes=("int8",), taus=(0.5,), validation_images=9, **FAST)
+    measured = sweep.sweep(bundle, str(tiny_images), options)
+    assert (measured.bundle.trained, measured.labels) == (False, None)
+    assert {point.point.accuracy for point in measured.sets[0].points} == {None}
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({}, SETS),
+        ({"backends": ("onnx",)}, SETS[2:]),
+        ({"backends": ("onnx", "litert")}, SETS),  # in the bundle's order
+        ({"recipes": ("fp32",)}, (SETS[1], SETS[3])),
+        ({"recipes": ("onnx/int8",)}, (SETS[2],)),
+        ({"recipes": ("onnx/int8", "fp32")}, SETS[1:]),
+        ({"backends": ("litert",), "recipes": ("int8",)}, (SETS[0],)),
+        ({"backends": ("litert", "onnx"), "recipes": ("litert/int8", "onnx/fp32")}, (SETS[0], SETS[3])),
+    ],
+)
+def test_backends_and_recipes_that_were_asked_for(tiny_bundle, options, expected):
+    _, selected, _ = sweep.check(tiny_bundle, "noise", Options(**options))
+    assert [f"{one.backend}/{one.recipe.name}" for one in selected] == list(expected)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"backends": ("tpu",)}, "no artifacts for tpu/any recipe; it has litert/int8, litert/fp32"),
+        ({"backends": ("litert", "tpu")}, "no artifacts for tpu"),
+        ({"recipes": ("int4",)}, "no artifacts for any backend/int4"),
+        ({"recipes": ("int8", "onnx/int4")}, "no artifacts for onnx/int4"),
+        ({"recipes": ("executorch/int8",)}, "no artifacts for executorch/int8"),
+        ({"backends": ("onnx",), "recipes": ("int4",)}, "no artifacts for onnx/int4"),
+        (
+            {"backends": ("litert",), "recipes": ("onnx/int8",)},
+            "recipes together; it has litert/int8",
+        ),
+        ({"backends": ("litert",), "recipes": ("int8", "onnx/int8")}, "these backends and recipes together"),
+    ],
+)
+def test_names_that_the_bundle_does_not_have(tiny_bundle, options, words):
+    with pytest.raises(UsageError, match=words):
+        sweep.check(tiny_bundle, "noise", Options(**options))
 
 
 @pytest.mark.parametrize(
@@ -125,19 +273,20 @@ def test_parts_are_timed_in_the_order_of_an_image(fake, monkeypatch):
     [
         ({"taus": (0.1, float("nan"))}, "tau is nan"),
         ({"taus": (1.1,)}, "tau is 1.1"),
-        ({"max_experts": 4}, "max_experts is 4; expected an integer from 1 to 3"),
-        ({"max_experts": 0}, "max_experts is 0"),
+        ({"max_experts": (1, 4)}, "max_experts is 4; expected an integer from 1 to 3"),
+        ({"max_experts": (0,)}, "max_experts is 0"),
         ({"threads": 0}, "threads is 0; expected at least 1"),
         ({"timed_images": 0}, "timed_images is 0"),
         ({"rounds": -1}, "rounds is -1"),
         ({"validation_images": 0}, "validation_images is 0"),
+        ({"cold_starts": -1}, "cold_starts is -1; expected at least 0"),
         ({"seed": -1}, "seed is -1; expected at least 0"),
-        ({"recipe": "int4"}, "no artifacts for any backend/int4; it has fake/int8"),
+        ({"device": "phone"}, "unknown device 'phone'"),
     ],
 )
 def test_options_out_of_range(fake, options, message):
     with pytest.raises(UsageError, match=message):
-        sweep.sweep(fake(), "noise", Options(**options))
+        noise(fake(), **options)
 
 
 def test_classes_that_the_model_does_not_know(tiny_bundle, tiny_images, tmp_path):
@@ -147,11 +296,207 @@ def test_classes_that_the_model_does_not_know(tiny_bundle, tiny_images, tmp_path
         sweep.sweep(tiny_bundle, str(tmp_path / "data"), Options())
 
 
-def test_labels_do_not_count_for_an_untrained_network(tiny_bundle, tiny_images, tmp_path):
-    bundle = shutil.copytree(tiny_bundle, tmp_path / "bundle")
-    raw = json.loads((bundle / "manifest.json").read_text())
-    (bundle / "manifest.json").write_text(json.dumps(raw | {"trained": False}))
-    options = Options(recipe="int8", timed_images=2, rounds=1, taus=(0.5,), validation_images=9)
-    found = sweep.sweep(bundle, str(tiny_images), options)
-    assert not found.trained
-    assert {timing.point.accuracy for timing in found.sets[0].points} == {None}
+def test_a_checkpoint_of_another_network(tiny_bundle, tiny_checkpoint, own_checkpoint, tmp_path):
+    sweep.check(tiny_bundle, "noise", Options(checkpoint=str(tiny_checkpoint)))
+    words = r"tests.own:network for 32 pixels .* but the bundle is mobilenet_v3_small .*; give the checkpoint"
+    with pytest.raises(CheckpointError, match=words):
+        sweep.check(tiny_bundle, "noise", Options(checkpoint=str(own_checkpoint)))
+    with pytest.raises(CheckpointError):
+        sweep.check(tiny_bundle, "noise", Options(checkpoint=str(tmp_path)))
+
+
+COSTS = {"base": 1000.0, "gate": 10.0, "expert_00": 300.0, "expert_01": 500.0, "expert_02": 700.0}
+
+
+class Core(Target):
+    """A core that is simulated: it costs parts in cycles and knows nothing else."""
+
+    name, unit = "core", "cycles"
+
+    def __init__(self):
+        self.asked, self.stop_in, self.closed, self.with_peers = [], None, 0, False
+
+    def available(self):
+        return [Availability("core", True, "1.0")]
+
+    def open(self, plan, progress):
+        return CoreSession(self, plan)
+
+
+class CoreSession(Session):
+    def __init__(self, core, plan):
+        self.core, self.plan = core, plan
+        self.machine = Machine(name="core", system="none", processor="RTL", logical_cpus=1, memory_bytes=1 << 20)
+        self.peers, self.limits, self.steps = [], [], 1
+        if core.with_peers:
+            self.peers = [
+                Peer(name=name, backend="fake", recipe="x", about="", tau=None, raw=None, missing=missing)
+                for name, missing in (("a", None), ("b", "not here"))
+            ]
+            self.limits = [Limit(dtype="int8", library="x", shape=(2, 3, 4), raw=())]
+
+    def round(self, number, progress, step):
+        if number == self.core.stop_in:
+            raise KeyboardInterrupt
+        self.core.asked.append(number)
+        progress.advance(step)
+        return Round(
+            sets=tuple(
+                SetRound(
+                    parts={name: (cost + number, cost) for name, cost in COSTS.items()},
+                    points=None,
+                    cold_start_ms=None,
+                    peak_rss_bytes=None,
+                )
+                for _ in self.plan.sets
+            ),
+            peers=((float(number),), None)[: len(self.peers)],
+            limits=((2.0 + number,),)[: len(self.limits)],
+            seen=None,
+        )
+
+    def conditions(self, seen):
+        assert seen == []
+        return Conditions(
+            cpus=None, load_before=None, load_after=None, others_share=None, probe=(), throttled=None, remarks=()
+        )
+
+    def __exit__(self, *_):
+        self.core.closed += 1
+
+
+@pytest.fixture
+def core(monkeypatch):
+    core = Core()
+    monkeypatch.setattr(targets, "get", {"core": core}.__getitem__)
+    return core
+
+
+def test_a_target_that_costs_parts_only_and_not_in_milliseconds(fake, core, tmp_path):
+    measured = noise(fake(recipes=("int8", "fp32")), device="core", taus=(0.1, 0.2), max_experts=(1, 2))
+    assert (measured.target, measured.unit, measured.machine.processor) == ("core", "cycles", "RTL")
+    assert (measured.complete, measured.rounds, measured.limits, measured.peers) == (True, 2, (), ())
+    assert core.closed == 1
+    for one in measured.sets:
+        # Of two rounds the median: half a cycle more for one of two images.
+        cost = {part.part: part.cost for part in one.parts}
+        assert cost == {name: pytest.approx(value + 0.25) for name, value in COSTS.items()}
+        trace = one.trace.restored().rows(np.array(measured.timed))
+        for point in one.points:
+            assert point.raw is None
+            at = trace.at(point.point.tau, point.point.max_experts)
+            experts = at.active @ [cost[f"expert_{k:02d}"] for k in range(3)]
+            assert point.mean == point.predicted
+            assert point.mean == pytest.approx((cost["base"] + at.gate_ran * cost["gate"] + experts).mean())
+    (tmp_path / "results.json").write_bytes(msgspec.json.encode(measured))
+    assert results.load(tmp_path / "results.json") == measured
+
+
+def test_peers_and_limits_of_all_rounds_are_put_together(fake, core):
+    core.with_peers = True
+    measured = noise(fake(), device="core", rounds=3)
+    assert [(peer.name, peer.raw, peer.missing) for peer in measured.peers] == [
+        ("a", ((0.0,), (1.0,), (2.0,)), None),
+        ("b", None, "not here"),
+    ]
+    assert [one.raw for one in measured.limits] == [(2.0, 3.0, 4.0)]
+
+
+def test_ctrl_c_keeps_the_rounds_that_were_finished(fake, core):
+    core.stop_in = 2
+    measured = noise(fake(), device="core", rounds=4)
+    assert (measured.complete, measured.rounds, measured.rounds_asked) == (False, 2, 4)
+    assert all(len(part.raw) == 2 for part in measured.sets[0].parts)
+    assert core.closed == 1
+
+
+def test_ctrl_c_before_the_first_round_has_nothing_to_keep(fake, core):
+    core.stop_in = 0
+    with pytest.raises(KeyboardInterrupt):
+        noise(fake(), device="core")
+    assert core.closed == 1
+
+
+@pytest.fixture
+def recorded(monkeypatch):
+    """The sets whose trace was recorded."""
+    calls, record = [], sweep.record
+
+    def counted(part, *arguments):
+        calls.append(part.__self__.artifacts.recipe.name)
+        return record(part, *arguments)
+
+    monkeypatch.setattr(sweep, "record", counted)
+    return calls
+
+
+def test_a_run_that_was_stopped_goes_on(fake, core, recorded, tmp_path):
+    bundle = fake(recipes=("int8", "fp32"))
+    options = Options(device="core", **(FAST | {"rounds": 4}))
+
+    def sitting():
+        journal = Journal(tmp_path / "report", run_key(bundle, "noise", options), force=False)
+        return sweep.sweep(bundle, "noise", options, journal=journal)
+
+    core.stop_in = 0
+    with pytest.raises(KeyboardInterrupt):
+        sitting()
+    assert (core.asked, recorded) == ([], ["int8", "fp32"])
+    core.stop_in = 1
+    measured = sitting()
+    assert (measured.complete, measured.rounds, measured.sittings) == (False, 1, 2)
+    core.stop_in = None
+    measured = sitting()
+    assert (measured.complete, measured.rounds, measured.sittings) == (True, 4, 3)
+    assert (core.asked, recorded) == ([0, 1, 2, 3], ["int8", "fp32"])
+    # Nothing shows that it was done in pieces.
+    core.asked.clear()
+    whole = noise(bundle, device="core", rounds=4)
+    assert msgspec.structs.replace(measured, sittings=1, created=whole.created) == whole
+    # And all rounds being there, none is measured again.
+    core.asked.clear()
+    assert sitting().complete
+    assert core.asked == []
+
+
+def test_a_round_that_cannot_be_read_is_measured_again_with_all_that_follow(fake, core, tmp_path):
+    bundle, options = fake(), Options(device="core", **(FAST | {"rounds": 3}))
+    for _ in range(2):
+        journal = Journal(tmp_path / "report", run_key(bundle, "noise", options), force=False)
+        measured = sweep.sweep(bundle, "noise", options, journal=journal)
+        (journal.folder / "round-0001.json").write_text("{")
+    assert core.asked == [0, 1, 2, 1, 2]
+    assert measured.rounds == 3
+
+
+def test_a_host_s_rounds_are_read_as_they_were_written(fake, tmp_path):
+    bundle, options = fake(), Options(**FAST)
+    journal = Journal(tmp_path / "report", run_key(bundle, "noise", options), force=False)
+    first = sweep.sweep(bundle, "noise", options, journal=journal)
+    before = tree(journal.folder)
+    again = sweep.sweep(bundle, "noise", options, journal=journal)
+    assert again.sets == first.sets
+    assert again.limits == first.limits
+    assert again.conditions.probe == first.conditions.probe
+    assert tree(journal.folder) == before
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"data": "digits"},
+        {"rounds": 3},
+        {"taus": (0.5,)},
+        {"peers": True},
+        {"seed": 1},
+        {"device": "core"},
+        {"bundle": {"seed": 1}},
+        {"bundle": {"space": "probability"}},
+    ],
+)
+def test_whatever_the_figures_depend_on_is_in_the_key(tmp_path, change):
+    def key(name, bundle=None, data="noise", **options):
+        path = write_bundle(tmp_path / name / "bundle", **(bundle or {}))
+        return msgspec.json.encode(run_key(path, data, Options(**(FAST | options))))
+
+    assert key("first") == key("second") != key("third", **change)

@@ -35,7 +35,7 @@ def clock(monkeypatch):
 def test_what_is_timed_is_one_call_without_the_warm_up(clock):
     found = turns.take_turns({"a": clock.variant("a", 2.0)}, 1, "turns", Silent(), block=5)
     assert found.keys() == {"a"}
-    for value in (found["a"].median_ms, found["a"].p10_ms, found["a"].p90_ms, found["a"].mean_ms):
+    for value in (found["a"].median, found["a"].p10, found["a"].p90, found["a"].mean):
         assert value == pytest.approx(2.0)
 
 
