@@ -16,7 +16,7 @@ from edge_moe.benchmarks.operating_points import Candidate, Quantity, Statistic,
 from edge_moe.benchmarks.results import Unit
 from edge_moe.errors import DataError, UsageError
 
-__all__ = ["Choice", "Limit", "Wish", "choose"]
+__all__ = ["Bound", "Choice", "Wish", "choose"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +31,7 @@ class Wish:
 
 
 @dataclass(frozen=True)
-class Limit:
+class Bound:
     """One wish."""
 
     quantity: Quantity
@@ -53,7 +53,7 @@ class Choice:
 
     unit: Unit
     statistic: Statistic
-    limits: tuple[Limit, ...]
+    limits: tuple[Bound, ...]
     candidates: tuple[Candidate, ...]
     chosen: Candidate | None  # None: no candidate satisfies every wish
     reason: str  # why this one; or what comes closest, and by how much it misses
@@ -116,7 +116,7 @@ def choose(match: Match, wish: Wish, *, statistic: Statistic = "mean", seed: int
     return dataclasses.replace(choice, chosen=chosen, reason=best, notes=_notes(choice, chosen))
 
 
-def _limits(wish: Wish, match: Match) -> tuple[Limit, ...]:
+def _limits(wish: Wish, match: Match) -> tuple[Bound, ...]:
     """Return the wishes in the units of the results, checked."""
     unit = match.results.unit
     if wish.max_cost is not None and wish.max_latency_ms is not None:
@@ -135,9 +135,9 @@ def _limits(wish: Wish, match: Match) -> tuple[Limit, ...]:
             raise UsageError(f"{option} is {value}; expected a number {expected}")
     cost = wish.max_latency_ms if wish.max_cost is None else wish.max_cost
     upper: dict[Quantity, float | None] = {"cost": cost, "macs": wish.max_macs, "drop": wish.max_accuracy_drop}
-    limits = [Limit(quantity, value) for quantity, value in upper.items() if value is not None]
+    limits = [Bound(quantity, value) for quantity, value in upper.items() if value is not None]
     if wish.exit_rate is not None:
-        limits.append(Limit("exit_rate", wish.exit_rate, at_least=True))
+        limits.append(Bound("exit_rate", wish.exit_rate, at_least=True))
     if not limits:
         raise UsageError(
             "nothing to choose by; give at least one of --max-latency-ms, --max-cost, --max-macs, "
@@ -162,9 +162,7 @@ def _plainest(ranked: Sequence[Candidate]) -> Candidate:
     They differ by the noise of timing alone.
     """
     best = ranked[0]
-    alike = [
-        one for one in ranked if one.tau == best.tau and all(one.a[q] == best.a[q] for q in best.a if q != "cost")
-    ]
+    alike = [one for one in ranked if one.tau == best.tau and all(one.a[q] == best.a[q] for q in best.a if q != "cost")]
     return min(alike, key=lambda one: one.max_experts)
 
 

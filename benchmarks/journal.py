@@ -47,7 +47,9 @@ class Journal:
         before = self._read(key_file, tuple[str, int])
         if before is not None and before[0] == mine:
             self.sittings = before[1] + 1
-        elif self.folder.exists():
+        elif self.folder.exists() and any(self.folder.iterdir()):
+            if not key_file.exists():
+                raise OutputError(f"{self.folder} holds files that edge-moe did not write; choose another target")
             if not force:
                 raise OutputError(
                     f"{self.folder} holds a run with other settings that is not finished; repeat its command to go on "
@@ -84,5 +86,5 @@ class Journal:
     def _read(file: Path, type: Any) -> Any:
         try:
             return msgspec.json.decode(file.read_bytes(), type=type)
-        except (OSError, msgspec.MsgspecError):
+        except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
             return None

@@ -27,10 +27,11 @@ def load_average() -> float | None:
 
 def this_machine() -> Machine:
     """Describe this host."""
+    name, flags = _processor()
     return Machine(
-        name="host",
+        name=name,
         system=f"{platform.system()} {platform.machine()}",
-        processor=_processor(),
+        processor=f"{name} ({', '.join(flags)})" if flags else name,
         logical_cpus=os.cpu_count() or 1,
         memory_bytes=psutil.virtual_memory().total,
     )
@@ -74,16 +75,18 @@ def _core(cpu: int) -> str:
     return str(cpu)
 
 
-def _processor() -> str:
-    """Return the processor's name and, on x86, the instruction sets that matter to int8."""
+def _processor() -> tuple[str, list[str]]:
+    """Return the processor's name, and its instruction sets that matter to int8."""
     with contextlib.suppress(OSError):
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         pairs = [line.split(":", 1) for line in lines if ":" in line]
         fields = {name.strip(): value.strip() for name, value in pairs}
-        flags = [f for f in ("avx2", "avx512f", "avx512_vnni", "amx_int8", "asimddp", "i8mm") if f in _flags(fields)]
+        flags: list[str] = [
+            f for f in ("avx2", "avx512f", "avx512_vnni", "amx_int8", "asimddp", "i8mm") if f in _flags(fields)
+        ]
         name = fields.get("model name") or fields.get("Model") or platform.processor() or platform.machine()
-        return f"{name} ({', '.join(flags)})" if flags else name
-    return platform.processor() or platform.machine()
+        return name, flags
+    return platform.processor() or platform.machine(), []
 
 
 def _flags(fields: dict[str, str]) -> list[str]:

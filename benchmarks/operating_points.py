@@ -46,8 +46,8 @@ Figures: TypeAlias = Mapping[Quantity, Figure]
 class Candidate:
     """One operating point.
 
-    `accuracy` and `exit_rate` are shares, `drop` is in percentage points against tau = 0 at the bundle's max_experts,
-    `macs` are of the mean image, `cost` is in the results' unit.
+    `accuracy` and `exit_rate` are shares, `drop` is in percentage points against tau = 0 at the smallest max_experts
+    that was measured, `macs` are of the mean image, `cost` is in the results' unit.
     """
 
     tau: float
@@ -84,7 +84,8 @@ def candidates(match: Match, statistic: Statistic, seed: int) -> tuple[Candidate
     labels = np.array(results.labels) if results.labels is not None and manifest.trained else None
     in_a = halves(results.images, results.timed, labels, seed)
     trace, parts, macs = match.measured.trace.restored(), prices.costs(match.measured), prices.macs(manifest)
-    always = trace.at(0.0, match.artifacts.default_max_experts)
+    # By what was measured: the bundle's default may have been changed since by a choice.
+    always = trace.at(0.0, min(point.point.max_experts for point in match.measured.points))
     right = None if labels is None else always.predictions == labels
 
     points = sorted(match.measured.points, key=lambda one: (one.point.tau, one.point.max_experts, one.mean))

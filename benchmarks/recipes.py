@@ -63,10 +63,10 @@ def measure(
     wanted = {one.backend for one in opened.manifest.sets}
     stock = make_stock(wanted, checkpoint, samples, folder, progress)
     timings: dict[int, dict[str, dict[str, Summary]]] = {}
-    before, seen = torch.get_num_threads(), []
+    before, conditions = torch.get_num_threads(), {}
     for count in threads:
         torch.set_num_threads(count)
-        timings[count] = {}
+        timings[count], seen = {}, []
         for part in PARTS:
             with contextlib.ExitStack() as stack:
                 cpus = stack.enter_context(machine.pinned(count))
@@ -74,10 +74,11 @@ def measure(
                 watch = Watch(cpus)
                 timings[count][part] = take_turns(calls, rounds, f"timing {part}, {count} thread(s)", progress)
                 seen.append(watch.round())
+        conditions[count] = judge(seen, cpus, load_before)
     torch.set_num_threads(before)
     return {
         "machine": machine.this_machine(),
-        "conditions": judge(seen, None, load_before),
+        "conditions": conditions,
         "rounds": rounds,
         "versions": opened.manifest.tools,
         "timings": timings,
@@ -145,11 +146,12 @@ def _bars(timings: dict[str, dict[str, Summary]], threads: int) -> list[Bar]:
 
 def to_markdown(report: dict[str, Any]) -> str:
     """Return the report as a page that a person can read."""
-    conditions: Conditions = report["conditions"]
+    conditions: dict[int, Conditions] = report["conditions"]
     lines = [
         f"# {TITLE}",
         "",
-        f"{report['machine'].processor}, {report['rounds']} rounds; {'; '.join(conditions.remarks) or 'quiet'}.",
+        f"{report['machine'].processor}, {report['rounds']} rounds.",
+        *(f"{count} thread(s): {'; '.join(one.remarks) or 'quiet'}." for count, one in conditions.items()),
     ]
     for threads, parts in report["timings"].items():
         for part, timings in parts.items():

@@ -58,7 +58,7 @@ class _Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 class Machine(_Strict, frozen=True):
     """What executed the artifacts."""
 
-    name: str  # the host's own name is nobody's business: what kind of machine it is
+    name: str  # what kind of machine it is, for titles; a host's own name is nobody's business
     system: str
     processor: str
     logical_cpus: int
@@ -75,11 +75,6 @@ class Conditions(_Strict, frozen=True):
     probe: tuple[float, ...]  # [R] the same computation in every round, milliseconds: how steady the clock was
     throttled: int | None  # times that the processor or the system's quota slowed it down
     remarks: tuple[str, ...]  # why these figures are doubtful, in words; empty: nothing was seen
-
-    @property
-    def quiet(self) -> bool:
-        """Whether nothing was seen that makes the figures doubtful."""
-        return not self.remarks
 
 
 class Summary(_Strict, frozen=True):
@@ -264,7 +259,7 @@ def load(file: Path) -> Results:
         if version != SCHEMA_VERSION:
             raise DataError(f"{file} has schema version {version}; this edge-moe reads {SCHEMA_VERSION}: measure again")
         results = msgspec.convert(raw, Results)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         found = re.search(rb"[:,\[]\s*(NaN|-?Infinity)", data)  # which JSON does not have, but some writers write
         why = f"it holds {found[1].decode()} where a number should be" if found else str(error)
         raise DataError(f"{file} is not a results file: {why}; measure again") from None

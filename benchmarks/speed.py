@@ -18,7 +18,7 @@ import msgspec
 from edge_moe.benchmarks.full_size import TITLE, full_size_bundle, full_size_checkpoint
 from edge_moe.benchmarks.journal import Journal
 from edge_moe.benchmarks.report import write_report
-from edge_moe.benchmarks.results import PointCosts, Results, SetResults, typical
+from edge_moe.benchmarks.results import Peer, PointCosts, Results, SetResults, typical
 from edge_moe.benchmarks.sweep import Options, run_key, sweep
 from edge_moe.benchmarks.turns import Bar, at_most, bars_table
 from edge_moe.converters import recipes
@@ -94,11 +94,41 @@ def to_markdown(runs: Sequence[Results], found: Sequence[Bar]) -> str:
         ),
         "",
         *bars_table(found),
+        "",
+        *_ways(runs),
     ]
     return "\n".join(lines) + "\n"
 
 
-def _run(bundle: Path, checkpoint: Path, folder: Path, threads: int, rounds: int, progress: Progress) -> Results:
+def _ways(runs: Sequence[Results]) -> list[str]:
+    """Return the lines of a table with every way to answer, ours and others: mean milliseconds in each run."""
+    table: dict[tuple[str, str], list[str]] = {}
+    for index, run in enumerate(runs):
+        means = {
+            (f"edge-moe, exit rate {point.point.exit_rate:.0%}", one.label): point.mean
+            for one in run.sets
+            for point in one.points
+        }
+        for peer in run.peers:
+            if peer.raw is not None:
+                at = "" if peer.tau is None else f", exit rate {_exit_rate(run, peer):.0%}"
+                means[f"{peer.name}{at}", f"{peer.backend}/{peer.recipe}"] = typical(peer.raw)
+        for way, mean in means.items():
+            table.setdefault(way, [""] * len(runs))[index] = f"{mean:.3f}"
+    heads = [f"run {i}, {run.threads} thread{'s' if run.threads > 1 else ''}" for i, run in enumerate(runs, 1)]
+    lines = [f"| mean ms | set | {' | '.join(heads)} |", f"|---|---|{'---:|' * len(runs)}"]
+    return lines + [f"| {name} | {label} | {' | '.join(cells)} |" for (name, label), cells in table.items()]
+
+
+def _exit_rate(run: Results, peer: Peer) -> float:
+    (one,) = (one for one in run.sets if (one.backend, one.recipe) == (peer.backend, peer.recipe))
+    return next(point.point.exit_rate for point in one.points if point.point.tau == peer.tau)
+
+
+def _run(
+    bundle: Path, checkpoint: Path, folder: Path, threads: int, rounds: int, progress: Progress
+) -> tuple[Results, Journal]:
+    """Return what was measured, and the journal, from which an interrupted benchmark takes the runs that it has."""
     options = Options(
         recipes=tuple(f"{backend}/{names[0]}" for backend, names in recipes.CANDIDATES.items()),
         threads=threads,
@@ -112,8 +142,7 @@ def _run(bundle: Path, checkpoint: Path, folder: Path, threads: int, rounds: int
     if not results.complete:
         raise KeyboardInterrupt  # the same command goes on with this run
     write_file(folder / "results.json", msgspec.json.encode(results))
-    journal.drop()
-    return results
+    return results, journal
 
 
 def main() -> None:
@@ -129,15 +158,18 @@ def main() -> None:
     with bars() as progress:
         bundle = full_size_bundle(folder, arguments.experts, progress, tuple(recipes.CANDIDATES))
         checkpoint = full_size_checkpoint(folder, arguments.experts)
-        runs = [
+        measured = [
             _run(bundle, checkpoint, folder / f"run-{i}", threads, arguments.rounds, progress)
             for i, threads in enumerate(arguments.threads, 1)
         ]
+    runs = [results for results, _ in measured]
     found = [bar for one in runs for bar in judge(one)]
     alike = [(a, b) for a, b in combinations(runs, 2) if a.threads == b.threads]
     found += [rank_alike(a, b) for a, b in alike[:1]]
     write_file(folder / "speed.md", to_markdown(runs, found).encode())
     write_report(runs, folder / "report", force=True)
+    for _, journal in measured:
+        journal.drop()
     print(to_markdown(runs, found))
 
 

@@ -21,8 +21,9 @@ import numpy.typing as npt
 
 from edge_moe import backends
 from edge_moe.anytime import alpha, check_max_experts, check_tau
-from edge_moe.benchmarks import targets
+from edge_moe.benchmarks import prices, targets
 from edge_moe.benchmarks.journal import Journal
+from edge_moe.benchmarks.machine import this_machine
 from edge_moe.benchmarks.results import (
     SCHEMA_VERSION,
     PartCosts,
@@ -34,7 +35,7 @@ from edge_moe.benchmarks.results import (
     typical,
 )
 from edge_moe.benchmarks.targets import Plan, Round, Session, SetPlan, Setting
-from edge_moe.bundle import ArtifactSet, Bundle, Manifest, expert_name
+from edge_moe.bundle import ArtifactSet, Bundle, Manifest, sha256
 from edge_moe.checks import check_at_least_one
 from edge_moe.data import LabelledImages, open_data
 from edge_moe.errors import CheckpointError, UsageError
@@ -69,14 +70,23 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def run_key(bundle: Path, data: str, options: Options) -> Any:
-    """Return all that the figures of a run depend on, but for the machine: its journal is for this run alone.
+    """Return all that the figures of a run depend on: what is kept of it is not mixed with another's.
 
-    Raises:
-        BundleError: there is no bundle.
+    Raises: as `check`.
     """
-    opened = Bundle(bundle)
-    artifacts = [(one.backend, one.recipe.name, one.parts) for one in opened.manifest.sets]
-    return bundle_info(bundle.resolve().name, opened.manifest), artifacts, str(data), options, _versions()
+    opened, selected, images = check(bundle, data, options)
+    sets = [
+        (one.backend, one.recipe.name, one.parts, [p.tau for p in one.operating_points], one.default_max_experts)
+        for one in selected
+    ]
+    files = [(str(one), one.stat().st_size) for one in images.sources if isinstance(one, Path)]
+    info = bundle_info(bundle.resolve().name, opened.manifest)
+    stock = []
+    if options.checkpoint is not None:
+        folder = Path(options.checkpoint)
+        stock = [(file.name, sha256(file.read_bytes())) for file in sorted(folder.iterdir()) if file.is_file()]
+    here = (this_machine(), _versions(), _libraries())
+    return info, sets, data, files, images.labels.tolist(), stock, options, here
 
 
 def check(bundle: Path, data: str, options: Options) -> tuple[Bundle, list[ArtifactSet], LabelledImages]:
@@ -164,7 +174,7 @@ def sweep(
             threads=options.threads,
             seed=options.seed,
             sets=tuple(
-                _set_results(i, one, found, rounds, timed, images, manifest)
+                _set_results(i, one, found, rounds, timed, images, manifest, session.version(one.artifacts))
                 for i, (one, found) in enumerate(zip(plan.sets, traces, strict=True))
             ),
             peers=tuple(msgspec.structs.replace(peer, raw=_of_peer(rounds, i)) for i, peer in enumerate(session.peers)),
@@ -177,6 +187,17 @@ def sweep(
 
 def _versions() -> dict[str, str]:
     return {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in _VERSIONS}}
+
+
+def _libraries() -> dict[str, str | None]:
+    """Return the versions of all that runs parts or products, None where it is not installed."""
+    found: dict[str, str | None] = {}
+    for name in ("ai-edge-litert", "tflite-runtime", "onnxruntime", "onnx", "executorch", "torch"):
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            found[name] = None
+    return found
 
 
 def _labels(images: LabelledImages, manifest: Manifest) -> tuple[int, ...] | None:
@@ -312,18 +333,19 @@ def _set_results(
     timed: npt.NDArray[np.int64],
     images: LabelledImages,
     manifest: Manifest,
+    version: str,
 ) -> SetResults:
     mine = [one.sets[index] for one in rounds]
     parts = tuple(
         PartCosts(part=name, macs=manifest.parts[name].macs, raw=tuple(one.parts[name] for one in mine))
         for name in mine[0].parts
     )
-    costs = {part.part: part.cost for part in parts}
+    costs = {part.part: part.cost for part in parts}  # for prices.per_image: the sum that a point is compared with
     labels = images.labels if _labels(images, manifest) is not None else None
     points = []
     for j, setting in enumerate(plan.settings):
         raw = tuple(one.points[j] for one in mine if one.points is not None) or None
-        predicted = _sum_of_parts(costs, trace, setting, timed)
+        predicted = float(prices.per_image(trace.rows(timed).at(*setting), costs).mean())
         points.append(
             PointCosts(
                 point=operating_point(trace.at(*setting), labels, manifest.parts, *setting),
@@ -334,7 +356,7 @@ def _set_results(
         )
     return SetResults(
         backend=plan.artifacts.backend,
-        backend_version=backends.get(plan.artifacts.backend).version(),
+        backend_version=version,
         recipe=plan.artifacts.recipe.name,
         artifacts=plan.artifacts.parts,
         trace=StoredTrace.of(trace),
@@ -343,13 +365,6 @@ def _set_results(
         cold_start_ms=tuple(one.cold_start_ms for one in mine if one.cold_start_ms is not None),
         peak_rss_bytes=tuple(one.peak_rss_bytes for one in mine if one.peak_rss_bytes is not None),
     )
-
-
-def _sum_of_parts(costs: dict[str, float], trace: Trace, setting: Setting, timed: npt.NDArray[np.int64]) -> float:
-    """Return base + P(gate runs) gate + sum over k of P(expert k runs) expert k, over the timed images."""
-    found = trace.rows(timed).at(*setting)
-    experts = sum(share * costs[expert_name(k)] for k, share in enumerate(found.active.mean(axis=0)))
-    return float(costs["base"] + found.gate_ran.mean() * costs["gate"] + experts)
 
 
 def _of_peer(rounds: Sequence[Round], index: int) -> tuple[tuple[float, ...], ...] | None:

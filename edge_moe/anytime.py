@@ -78,7 +78,7 @@ def top(logits: Floats, spare: Floats | None = None) -> tuple[int, Any]:
     What a device needs of the softmax for every image, in half of the steps. `spare` [Y] is written over.
     """
     index = int(logits.argmax())
-    largest = logits[index]
+    largest = logits.item(index)  # a Python number, which compares in a fraction of a numpy scalar's time
     if not -_SAFE <= largest <= _SAFE:  # NaN too
         logits = logits - largest
     exponentials = np.exp(logits, spare)

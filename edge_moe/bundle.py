@@ -247,7 +247,7 @@ def _read_manifest(path: Path) -> Manifest:
                 "convert the checkpoint again"
             )
         manifest = msgspec.convert(raw, Manifest)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise BundleError(f"{file} is not a manifest: {error}; convert the checkpoint again") from None
     problem = _inconsistency(manifest)
     if problem:

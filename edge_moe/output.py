@@ -67,7 +67,7 @@ def fresh_partial(target: Path) -> Path:
 
 def publish(partial: Path, target: Path) -> None:
     """Rename the finished folder `partial` to `target`; what was there before goes only when the new one stands."""
-    old = target.with_name(target.name + ".old")
+    old = target.with_name(f".{target.name}.old")  # hidden: a NAME.old may be somebody's own
     with writing(target):
         replaces = os.path.lexists(target)
         if replaces:
@@ -79,8 +79,9 @@ def publish(partial: Path, target: Path) -> None:
             if replaces:
                 old.rename(target)
             raise
-    with suppress(OSError):  # the new one stands; what is left of the old one goes with the next
-        _remove(old)
+    if replaces:
+        with suppress(OSError):  # the new one stands; what is left of the old one goes with the next
+            _remove(old)
 
 
 def _remove(path: Path) -> None:

@@ -71,6 +71,9 @@ class Prediction:
         return result
 
 
+_FLOAT32 = np.dtype(np.float32)
+
+
 class Runtime:
     """A bundle that answers. Not thread-safe: one thread at a time, or one Runtime a thread.
 
@@ -289,7 +292,7 @@ class Runtime:
         return self._backend.open(self._bundle.read(self._set.parts[name]), threads=self._threads)
 
     def _checked(self, x: Tensor) -> Tensor:
-        if not isinstance(x, np.ndarray) or x.dtype != np.float32:
+        if not isinstance(x, np.ndarray) or x.dtype != _FLOAT32:
             found = f"dtype {x.dtype}" if isinstance(x, np.ndarray) else type(x).__name__
             raise DataError(f"the input tensor has {found}; expected a float32 array; for an image use predict")
         if x.shape == self._input_shape:

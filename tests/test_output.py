@@ -111,9 +111,17 @@ def test_a_finished_folder_gets_its_name(tmp_path: Path) -> None:
 
 def test_the_old_one_goes_with_all_its_files(tmp_path: Path) -> None:
     target = make(tmp_path / "t", old_txt="old")
-    make(tmp_path / "t.old", older_txt="left by a kill")
+    make(tmp_path / ".t.old", older_txt="left by a kill")
     publish(make(partial_path(target), new_txt="new"), target)
     assert snapshot(tmp_path) == {"t": None, "t/new.txt": "new"}
+
+
+def test_a_folder_with_such_a_name_is_left_alone(tmp_path: Path) -> None:
+    make(tmp_path / "t.old", mine_txt="years of work")
+    for _ in range(2):
+        publish(make(partial_path(tmp_path / "t"), new_txt="new"), tmp_path / "t")
+    expected = {"t": None, "t/new.txt": "new", "t.old": None, "t.old/mine.txt": "years of work"}
+    assert snapshot(tmp_path) == expected
 
 
 def test_the_old_one_goes_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -130,8 +138,8 @@ def test_the_old_one_goes_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(Path, "rename", spy)
     publish(partial, target)
     assert seen == [
-        ("t.old", ["t.old", "t.old/old.txt", "t.partial", "t.partial/new.txt"]),
-        ("t", ["t", "t.old", "t.old/old.txt", "t/new.txt"]),
+        (".t.old", [".t.old", ".t.old/old.txt", "t.partial", "t.partial/new.txt"]),
+        ("t", [".t.old", ".t.old/old.txt", "t", "t/new.txt"]),
     ]
 
 

@@ -9,7 +9,7 @@ tables, markdown, csvs, pictures, charts, page
 write      all files of a report, or none
 """
 
-from edge_moe.benchmarks.report.tables import HEADER, header, point_row
+from edge_moe.benchmarks.report.tables import header, point_row
 from edge_moe.benchmarks.report.write import write_report
 
-__all__ = ["HEADER", "header", "point_row", "write_report"]
+__all__ = ["header", "point_row", "write_report"]

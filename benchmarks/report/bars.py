@@ -62,7 +62,12 @@ def _bars(sets: Sequence[tuple[Series, list[Speed]]], unit: Unit, name: str) -> 
 def shares(one: Series) -> View:
     """Return, for each operating point, which share of the images exits and which wakes each expert."""
     several = len({point.max_experts for point in one.points}) > 1
-    x = [tau(p.tau) + (f", up to {p.max_experts}" if several else "") for p in one.points]
+    taus = [p.tau for p in one.points]
+    # With as many digits as it takes: bars of one name would be stacked on each other.
+    plain = len({tau(value) for value in taus}) == len(set(taus))
+    x = [
+        (tau(p.tau) if plain else f"{p.tau:.6g}") + (f", up to {p.max_experts}" if several else "") for p in one.points
+    ]
     exits = [p.costs.point.exit_rate for p in one.points]
     stacks = [("exit", "@exit", 0, exits)]
     for k in range(one.results.bundle.experts):

@@ -22,7 +22,6 @@ def write_report(
     *,
     names: Sequence[str] | None = None,
     force: bool = False,
-    keep: Sequence[str] = (),
 ) -> list[Path]:
     """Write the report of one or several results files into the folder `out`; return its files, the page first.
 
@@ -31,7 +30,6 @@ def write_report(
         out: made beside its place and renamed when it is whole.
         names: of the results where there are several, for labels and files; default results-1, results-2 ...
         force: replace what is there.
-        keep: names of files in the `out` that is replaced which its successor has too, such as a journal.
 
     Raises:
         OutputError: `out` exists and `force` is not given, or cannot be written.
@@ -56,10 +54,6 @@ def write_report(
         }
         for name, data in files.items():
             write_file(partial / name, data)
-        for name in keep:
-            with writing(partial):
-                if (out / name).is_file() and name not in files:
-                    shutil.copy2(out / name, partial / name)
         publish(partial, out)
     finally:
         shutil.rmtree(partial, ignore_errors=True)  # there only if something failed; the disk may be full

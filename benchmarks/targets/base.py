@@ -60,7 +60,7 @@ class Plan:
     inputs: Sequence[Tensor]  # T input tensors [1, H, W, 3]
     threads: int
     rounds: int
-    cold_starts: int  # one a round, in the first rounds
+    cold_starts: int  # one a round, in the first rounds; no more than there are rounds
     seed: int
     folder: Path  # for files that a target makes on the way; kept for as long as the run is not finished
     peers: bool = False  # also what one would do otherwise
@@ -100,6 +100,10 @@ class Session(AbstractContextManager["Session"]):
         Raises:
             BackendError: an artifact failed.
         """
+
+    @abstractmethod
+    def version(self, artifacts: ArtifactSet) -> str:
+        """Return name and version of the library that executes these artifacts where they are measured."""
 
     @abstractmethod
     def conditions(self, seen: Sequence[Seen]) -> Conditions:

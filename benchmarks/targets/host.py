@@ -24,7 +24,7 @@ from edge_moe.benchmarks.conditions import Seen, Watch, judge
 from edge_moe.benchmarks.peers import Way, make_stock_parts, ways
 from edge_moe.benchmarks.results import Conditions, Limit
 from edge_moe.benchmarks.targets.base import Availability, Plan, Round, Session, SetPlan, SetRound, Setting, Target
-from edge_moe.bundle import expert_name
+from edge_moe.bundle import ArtifactSet, expert_name
 from edge_moe.errors import BackendError, MissingExtraError
 from edge_moe.output import writing
 from edge_moe.progress import Progress
@@ -86,7 +86,7 @@ class _HostSession(Session):
             if plan.cold_starts:
                 with writing(self._images):
                     plan.folder.mkdir(parents=True, exist_ok=True)
-                    np.save(self._images, np.stack(list(plan.inputs)))
+                    np.save(self._images, np.stack(list(plan.inputs[:1])))
         except BaseException:
             self._stack.close()
             raise
@@ -104,6 +104,9 @@ class _HostSession(Session):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stack.close()
+
+    def version(self, artifacts: ArtifactSet) -> str:
+        return backends.get(artifacts.backend).version()
 
     def conditions(self, seen: Sequence[Seen]) -> Conditions:
         return judge(seen, self._cpus, self._load_before)
@@ -173,11 +176,11 @@ def _time_parts(runtime: Runtime, one: SetPlan, plan: Plan, into: dict[str, list
     base, gate = runtime.part("base"), runtime.part("gate")
     for turn, (index, experts) in enumerate(turns):
         x = plan.inputs[index]
-        elapsed = {"base": (_base_ms(base, x) + _base_ms(base, x)) / 2, "gate": _ms(gate, base, "embedding")}
+        elapsed = [("base", _base_ms(base, x)), ("base", _base_ms(base, x)), ("gate", _ms(gate, base, "embedding"))]
         for k in np.sort(experts).tolist():
-            elapsed[expert_name(k)] = _ms(runtime.part(expert_name(k)), base, "features")
+            elapsed.append((expert_name(k), _ms(runtime.part(expert_name(k)), base, "features")))
         if turn >= min(_WARM_UP, len(plan.inputs)):
-            for name, value in elapsed.items():
+            for name, value in elapsed:
                 into.setdefault(name, []).append(value)
 
 

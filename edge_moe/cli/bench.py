@@ -48,9 +48,11 @@ def bench(
         int | None, typer.Option(help="Images to measure accuracy on; all by default.")
     ] = None,
     rounds: Annotated[int, typer.Option(help="Interleaved repetitions.")] = 5,
-    cold_starts: Annotated[int, typer.Option(help="Processes to start for each set of artifacts.")] = 3,
+    cold_starts: Annotated[int, typer.Option(help="Processes to start for each set of artifacts, one a round.")] = 3,
     seed: Annotated[int, typer.Option(min=0)] = 0,
-    force: Annotated[bool, typer.Option("--force", help="Replace what is there.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace a report, drop an unfinished run with other settings.")
+    ] = False,
 ) -> None:
     """Measure cost, MACs and accuracy of every operating point; Ctrl-C keeps what it has, repeating goes on with it."""
     require("bench", "edge-moe bench", "matplotlib", "psutil", "threadpoolctl", "plotly", "jinja2")
@@ -61,7 +63,7 @@ def bench(
 
     from edge_moe.benchmarks.journal import Journal, journal_path
     from edge_moe.benchmarks.report import write_report
-    from edge_moe.benchmarks.sweep import Options, check, run_key, sweep
+    from edge_moe.benchmarks.sweep import Options, run_key, sweep
     from edge_moe.errors import StoppedError, UsageError
     from edge_moe.output import check_target
     from edge_moe.progress import bars
@@ -83,10 +85,10 @@ def bench(
         checkpoint=None if checkpoint is None else str(checkpoint),
         seed=seed,
     )
-    check(bundle, data, options)
-    begun = journal_path(output).exists()
+    key = run_key(bundle, data, options)  # checks them too, before anything is made
+    begun = bool(output.name) and journal_path(output).exists()
     check_target(output, force=force or (begun and _is_partial(output)))
-    journal = Journal(output, run_key(bundle, data, options), force=force)
+    journal = Journal(output, key, force=force)
     try:
         with bars() as progress:
             results = sweep(bundle, data, options, journal=journal, progress=progress)
@@ -138,12 +140,14 @@ def _is_partial(output: Path) -> bool:
 
 def _print(results: Results) -> None:
     from edge_moe.benchmarks.report import header, point_row
+    from edge_moe.benchmarks.report.words import cost_column
 
     several = len({point.point.max_experts for one in results.sets for point in one.points}) > 1
     for one in reversed(results.sets):  # the default last, where eyes rest
         untrained = "" if results.bundle.trained else ", UNTRAINED network"
         partial = "" if results.complete else f", PARTIAL: {results.rounds} of {results.rounds_asked} rounds"
-        table = Table(title=f"{one.label}, {results.images} images, {results.threads} thread(s){untrained}{partial}")
+        what = f"{one.label}, {results.images} images, {results.threads} thread(s), {cost_column(results.unit)}"
+        table = Table(title=f"{what}{untrained}{partial}")
         for column in header(several=several):
             table.add_column(column, justify="right")
         for point in one.points:

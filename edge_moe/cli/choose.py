@@ -29,12 +29,14 @@ def choose(
     max_cost: Annotated[float | None, typer.Option(help="The same in the unit of the results, such as cycles.")] = None,
     max_macs: Annotated[float | None, typer.Option(help="Multiply-accumulates of the mean image, 24e6.")] = None,
     max_accuracy_drop: Annotated[
-        float | None, typer.Option(help="Percentage points against tau = 0, always an expert.")
+        float | None, typer.Option(help="Percentage points against tau = 0 with the fewest experts measured.")
     ] = None,
     exit_rate: Annotated[float | None, typer.Option(help="Share of the images that exits, at least; 0 to 1.")] = None,
     backend: Annotated[str | None, typer.Option(help="The bundle's first by default.")] = None,
     recipe: Annotated[str | None, typer.Option(help="The bundle's first by default.")] = None,
-    statistic: Annotated[Literal["mean", "median", "p90"], typer.Option(help="Of the latency over images.")] = "mean",
+    statistic: Annotated[
+        Literal["mean", "median", "p90"], typer.Option(help="Over images, of each one's median over rounds.")
+    ] = "mean",
     seed: Annotated[int, typer.Option(min=0, help="Of the halves and the intervals.")] = 0,
     write: Annotated[bool, typer.Option("--write", help="Make the choice the bundle's default.")] = False,
 ) -> None:

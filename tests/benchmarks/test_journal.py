@@ -106,6 +106,18 @@ def test_a_folder_whose_key_cannot_be_read_is_another_s(target):
     assert Journal(target, KEY, force=True).sittings == 1
 
 
+def test_a_folder_of_somebody_else_is_left_alone(target):
+    folder = target.with_name("report.unfinished")
+    folder.mkdir(parents=True)
+    assert Journal(target, KEY, force=False).sittings == 1  # empty: as a kill between two steps leaves it
+    (folder / "run.json").unlink()
+    (folder / "chapter.txt").write_text("years of work")
+    for force in (False, True):
+        with pytest.raises(OutputError, match="files that edge-moe did not write"):
+            Journal(target, KEY, force=force)
+    assert (folder / "chapter.txt").read_text() == "years of work"
+
+
 def test_a_full_disk_leaves_what_was_kept(target):
     journal = Journal(target, KEY, force=False)
     journal.put("round-0000", ROUND)

@@ -54,8 +54,8 @@ def test_what_is_made_can_be_told_apart():
     assert make(**SMALL) == make(**SMALL) != make(**SMALL, seed=1)
     assert make(**SMALL).complete
     assert not make(**SMALL, rounds_asked=3).complete
-    assert make(**SMALL).conditions.quiet
-    assert not make(**SMALL, remarks=("hot",)).conditions.quiet
+    assert make(**SMALL).conditions.remarks == ()
+    assert make(**SMALL, remarks=("hot",)).conditions.remarks == ("hot",)
 
 
 def edit(file, change):

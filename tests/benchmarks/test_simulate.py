@@ -142,7 +142,7 @@ def test_what_the_runtime_adds(bundle, data, profile, tmp_path):
     raw = {0.0: 11.5, 0.1: 99.0, 0.2: 99.0, 0.3: 99.0, 1.0: 4.25}
     predicted = {0.0: 10.0, 1.0: 4.0}
     points = tuple(point(tau, 1, ((cost,) * 3,), predicted.get(tau, 4.0)) for tau, cost in raw.items())
-    file = save(edited(replace(results, rounds=1), points=points), tmp_path / "with.json")
+    file = save(edited(replace(results, rounds=1, peers=()), points=points), tmp_path / "with.json")
     for one, before in zip(run(bundle, file, data).points, plain, strict=True):
         exits = one.point.exit_rate
         assert one.mean - before.mean == pytest.approx(0.25 * exits + 1.5 * (1 - exits))

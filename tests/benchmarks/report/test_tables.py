@@ -10,9 +10,9 @@ import msgspec
 import numpy as np
 import pytest
 
-from edge_moe.benchmarks.report import HEADER, csvs, header, markdown, point_row
+from edge_moe.benchmarks.report import csvs, header, markdown, point_row
 from edge_moe.benchmarks.report.content import collect
-from edge_moe.benchmarks.report.tables import Table
+from edge_moe.benchmarks.report.tables import HEADER, Table
 from tests.benchmarks.made import TAUS, make
 
 

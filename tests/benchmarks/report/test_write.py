@@ -64,11 +64,9 @@ def test_an_existing_target(tmp_path, undrawn):
     with pytest.raises(OutputError, match=r"exists already; .*--force"):
         write_report([make(**SMALL, seed=1)], out)
     assert tree(tmp_path) == before
-    (out / "journal").write_text("kept")
     (out / "notes").write_text("gone")
-    write_report([make(**SMALL, seed=1, labels=False)], out, force=True, keep=["journal", "none", "results.json"])
+    write_report([make(**SMALL, seed=1, labels=False)], out, force=True)
     assert results.load(out / "results.json") == make(**SMALL, seed=1, labels=False)
-    assert (out / "journal").read_text() == "kept"
     assert not (out / "notes").exists()
     assert "report/accuracy.png" not in tree(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["report"]
