@@ -26,7 +26,7 @@ _MANY = 20
 _ALLOWED_BYTES = 2 << 20
 _ALLOWED_IMPORT_MS = 150.0
 
-# Private memory: what the process would give back, without the libraries' shared pages.
+# Private memory: what the process would give back. Pages of libraries are among it unless another process has them too.
 _PROBE = """
 import sys, psutil
 import numpy as np
