@@ -64,6 +64,11 @@ class Machine(_Strict, frozen=True):
     logical_cpus: int
     memory_bytes: int
 
+    @property
+    def title(self) -> str:
+        """Name and processor, once each: a host is called by its processor."""
+        return self.processor if self.processor.startswith(self.name) else f"{self.name}, {self.processor}"
+
 
 class Conditions(_Strict, frozen=True):
     """What else went on while it was measured. None: the system does not tell."""

@@ -57,7 +57,7 @@ def _data(content: Content, charts: Mapping[str, Chart], texts: Mapping[str, str
         "charts": {key: asdict(chart) for key, chart in charts.items()},
         "themes": {"light": LIGHT, "dark": DARK},
         "texts": dict(texts),
-        "untrained": not all(file.bundle.trained for file in content.results),
+        "untrained": not any(file.bundle.trained for file in content.results),
     }
 
 

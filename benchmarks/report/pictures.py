@@ -54,7 +54,7 @@ def _picture(content: Content, file: Path, heading: str, paint: Callable[[Any, l
             series = [one for one in content.series if one.unit == unit]
             axes.grid(alpha=0.25)
             axes.spines[["top", "right"]].set_visible(False)
-            if not all(one.results.bundle.trained for one in series):
+            if not any(one.results.bundle.trained for one in series):
                 axes.text(
                     0.5, 0.5, "UNTRAINED", transform=axes.transAxes, fontsize=40, color="grey", alpha=0.3, ha="center"
                 )

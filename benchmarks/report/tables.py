@@ -85,7 +85,7 @@ def _facts(file: Results) -> dict[str, str]:
     pinned = "not pinned or not told" if c.cpus is None else ", ".join(map(str, c.cpus))
     return {
         "Target": f"{file.target}, costs in {file.unit}",
-        "Machine": f"{m.name}: {m.processor}, {m.logical_cpus} logical CPUs, {gib(m.memory_bytes)} GiB, {m.system}",
+        "Machine": f"{m.title}, {m.logical_cpus} logical CPUs, {gib(m.memory_bytes)} GiB, {m.system}",
         "Pinned to CPU": pinned,
         "Threads": str(file.threads),
         "Load before, after": f"{_number(c.load_before)}, {_number(c.load_after)}",

@@ -85,7 +85,7 @@ def _doubts(simulation: Simulation) -> list[str]:
 def _points(simulation: Simulation) -> Table:
     machine, unit = simulation.profile.machine, simulation.unit
     routed = f"{simulation.backend}/{simulation.recipe}, {simulation.images} images of {simulation.data}"
-    device = f"{simulation.profile.target}: {machine.name}, {machine.processor}, {simulation.profile.threads} thread(s)"
+    device = f"{simulation.profile.target}: {machine.title}, {simulation.profile.threads} thread(s)"
     table = Table(title=f"{routed}; PREDICTED for {device}")
     columns = ("tau", "max experts", "exit rate", "mean MACs (M)", "accuracy", "95%")
     for column in (*columns, *(f"{what} {unit}" for what in ("mean", "median", "p10", "p90"))):
