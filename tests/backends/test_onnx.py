@@ -119,6 +119,12 @@ def test_threads_are_those_asked_for_and_change_nothing(part, artifact, monkeypa
     other.close()
 
 
+def test_the_threads_of_a_part_rest_when_it_has_run(part):
+    # Those of the base would keep the CPUs that the expert needs.
+    options = part._session.get_session_options()
+    assert options.get_session_config_entry("session.force_spinning_stop") == "1"
+
+
 def test_errors_are_one_line(part):
     for wrong in (X[:, :4], X.astype(np.float64), X[0]):
         with pytest.raises(BackendError, match="ONNX Runtime could not run the part: ") as caught:
