@@ -157,13 +157,13 @@ def _rank(one: Candidate, by: str, *, costed: bool) -> tuple[float, ...]:
 
 
 def _plainest(ranked: Sequence[Candidate]) -> Candidate:
-    """Return the best candidate or, of those at its tau that decide alike, the one with the fewest max_experts.
+    """Return the best candidate or, of those that decide as it does, that with the fewest max_experts and smallest tau.
 
-    They differ by the noise of timing alone.
+    They differ by the noise of timing alone; the smallest tau still asks an expert where other images need one.
     """
     best = ranked[0]
-    alike = [one for one in ranked if one.tau == best.tau and all(one.a[q] == best.a[q] for q in best.a if q != "cost")]
-    return min(alike, key=lambda one: one.max_experts)
+    alike = [one for one in ranked if all(one.a[q] == best.a[q] for q in best.a if q != "cost")]
+    return min(alike, key=lambda one: (one.max_experts, one.tau))
 
 
 def _closest(choice: Choice, ranked: Sequence[Candidate]) -> str:

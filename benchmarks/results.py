@@ -248,13 +248,13 @@ def summary(raw: Iterable[float] | Rows) -> Summary:
 
 
 def load(file: Path) -> Results:
-    """Read and check a results file.
+    """Read and check a results file, or the results.json of a folder.
 
     Raises:
         DataError: missing, half written, of another schema version, or with numbers that cannot be.
     """
     if file.is_dir():
-        raise DataError(f"{file} is a folder; expected a results.json made by 'edge-moe bench', perhaps the one in it")
+        file = file / "results.json"
     if not file.is_file():
         raise DataError(f"{file} does not exist; expected a results.json made by 'edge-moe bench'")
     data = file.read_bytes()
@@ -262,7 +262,9 @@ def load(file: Path) -> Results:
         raw = msgspec.json.decode(data)
         version = raw.get("schema_version") if isinstance(raw, dict) else None
         if version != SCHEMA_VERSION:
-            raise DataError(f"{file} has schema version {version}; this edge-moe reads {SCHEMA_VERSION}: measure again")
+            newer = isinstance(version, int) and version > SCHEMA_VERSION
+            todo = "update edge-moe" if newer else "measure again"
+            raise DataError(f"{file} has schema version {version}; this edge-moe reads {SCHEMA_VERSION}: {todo}")
         results = msgspec.convert(raw, Results)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         found = re.search(rb"[:,\[]\s*(NaN|-?Infinity)", data)  # which JSON does not have, but some writers write

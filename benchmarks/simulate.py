@@ -99,9 +99,11 @@ def simulate(
 
     labels = images.labels if images.labelled else None
     draws = _draws(found.measured, len(images), options.seed)
-    points = []
+    points: list[SimulatedPoint] = []
+    overhead: dict[int, tuple[float, float]] = {}
     for max_experts in sorted(set(options.max_experts or (found.artifacts.default_max_experts,))):
         runtime_cost = prices.overhead(found.measured, max_experts)
+        overhead[max_experts] = (runtime_cost.exited, runtime_cost.awake)
         for tau in sorted(set(options.taus or (one.point.tau for one in found.measured.points))):
             decisions = trace.at(tau, max_experts)
             more = runtime_cost.per_image(decisions)
@@ -126,6 +128,7 @@ def simulate(
         data=images.title,
         images=len(images),
         seed=options.seed,
+        overhead=overhead,
         points=tuple(points),
         comparison=None if other is None else _compare(trace, points, found, other),
     )

@@ -105,6 +105,9 @@ class Simulation(_Strict, frozen=True):
     data: str
     images: int
     seed: int
+    # max_experts -> what the runtime adds to the parts of an image that exits, and of one that wakes an expert: what
+    # the profile's own predictions at tau = 1 and 0 took beyond their parts; 0 where it has none.
+    overhead: dict[int, tuple[float, float]]
     points: tuple[SimulatedPoint, ...]
     comparison: Comparison | None
 

@@ -155,7 +155,12 @@ class Manifest(_Strict, frozen=True):
     tools: dict[str, str]  # package -> version that made the bundle
 
     def find(self, backend: str | None = None, recipe: str | None = None) -> ArtifactSet:
-        """Return the first set of `backend` and `recipe` (None: any); raise UsageError if there is none."""
+        """Return the first set of `backend` and `recipe` (None: any); raise UsageError if there is none.
+
+        A recipe may be named with its backend, as in "onnx/int8".
+        """
+        if recipe is not None and backend is None and "/" in recipe:
+            backend, recipe = recipe.split("/", 1)
         for candidate in self.sets:
             if backend in (None, candidate.backend) and recipe in (None, candidate.recipe.name):
                 return candidate

@@ -14,6 +14,7 @@ from time import perf_counter
 from types import TracebackType
 from typing import Any
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -109,7 +110,11 @@ class _HostSession(Session):
         return backends.get(artifacts.backend).version()
 
     def conditions(self, seen: Sequence[Seen]) -> Conditions:
-        return judge(seen, self._cpus, self._load_before)
+        found, there = judge(seen, self._cpus, self._load_before), self.machine.logical_cpus
+        if self._plan.threads <= there:
+            return found
+        crowded = f"crowded: {self._plan.threads} threads share {there} CPUs; measure with fewer"
+        return msgspec.structs.replace(found, remarks=(crowded, *found.remarks))
 
     def round(self, number: int, progress: Progress, step: str) -> Round:
         costs = _Costs(self._plan, len(self._ways), len(self._products))

@@ -34,7 +34,7 @@ def bench(
     recipe: Annotated[
         list[str] | None, typer.Option(help="Only these: int8, onnx/int8, ... All of the bundle by default.")
     ] = None,
-    tau: Annotated[list[float] | None, typer.Option(help="May be repeated; the bundle's operating points.")] = None,
+    tau: Annotated[list[float] | None, typer.Option(help="May be repeated, with 0 and 1 always; the bundle's.")] = None,
     max_experts: Annotated[list[int] | None, typer.Option(help="May be repeated; the bundle's default.")] = None,
     peers: Annotated[
         bool, typer.Option("--peers", help="Also what one would do otherwise: base only, all experts, one graph...")
@@ -98,6 +98,8 @@ def bench(
         raise
     _print(results)
     typer.echo("\n".join(str(file) for file in files))
+    if results.peers:
+        typer.echo("what one would do otherwise stands in report.html, results.md and peers.csv")
     for remark in results.conditions.remarks:
         typer.echo(f"edge-moe: warning: {remark}", err=True)
     if not results.complete:

@@ -27,7 +27,9 @@ def choose(
     results: Annotated[Path, typer.Option(help="The results.json of 'edge-moe bench' for this bundle.")],
     max_latency_ms: Annotated[float | None, typer.Option(help="Of one image, see --statistic.")] = None,
     max_cost: Annotated[float | None, typer.Option(help="The same in the unit of the results, such as cycles.")] = None,
-    max_macs: Annotated[float | None, typer.Option(help="Multiply-accumulates of the mean image, 24e6.")] = None,
+    max_macs: Annotated[
+        float | None, typer.Option(help="Multiply-accumulates of the mean image, in full: 24e6.")
+    ] = None,
     max_accuracy_drop: Annotated[
         float | None, typer.Option(help="Percentage points against tau = 0 with the fewest experts measured.")
     ] = None,

@@ -80,7 +80,7 @@ def in_set(*path, value):
     ("spoil", "words"),
     [
         (lambda f: f.unlink(), "does not exist; expected a results.json made by 'edge-moe bench'"),
-        (lambda f: (f.unlink(), f.mkdir()), "is a folder; expected a results.json"),
+        (lambda f: (f.unlink(), f.mkdir()), "does not exist; expected a results.json"),
         (lambda f: f.write_bytes(f.read_bytes()[:-100]), "is not a results file: .*; measure again"),
         (lambda f: f.write_bytes(b""), "is not a results file: .*; measure again"),
         (lambda f: f.write_text("[]"), "has schema version None; this edge-moe reads 2: measure again"),
@@ -175,3 +175,7 @@ def test_a_stored_trace_is_exact(values, answers):
 def test_a_stored_trace_is_short():
     stored = results.StoredTrace.of(Trace(np.float32([0.1]), np.float32([[0.1]]), np.int32([[1, 2]])))
     assert msgspec.json.encode(stored) == b'{"max_phi":[0.1],"gate":[[0.1]],"answers":[[1,2]]}'
+
+
+def test_a_folder_stands_for_the_results_in_it(file):
+    assert results.load(file.parent) == results.load(file)
