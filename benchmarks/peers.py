@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
 from edge_moe.anytime import ensemble, top
 from edge_moe.benchmarks.native import native_call
@@ -209,13 +208,13 @@ def _eager(plan: Plan, checkpoint: Path, stack: contextlib.ExitStack) -> list[Wa
     mixture = load_checkpoint(checkpoint).mixture.eval()
     inputs = [torch.from_numpy(np.ascontiguousarray(x.transpose(0, 3, 1, 2))) for x in plan.inputs]
 
-    def answer(index: int, experts: Callable[[int], Sequence[int]]) -> npt.NDArray[Any] | None:
+    def answer(index: int, experts: Callable[[int], Sequence[int]]) -> int:
         with torch.inference_mode():
             out = mixture.base(inputs[index])
             best = int(mixture.gate(out.embedding).argmax())
             for k in experts(best):
                 mixture.experts[k](out.features)
-        return None
+        return best
 
     def base(index: int) -> None:
         with torch.inference_mode():
