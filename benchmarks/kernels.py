@@ -71,8 +71,8 @@ def _of_set(
             answer = runtime.predict_tensor(tensors["input"])
             whole = {"answer.scores": answer.scores, "answer.experts": np.array(answer.experts, np.float32)}
             yield tensors, {key: np.asarray(value, np.float32) for key, value in whole.items()}
-    for part in parts.values():
-        part.close()
+    for opened in parts.values():
+        opened.close()
 
 
 def _given(like: Arrays, prefix: str) -> Arrays:
