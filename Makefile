@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 DEMO := build/demo
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint types env bench clean
+.PHONY: demo test test-devices devices lint types env bench clean
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "edge-moe needs Python 3.11 or newer; try: make PYTHON=python3.11")'
@@ -26,6 +26,19 @@ demo: $(READY)
 
 test: $(READY)
 	$(BIN)/python -m pytest
+
+# What needs more than the environment: another processor by emulation, system calls watched, a browser. None is skipped.
+test-devices: $(READY) devices
+	$(BIN)/python -m pytest -m devices
+
+# The programs that they need, by their Debian packages: installed where they are missing and that is allowed.
+DEVICES := qemu-x86_64:qemu-user strace:strace chromium:chromium chromedriver:chromium-driver
+devices:
+	@missing=; for pair in $(DEVICES); do command -v $${pair%%:*} >/dev/null || missing="$$missing $${pair#*:}"; done; \
+	if [ -z "$$missing" ]; then exit 0; fi; \
+	if [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then \
+	  echo "test-devices needs programs that are not here; install them: sudo apt-get install$$missing" >&2; exit 1; fi; \
+	apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $$missing >/dev/null
 
 lint: $(READY)
 	$(BIN)/ruff check .

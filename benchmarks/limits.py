@@ -8,10 +8,13 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 from collections.abc import Callable
+from importlib import metadata
 from time import perf_counter
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
+
+from edge_moe.backends.onnx_session import open_session
 
 __all__ = ["SHAPE", "Product", "products", "time_product"]
 
@@ -87,7 +90,6 @@ def _torch(threads: int, stack: contextlib.ExitStack) -> list[Product]:
 
 
 def _onnxruntime(threads: int) -> list[Product]:
-    import onnxruntime
     from onnx import TensorProto, helper, numpy_helper
 
     found = []
@@ -105,10 +107,8 @@ def _onnxruntime(threads: int) -> list[Product]:
             [numpy_helper.from_array(b, "b")],
         )
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads, options.inter_op_num_threads, options.log_severity_level = threads, 1, 3
-        session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-        found.append(Product(dtype, f"onnxruntime {onnxruntime.__version__}", _run(session, a)))
+        session = open_session(model.SerializeToString(), threads=threads, what="product")
+        found.append(Product(dtype, f"onnxruntime {metadata.version('onnxruntime')}", _run(session, a)))
     return found
 
 

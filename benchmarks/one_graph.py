@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edge_moe.backends.base import Tensor, one_line
+from edge_moe.backends.onnx_session import open_session
 from edge_moe.bundle import ArtifactSet, Bundle, Manifest, expert_name
 from edge_moe.errors import BackendError, ConversionError, MissingExtraError, UsageError
 
@@ -25,7 +26,6 @@ __all__ = ["EXITED", "OneGraph", "all_experts_graph", "early_exit_graph"]
 
 EXITED = -1  # in place of an expert's index
 _OUTPUTS = ["scores", "expert"]
-_ERRORS_ONLY = 3
 
 
 class OneGraph:
@@ -38,18 +38,7 @@ class OneGraph:
             MissingExtraError: onnxruntime is not installed.
             BackendError: ONNX Runtime refuses the graph.
         """
-        try:
-            import onnxruntime
-        except ModuleNotFoundError:
-            raise MissingExtraError("onnxruntime", "onnx", "running .onnx artifacts") from None
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = _ERRORS_ONLY
-        try:
-            self._session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # its exceptions have no common base but this one
-            raise BackendError(f"ONNX Runtime refuses the graph: {one_line(error)}") from None
+        self._session = open_session(data, threads=threads, what="graph")
         self._takes_tau = len(self._session.get_inputs()) > 1
 
     def __call__(self, x: Tensor, tau: float) -> tuple[Tensor, int]:

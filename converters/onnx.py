@@ -19,6 +19,7 @@ import torch
 from onnx import numpy_helper
 from torch import nn
 
+from edge_moe.backends.onnx_session import open_session
 from edge_moe.converters import blame
 from edge_moe.converters.interface import INPUTS, OUTPUTS, Floats, Kind
 from edge_moe.converters.onnx_quantize import calibrate, quantize
@@ -176,15 +177,10 @@ def _ends(model: onnx.ModelProto, nodes: Sequence[str]) -> dict[str, tuple[str, 
 
 def _reader(model: onnx.ModelProto, names: Sequence[str]) -> Any:
     """Return a function sample -> {name: tensor} for the tensors `names` of `model`."""
-    import onnxruntime
-
     given = model.graph.input[0].name
     there = {output.name for output in model.graph.output} | {given}
     model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in there)
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    session = open_session(model.SerializeToString(), optimise=False, what="graph")
     wanted = [name for name in names if name != given]
 
     def read(sample: Floats) -> dict[str, Floats]:

@@ -75,7 +75,7 @@ def quantize(model: bytes, ranges: Ranges, recipe: OnnxRecipe, slots: Slots) -> 
         quantizer = QDQQuantizer(
             content,
             True,  # per channel
-            False,  # the full range of int8: no processor with VNNI or dot product needs a reduced one
+            False,  # the full range of int8: where products saturate, sessions take unsigned weights (onnx_session.py)
             QuantType.QInt8,
             QuantType.QUInt8,
             TensorsData(CalibrationMethod.MinMax, data),

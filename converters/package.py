@@ -26,6 +26,7 @@ from edge_moe.bundle import (
 from edge_moe.converters import recipes
 from edge_moe.converters.interface import OUTPUTS, kind_of, tensor_shapes
 from edge_moe.converters.options import Options
+from edge_moe.converters.tolerances import part_tolerance, tolerance
 from edge_moe.evaluate import Outputs, route
 from edge_moe.nn import part_costs
 from edge_moe.output import write_file
@@ -57,10 +58,6 @@ class SetKey(NamedTuple):
 
 
 Targets: TypeAlias = dict[SetKey, dict[str, Path]]  # set -> part -> the artifact's file
-
-_FLOAT_TOLERANCE = 1e-3
-# Rounding to int8 turns last-bit differences between processors into whole steps now and then.
-_INT8_TOLERANCE = 5e-2
 
 
 def part_specs(loaded: Checkpoint) -> dict[str, PartSpec]:
@@ -131,13 +128,16 @@ def _golden(
     """Run one image through every artifact and write what came out; tau = 0, so that the whole uses its experts."""
     config = loaded.config
     backend = backends.get(key.backend)
-    tensors = {"input": image}
+    tensors, own_tolerances = {"input": image}, {}
     for part, path in files.items():
         kind = kind_of(part)
         opened = backend.open(path.read_bytes())
         opened.invoke(tensors[GOLDEN_FEED[kind]])
         for name in OUTPUTS[kind]:
             tensors[f"{part}.{name}"] = opened.output(name)
+        own = part_tolerance(key.backend, key.recipe, opened, tensors[GOLDEN_FEED[kind]], OUTPUTS[kind])
+        if own > tolerance(key.backend, key.recipe):
+            own_tolerances[part] = own
         opened.close()
     experts = np.stack([tensors[f"{expert_name(k)}.logits"] for k in range(config.experts)], axis=1)
     outputs = Outputs(tensors["base.logits"], tensors["gate.logits"], experts)
@@ -149,7 +149,8 @@ def _golden(
     write_file(file, buffer.getvalue())
     return Golden(
         file=_artifact(folder, file),
-        tolerance=_FLOAT_TOLERANCE if key.is_float else _INT8_TOLERANCE,
+        tolerance=tolerance(key.backend, key.recipe),
+        part_tolerances=own_tolerances,
         tau=0.0,
         max_experts=max_experts,
         label=int(routed.predictions[0]),

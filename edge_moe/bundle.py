@@ -109,6 +109,8 @@ class Golden(_Strict, frozen=True):
     label: Count  # index of the answer of the whole
     exited: bool
     experts: tuple[Count, ...]
+    # The same for parts that move further when the last bits of their input do. The answer has the largest.
+    part_tolerances: dict[str, float] = {}
 
 
 class OperatingPoint(_Strict, frozen=True):

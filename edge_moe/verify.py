@@ -110,13 +110,14 @@ def _verify_part(
     if missing:
         return [Check(name, part, False, f"the golden sample has no {', '.join(missing)}; convert again")]
     checks: list[Check] = []
+    allowed = artifacts.golden.part_tolerances.get(part, artifacts.golden.tolerance)
     try:
         opened = backend.open(bundle.read(artifacts.parts[part]), threads=threads)
         try:
             opened.invoke(golden[GOLDEN_FEED[spec.kind]])
             for output in spec.outputs:
                 what = f"{part}.{output.name}"
-                checks.append(_compare(name, what, opened.output(output.name), golden[what], artifacts))
+                checks.append(_compare(name, what, opened.output(output.name), golden[what], allowed))
         finally:
             opened.close()
     except (BackendError, IntegrityError) as error:
@@ -154,15 +155,16 @@ def _verify_whole(
             f"{at}: expected {_answer(labels[expected.label], expected.experts)}, "
             f"found {_answer(found.label, found.experts)}",
         )
-    compared = _compare(name, "answer", found.scores, golden["scores"], artifacts)
+    allowed = max((expected.tolerance, *expected.part_tolerances.values()))
+    compared = _compare(name, "answer", found.scores, golden["scores"], allowed)
     return Check(name, "answer", compared.passed, f"{_answer(found.label, found.experts)} {at}; {compared.detail}")
 
 
-def _compare(set_name: str, what: str, found: Floats, expected: Floats, artifacts: ArtifactSet) -> Check:
+def _compare(set_name: str, what: str, found: Floats, expected: Floats, tolerance: float) -> Check:
     if found.shape != expected.shape:
         detail = f"shape {list(found.shape)}, expected {list(expected.shape)}"
         return Check(set_name, what, False, detail)
-    error, tolerance = relative_error(found, expected), artifacts.golden.tolerance
+    error = relative_error(found, expected)
     # Not "error > tolerance": NaN fails.
     return Check(set_name, what, error <= tolerance, f"relative error {error:.1e}, tolerance {tolerance:.1e}")
 

@@ -79,6 +79,25 @@ def test_a_part_that_computes_something_else(make_bundle, fake_backend):
     assert first == ("gate.logits", "relative error 1.0e-03, tolerance 1.0e-05")
 
 
+def test_a_part_with_a_tolerance_of_its_own(make_bundle, fake_backend):
+    """It may be further off, and the answer with it; the others may not."""
+    path = make_bundle(tau=0.0)
+    for part in ("base", "gate"):
+        weights = stored(path, f"fake/int8/{part}.npz")
+        replace(path, f"fake/int8/{part}.npz", npz(**weights | {"logits": weights["logits"] * 1.001}), "parts", part)
+    assert {what for what, _ in failures(verify(path, backend=fake_backend))} == {
+        "base.logits",
+        "gate.logits",
+        "answer",
+    }
+    raw = json.loads((path / MANIFEST).read_text())
+    raw["sets"][0]["golden"]["part_tolerances"] = {"base": 0.01}
+    (path / MANIFEST).write_text(json.dumps(raw))
+    assert failures(verify(path, backend=fake_backend)) == [
+        ("gate.logits", "relative error 1.0e-03, tolerance 1.0e-05"),
+    ]
+
+
 def test_a_part_that_gives_nan(make_bundle, fake_backend):
     path = make_bundle()
     weights = stored(path, "fake/int8/expert_01.npz")

@@ -9,13 +9,14 @@ from importlib import metadata
 from typing import Any
 
 from edge_moe.backends.base import CLOSED, Backend, OpenPart, Tensor, one_line
+from edge_moe.backends.onnx_session import open_session, saturates
 from edge_moe.errors import BackendError, MissingExtraError, UsageError
 
-__all__ = ["Onnx", "OnnxPart"]
+__all__ = ["UNSIGNED", "Onnx", "OnnxPart"]
 
 _PACKAGE = "onnxruntime"
 _PURPOSE = "running .onnx artifacts"
-_ERRORS_ONLY = 3
+UNSIGNED = "unsigned weights since this processor's kernels saturate"
 
 
 class Onnx(Backend):
@@ -32,28 +33,21 @@ class Onnx(Backend):
             BackendError: ONNX Runtime refuses the bytes, or they are not an artifact of edge-moe.
         """
         try:
-            import onnxruntime
-        except ModuleNotFoundError:
-            raise MissingExtraError(_PACKAGE, "onnx", _PURPOSE) from None
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = _ERRORS_ONLY
-        # Each part has threads of its own. Those of the last part would go on looking for work while the next one runs,
-        # on the very CPUs that it needs: on two threads an expert after a base would take three times as long.
-        options.add_session_config_entry("session.force_spinning_stop", "1")
-        try:
-            session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # its exceptions have no common base but this one
-            raise BackendError(f"ONNX Runtime refuses the artifact: {one_line(error)}; convert it again") from None
-        return OnnxPart(session)
+            return OnnxPart(open_session(data, threads=threads))
+        except BackendError as error:
+            raise BackendError(f"{error}; convert it again") from None
 
     def version(self) -> str:
-        """Return the version of onnxruntime; raise MissingExtraError where it is not installed."""
+        """Return the version of onnxruntime, and what had to be done about this processor's kernels.
+
+        Raises:
+            MissingExtraError: onnxruntime is not installed.
+        """
         try:
-            return f"{_PACKAGE} {metadata.version(_PACKAGE)}"
+            version = f"{_PACKAGE} {metadata.version(_PACKAGE)}"
         except metadata.PackageNotFoundError:
             raise MissingExtraError(_PACKAGE, "onnx", _PURPOSE) from None
+        return f"{version}, {UNSIGNED}" if saturates() else version
 
 
 class OnnxPart(OpenPart):

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from edge_moe import BackendError, MissingExtraError, UsageError
-from edge_moe.backends import get
-from edge_moe.backends.onnx import Onnx
+from edge_moe.backends import get, onnx_session
+from edge_moe.backends.onnx import UNSIGNED, Onnx
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -103,6 +103,7 @@ def test_any_array_of_the_right_shape_will_do(part):
 def test_threads_are_those_asked_for_and_change_nothing(part, artifact, monkeypatch, threads):
     import onnxruntime
 
+    onnx_session.saturates()  # which opens a session of its own, once a process
     given = []
     real = onnxruntime.InferenceSession
 
@@ -169,6 +170,9 @@ def test_registry_and_version(monkeypatch):
     assert isinstance(backend, Onnx)
     assert (backend.name, backend.suffix) == ("onnx", ".onnx")
     assert backend.version().startswith("onnxruntime 1.")
+    for saturates in (False, True):
+        monkeypatch.setattr("edge_moe.backends.onnx.saturates", lambda answer=saturates: answer)
+        assert (UNSIGNED in backend.version()) is saturates
     monkeypatch.setattr("edge_moe.backends.onnx._PACKAGE", "no-such-package")
     with pytest.raises(MissingExtraError, match="needs no-such-package"):
         backend.version()

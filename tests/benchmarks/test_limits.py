@@ -12,6 +12,7 @@ import pytest
 import threadpoolctl
 import torch
 
+from edge_moe.backends import onnx_session
 from edge_moe.benchmarks import limits
 
 
@@ -81,6 +82,7 @@ def test_numpy_s_threads_are_limited_inside_a_call(stack, monkeypatch):
 
 
 def test_onnxruntime_s_threads(stack, monkeypatch):
+    onnx_session.saturates()  # which opens a session of its own, once a process
     seen, session = [], onnxruntime.InferenceSession
 
     def opened(model, options, **more):

@@ -7,11 +7,11 @@ from collections import Counter
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 from onnx import numpy_helper
 from torch import nn
 
+from edge_moe.backends.onnx_session import open_session
 from edge_moe.converters import recipes
 from edge_moe.converters.interface import with_channels_last
 from edge_moe.converters.onnx import OnnxToolchain
@@ -122,4 +122,4 @@ def test_int8_is_smaller(make_artifact):
         )
     weights = 8 * 48 + 48 * 48 + 48 * 24 + 24 * 5
     assert sizes == {"fp32": 4 * weights, "fp32 quantized": 0, "int8": 0, "int8 quantized": weights}
-    assert onnxruntime.InferenceSession(int8, providers=["CPUExecutionProvider"])
+    assert open_session(int8)

@@ -11,6 +11,7 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from edge_moe.backends.onnx_session import open_session
 from edge_moe.converters import onnx_quantize, recipes
 from edge_moe.converters.onnx_quantize import calibrate, quantize
 from edge_moe.converters.sharing import Slots
@@ -108,7 +109,7 @@ def test_a_float_prefix_is_in_one_piece(make_artifact, tmp_path):
 @pytest.mark.parametrize(("float_logits", "quantized"), [(True, False), (False, True)])
 def test_logits_are_in_float(make_artifact, samples, float_logits, quantized):
     (model,) = make_artifact("onnx", "gate", msgspec.structs.replace(ALL, float_logits=float_logits))
-    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    session = open_session(model)
     logits = np.concatenate([session.run(["logits"], {"embedding": x})[0] for x in samples["gate"]])
     # With one scale for all, integers are a whole number of steps apart.
     apart = np.diff(np.unique(logits))
@@ -204,7 +205,7 @@ def integer_hard_swish(low, high, recipe, tmp_path):
     ranges = {"x": (low, high), "g": (0.0, 1.0), "y": (-0.375, high), "same": (low, high)}
     model = quantize(graph(*nodes, outputs=("y", "g", "same"), size=4096), ranges, recipe, Slots({}, complete=False))
     x = np.linspace(low - 1, high + 1, 4096, dtype=np.float32)[np.newaxis]
-    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    session = open_session(model)
     return (x, *session.run(["same", "g", "y"], {"x": x}), optimised(model, tmp_path))
 
 
@@ -231,7 +232,7 @@ def test_below_the_range_it_is_nothing(tmp_path):
     ranges = {"x": (-50.0, 6.0), "g": (0.0, 1.0), "y": (-0.375, 6.0)}
     model = quantize(graph(*SWISH), ranges, recipe, Slots({}, complete=False))
     x = np.array([[-50, -10, -5, -3.5, -3, 0, 3, 6]], np.float32)
-    (y,) = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"]).run(["y"], {"x": x})
+    (y,) = open_session(model).run(["y"], {"x": x})
     np.testing.assert_allclose(y, [[0, 0, 0, 0, 0, 0, 3, 6]], atol=0.06)
 
 

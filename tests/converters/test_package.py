@@ -10,6 +10,7 @@ import pytest
 from edge_moe import Bundle, Runtime
 from edge_moe.bundle import TensorSpec, sha256
 from edge_moe.converters import package
+from edge_moe.converters.tolerances import tolerance
 from edge_moe.nn import mixture_cost
 from edge_moe.training.checkpoint import load_checkpoint
 from edge_moe.verify import verify
@@ -65,7 +66,7 @@ def test_the_golden_sample_is_what_the_parts_and_the_whole_answer(tiny_bundle, b
     assert (answer.index, answer.experts) == (golden.label, golden.experts)
     np.testing.assert_allclose(tensors["scores"], answer.scores, rtol=1e-6)
     assert all(check.passed for check in verify(bundle, backend=backend, recipe=recipe))
-    assert golden.tolerance == {"fp32": 1e-3, "int8": 5e-2}[recipe]
+    assert golden.tolerance == tolerance(backend, recipe)
 
 
 def test_names_of_sets():

@@ -1,14 +1,14 @@
 """The page in a real browser: nothing is fetched, charts are drawn, the pointer is told, data comes out.
 
-Needs Chromium and its driver; without them it is skipped, unless EDGE_MOE_BROWSER=required. What it looks like is kept
-in build/screenshots, for eyes.
+Needs Chromium and its driver, which `make test-devices` sees to. What it looks like is kept in build/screenshots, for
+eyes.
 """
 
 from __future__ import annotations
 
 import base64
 import json
-import os
+import shutil
 import time
 from pathlib import Path
 
@@ -17,7 +17,8 @@ import pytest
 from edge_moe.benchmarks.report import write_report
 from tests.benchmarks.made import TAUS, make
 
-CHROMIUM, DRIVER = Path("/usr/bin/chromium"), Path("/usr/bin/chromedriver")
+pytestmark = pytest.mark.devices
+
 SCREENSHOTS = Path(__file__).parents[3] / "build/screenshots"
 OPTIONS = (
     "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--hide-scrollbars",
@@ -40,24 +41,19 @@ def reports(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory):
-    try:
-        from selenium import webdriver
-        from selenium.webdriver.chrome.service import Service
+    from selenium import webdriver
+    from selenium.webdriver.chrome.service import Service
 
-        if not (CHROMIUM.exists() and DRIVER.exists()):
-            raise ImportError("there is no Chromium")
-    except ImportError as error:
-        if os.environ.get("EDGE_MOE_BROWSER") == "required":
-            raise
-        pytest.skip(str(error))
+    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    assert chromium and driver, "there is no Chromium, or not its driver: make test-devices"
     options = webdriver.ChromeOptions()
-    options.binary_location = str(CHROMIUM)
+    options.binary_location = chromium
     for option in (*OPTIONS, f"--user-data-dir={tmp_path_factory.mktemp('user')}"):
         options.add_argument(option)
     options.set_capability("goog:loggingPrefs", {"performance": "ALL", "browser": "ALL"})
-    driver = webdriver.Chrome(options=options, service=Service(str(DRIVER)))
-    yield driver
-    driver.quit()
+    opened = webdriver.Chrome(options=options, service=Service(driver))
+    yield opened
+    opened.quit()
 
 
 def show(browser, file, *, scheme="light", width=1280):

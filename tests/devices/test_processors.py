@@ -1,0 +1,94 @@
+"""Artifacts made here answer alike as another processor: every shipped recipe, by the golden samples."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from edge_moe.backends import BACKENDS
+from edge_moe.backends.onnx import UNSIGNED
+from edge_moe.bundle import Bundle
+from edge_moe.converters import recipes
+from edge_moe.converters.convert import Options, convert
+from tests.devices import look, network
+from tests.devices.emulated import PROCESSORS, run_as
+
+pytestmark = pytest.mark.devices
+
+SETS = {f"{backend}/{name}" for backend in BACKENDS for name in recipes.RECIPES[backend]}
+ONNX_INT8 = {f"onnx/{name}" for name in recipes.RECIPES["onnx"]} - {"onnx/fp32"}
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory):
+    """Every recipe of every backend, made on this processor."""
+    folder = tmp_path_factory.mktemp("devices")
+    checkpoint, out = network.write_checkpoint(folder / "checkpoint"), folder / "bundle"
+    wanted = tuple(sorted(SETS - {f"{backend}/{recipes.FLOAT}" for backend in BACKENDS}))
+    options = Options(backends=BACKENDS, recipes=wanted, calibration_images=8, validation_images=8)
+    convert(checkpoint, "noise", out, options, jobs=2)
+    return out
+
+
+@pytest.fixture(scope="module")
+def seen(bundle):
+    """What `look` finds as each processor."""
+    found = {}
+    for processor in PROCESSORS:
+        done = run_as(processor, "-m", "tests.devices.look", str(bundle))
+        assert done.returncode == 0, done.stderr
+        found[processor] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def failed(checks):
+    return [(check["set"], check["what"], check["detail"]) for check in checks if not check["passed"]]
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_natively_the_golden_samples_come_out(bundle, backend):
+    found = look.checks(Bundle(bundle), backend)
+    assert failed(found) == []
+    assert {check["set"] for check in found} == {name for name in SETS if name.startswith(f"{backend}/")}
+
+
+@pytest.mark.parametrize("processor", PROCESSORS)
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_as_another_processor_the_golden_samples_come_out(seen, backend, processor):
+    found = seen[processor]["checks"][backend]
+    assert failed(found) == []
+    assert {check["set"] for check in found} == {name for name in SETS if name.startswith(f"{backend}/")}
+
+
+@pytest.mark.parametrize("processor", PROCESSORS)
+def test_products_saturate_and_that_is_said(seen, processor):
+    assert seen[processor]["saturates"] is True
+    assert seen[processor]["version"].endswith(UNSIGNED)
+
+
+@pytest.mark.parametrize("processor", PROCESSORS)
+def test_unmended_every_int8_set_of_onnx_is_wrong_and_seen_to_be(seen, processor):
+    """The tolerances are narrow enough: where nobody asks whether products saturate, no int8 set passes."""
+    wrong = failed(seen[processor]["unmended"])
+    assert {name for name, _, _ in wrong} == ONNX_INT8
+    for name in ONNX_INT8:
+        assert {what for set_name, what, _ in wrong if set_name == name} >= {"expert_00.logits", "expert_01.logits"}
+
+
+@pytest.mark.parametrize("processor", PROCESSORS)
+def test_one_graph_of_all_parts_answers_as_the_runtime(seen, processor):
+    found = seen[processor]["one_graph"]
+    assert found.keys() == ONNX_INT8 | {"onnx/fp32"}
+    assert max(found.values()) < 1e-5
+
+
+def test_as_avx2_every_product_is_the_product():
+    """What the limits of a benchmark are measured on, and the sessions that everybody opens."""
+    tests = (
+        "tests/benchmarks/test_limits.py::test_every_product_is_the_product",
+        "tests/backends/test_onnx_session.py",
+    )
+    done = run_as("avx2", "-m", "pytest", *tests)
+    assert done.returncode == 0, done.stdout
+    assert " passed" in done.stdout.splitlines()[-1]
