@@ -40,7 +40,7 @@ def tiny_images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_checkpoint(tiny_images: Path) -> Path:
     """A checkpoint that learned `tiny_images`. Not to be written to."""
-    return tiny.train_checkpoint(tiny_images.parent / "checkpoint", tiny_images)
+    return tiny.write_checkpoint(tiny_images.parent / "checkpoint", tiny_images)
 
 
 @pytest.fixture(scope="session")
@@ -48,7 +48,7 @@ def own_checkpoint(tiny_images: Path) -> Path:
     """One of the small network in `tests.own`. Not to be written to."""
     from tests import own
 
-    return tiny.train_checkpoint(tiny_images.parent / "own", tiny_images, own.NAME)
+    return tiny.write_checkpoint(tiny_images.parent / "own", tiny_images, own.NAME)
 
 
 @pytest.fixture(scope="session")
