@@ -112,7 +112,8 @@ def advice(key: SetKey, ranked: dict[str, Ranking]) -> str:
         worst = ", ".join(f"{one.layer} ({one.own_sqnr_db:.0f} dB)" for one in noisy)
         words.append(f"the layers of {part} that add most noise are {worst}")
         names |= {one.layer: None for one in noisy[:1]}
-        names |= {one.layer: None for one in noisy if one.own_sqnr_db < _BROKEN_DB}
+        # Of noise that a layer receives in greater measure, nobody can tell exactly what it made of it.
+        names |= {one.layer: None for one in noisy if one.own_sqnr_db < min(_BROKEN_DB, one.input_sqnr_db)}
     safer = recipes.CANDIDATES[key.backend][-1]
     keep = " ".join(f"--keep-float {name}" for name in names)
     ways = [f"keep them in float with {keep}"] if keep else []
