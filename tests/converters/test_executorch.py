@@ -418,7 +418,7 @@ def test_the_layer_that_broke_is_ranked_first():
     broken = {one.layer: one for one in ranked}
     assert broken["behind"].own_sqnr_db < 5
     assert broken["before"].sqnr_db > 25  # what is large drowns what is lost
-    assert broken["classifier"].sqnr_db < 10 < broken["classifier"].own_sqnr_db  # not its own
+    assert broken["classifier"].input_sqnr_db < 10 < broken["classifier"].own_sqnr_db  # not its own
     kept = msgspec.structs.replace(INT8_ALL, keep_float=("before", "behind"))
     mended = {one.layer: one for one in rank(TOOLS.compare(traced, part, "expert", x, kept))}
     assert mended["behind"].sqnr_db > 60
