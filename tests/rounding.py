@@ -12,10 +12,11 @@ from torch.overrides import TorchFunctionMode
 __all__ = ["ALLOWED", "rounded"]
 
 # How many times the error of this implementation a backend's may be. Both round the same tensors to steps of the same
-# size, but not the same values to the same side: two draws of noise of one power. Over the hundreds of numbers that the
-# tests compare, draws differ by a tenth or so; half as much again is twice the power. A scale or zero point that is wrong
-# costs far more: a scale that is off by a tenth is an error of a tenth, ten times what 8 bits cost.
+# size, but not the same values to the same side: two draws of noise of one power. Over the hundreds of numbers that
+# the tests compare, draws differ by a tenth or so; half as much again is twice the power. What is wrong costs far more:
+# a scale that is off by a tenth is an error of a tenth, ten times what 8 bits cost.
 ALLOWED = 1.5
+
 
 @torch.no_grad()
 def rounded(part: nn.Module, x: Tensor, seen: Tensor | None = None) -> Any:
