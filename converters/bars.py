@@ -5,7 +5,9 @@ from __future__ import annotations
 import msgspec
 
 from edge_moe.converters import recipes
-from edge_moe.converters.layers import LayerNoise
+from edge_moe.converters.kernels import KernelNoise
+from edge_moe.converters.layers import Ranking
+from edge_moe.converters.noise import EIGHT_BITS_DB
 from edge_moe.converters.options import Options
 from edge_moe.converters.package import SetKey
 from edge_moe.converters.parity import PartParity
@@ -92,15 +94,26 @@ def choose(missed: dict[SetKey, list[Missed]], wanted: dict[str, tuple[str, ...]
     return shipped
 
 
-def advice(key: SetKey, ranked: dict[str, list[LayerNoise]]) -> str:
-    """Return what to do about a set that does not follow fp32; `ranked`: the layers of the parts that are to blame."""
+def advice(key: SetKey, ranked: dict[str, Ranking]) -> str:
+    """Return what to do about a set that does not follow fp32; `ranked`: the parts that are to blame.
+
+    Layers are named only where the artifact is what they make of it, and only those that add noise. Where the artifact
+    is something else, the kernels of this processor are to blame.
+    """
     words: list[str] = []
     names: dict[str, None] = {}
-    for part, layers in ranked.items():
-        worst = ", ".join(f"{one.layer} ({one.own_sqnr_db:.0f} dB)" for one in layers[:_NAMED])
+    for part, found in ranked.items():
+        noisy = [one for one in found.layers[:_NAMED] if one.is_noisy]
+        if found.kernels is not None and found.kernels.is_suspect:
+            return _suspect(key, part, found.kernels)
+        if not noisy:
+            words.append(f"no layer of {part} adds more noise than 8 bits cost anyway ({EIGHT_BITS_DB:.0f} dB)")
+            continue
+        worst = ", ".join(f"{one.layer} ({one.own_sqnr_db:.0f} dB)" for one in noisy)
         words.append(f"the layers of {part} that add most noise are {worst}")
-        names |= {one.layer: None for one in layers[:1]}
-        names |= {one.layer: None for one in layers[:_NAMED] if one.own_sqnr_db < _BROKEN_DB}
+        names |= {one.layer: None for one in noisy[:1]}
+        # Of noise that a layer receives in greater measure, nobody can tell exactly what it made of it.
+        names |= {one.layer: None for one in noisy if one.own_sqnr_db < min(_BROKEN_DB, one.input_sqnr_db)}
     safer = recipes.CANDIDATES[key.backend][-1]
     keep = " ".join(f"--keep-float {name}" for name in names)
     ways = [f"keep them in float with {keep}"] if keep else []
@@ -108,3 +121,15 @@ def advice(key: SetKey, ranked: dict[str, list[LayerNoise]]) -> str:
         ways.append(f"try --recipe {key.backend}/{safer}")
     ways += ["take more --calibration-images, lower --min-agreement or --min-routing, or add --keep-going"]
     return "; ".join([*words, ", ".join(ways)])
+
+
+def _suspect(key: SetKey, part: str, kernels: KernelNoise) -> str:
+    safer = recipes.CANDIDATES[key.backend][-1]
+    another = f"--recipe {key.backend}/{safer}" if key.recipe != safer else f"--recipe {key.backend}/{recipes.FLOAT}"
+    return (
+        f"the layers of {part} are not to blame: without {key.backend}'s kernels its int8 graph follows fp32 at "
+        f"{kernels.graph_sqnr_db:.0f} dB, but with them the artifact follows that graph at only "
+        f"{kernels.kernel_sqnr_db:.0f} dB; the suspect is a kernel of {key.backend} on this processor: try {another} "
+        "or another --backend, check other bundles here with 'edge-moe verify', and report it with parity.json and "
+        "the processor's name; --keep-going ships the set all the same"
+    )

@@ -18,7 +18,7 @@ from edge_moe.bundle import MANIFEST, SCHEMA_VERSION, Bundle, Manifest, Operatin
 from edge_moe.checks import check_at_least_one
 from edge_moe.converters import bars, layers_picture, measure, package, parity, recipes, toolchain
 from edge_moe.converters.interface import Floats, Kind, kind_of
-from edge_moe.converters.layers import LayerNoise
+from edge_moe.converters.layers import Ranking
 from edge_moe.converters.options import Options
 from edge_moe.converters.package import SetKey, Targets
 from edge_moe.converters.parity_page import to_markdown
@@ -188,7 +188,8 @@ class _Conversion:
             "missed_bars": {key.label: found for key, found in missed.items()},
             "shipped": [key.label for key in shipped],
             "operating_points": parity.spread({key: points[key] for key in defaults}),
-            "layers": {f"{key.label}/{part}": found for (key, part), found in ranked.items()},
+            "layers": {f"{key.label}/{part}": found.layers for (key, part), found in ranked.items()},
+            "kernels": {f"{key.label}/{part}": found.kernels for (key, part), found in ranked.items()},
             "seconds": seconds,
         }
         self._write_report(report)
@@ -292,7 +293,7 @@ class _Conversion:
 
     def _rank(
         self, missed: dict[SetKey, list[bars.Missed]], shipped: list[SetKey]
-    ) -> dict[tuple[SetKey, str], list[LayerNoise]]:
+    ) -> dict[tuple[SetKey, str], Ranking]:
         """Rank the layers of every part if that was asked for, else of those to blame for a bar that was missed."""
         todo: dict[SetKey, list[str]] = {}
         for key in shipped:
@@ -301,7 +302,7 @@ class _Conversion:
             parts = [part for part in self._parts if part != "gate" and (self.options.debug_parity or part in to_blame)]
             if parts and not key.is_float:
                 todo[key] = parts
-        found: dict[tuple[SetKey, str], list[LayerNoise]] = {}
+        found: dict[tuple[SetKey, str], Ranking] = {}
         for key, parts in todo.items():
             jobs = [self._job(key.backend, part, [key]) for part in parts]
             ranked = rank_layers(jobs, self.jobs, self.partial, self.progress)
@@ -357,7 +358,7 @@ class _Conversion:
         self,
         missed: dict[SetKey, list[bars.Missed]],
         shipped: list[SetKey],
-        ranked: dict[tuple[SetKey, str], list[LayerNoise]],
+        ranked: dict[tuple[SetKey, str], Ranking],
     ) -> None:
         """Raise ConversionError where what would be shipped misses a bar, unless told to go on."""
         problems = [(key, one) for key in shipped for one in missed[key]]

@@ -84,6 +84,16 @@ class ExecuTorchToolchain(Toolchain):
             for (layer, x, y), (_, x8, y8) in zip(*found, strict=True):
                 yield LayerTensors(layer, (x, x8), (y, y8))
 
+    def emulate(
+        self, artifact: bytes, traced: bytes, part: nn.Module, samples: Floats, recipe: Recipe
+    ) -> Iterator[Floats]:
+        """Run the graph that was lowered in torch."""
+        with _without_warnings():
+            graph, _, _ = _quantized(traced, part, samples, recipe)
+            with torch.no_grad():
+                for sample in samples[:COMPARED]:
+                    yield graph(channels_first(sample))["logits"].numpy()
+
 
 class _BaseIO(nn.Module):
     """[1, 3, H, W] -> logits [1, Y], features [1, C, H, W], embedding [1, E]."""

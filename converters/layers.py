@@ -7,11 +7,11 @@ from collections.abc import Iterable
 import msgspec
 import numpy as np
 
+from edge_moe.converters.kernels import KernelNoise
+from edge_moe.converters.noise import EIGHT_BITS_DB, decibels, ratio
 from edge_moe.converters.toolchain import LayerTensors
 
-__all__ = ["LayerNoise", "rank"]
-
-_NO_NOISE_DB = 200.0  # stands for infinity, which JSON lacks
+__all__ = ["LayerNoise", "Ranking", "rank"]
 
 
 class LayerNoise(msgspec.Struct, frozen=True, kw_only=True):
@@ -23,6 +23,18 @@ class LayerNoise(msgspec.Struct, frozen=True, kw_only=True):
     input_sqnr_db: float  # of what goes in, before the layer rounds it
     # The SQNR that the layer would have if its input were exact, as far as noise adds up: what it adds itself.
     own_sqnr_db: float
+
+    @property
+    def is_noisy(self) -> bool:
+        """Whether it adds more noise than 8 bits cost at their best; one that does not cannot be to blame."""
+        return self.own_sqnr_db < EIGHT_BITS_DB
+
+
+class Ranking(msgspec.Struct, frozen=True):
+    """What is known of where one part of one set loses its signal."""
+
+    layers: list[LayerNoise]  # the noisiest first
+    kernels: KernelNoise | None = None
 
 
 def rank(samples: Iterable[LayerTensors]) -> list[LayerNoise]:
@@ -43,26 +55,14 @@ def rank(samples: Iterable[LayerTensors]) -> list[LayerNoise]:
             sums[place + 1] += float(((found.astype(np.float64).reshape(reference.shape) - reference) ** 2).sum())
     layers = []
     for layer, (signal_in, noise_in, signal, noise) in powers.items():
-        given, result = _ratio(noise_in, signal_in), _ratio(noise, signal)
+        given, result = ratio(noise_in, signal_in), ratio(noise, signal)
         layers.append(
             LayerNoise(
                 layer=layer,
                 position=order[layer],
-                sqnr_db=_decibels(result),
-                input_sqnr_db=_decibels(given),
-                own_sqnr_db=_decibels(max(result - given, 0.0)),
+                sqnr_db=decibels(result),
+                input_sqnr_db=decibels(given),
+                own_sqnr_db=decibels(max(result - given, 0.0)),
             )
         )
     return sorted(layers, key=lambda one: (one.own_sqnr_db, one.sqnr_db, one.position))
-
-
-def _ratio(noise: float, signal: float) -> float:
-    if noise == 0:
-        return 0.0
-    return noise / signal if signal > 0 else float("inf")
-
-
-def _decibels(noise_to_signal: float) -> float:
-    if noise_to_signal == 0:
-        return _NO_NOISE_DB
-    return float(np.clip(-10 * np.log10(noise_to_signal), -_NO_NOISE_DB, _NO_NOISE_DB))

@@ -103,6 +103,13 @@ class LiteRTToolchain(SharedGraphToolchain):
                     (floats.tensor(result), quantized.tensor(result_8)),
                 )
 
+    def emulate(
+        self, artifact: bytes, traced: bytes, part: nn.Module, samples: Floats, recipe: Recipe
+    ) -> Iterator[Floats]:
+        """Run the artifact with LiteRT's own kernels, without XNNPACK."""
+        opened = _Open(artifact)
+        yield from (opened.logits(sample) for sample in samples[:COMPARED])
+
 
 class _Open:
     """A .tflite, interpreted without delegates, whose tensors can all be read."""
@@ -122,6 +129,10 @@ class _Open:
     def invoke(self, x: Floats) -> None:
         self._interpreter.set_tensor(self._interpreter.get_input_details()[0]["index"], x)
         self._interpreter.invoke()
+
+    def logits(self, x: Floats) -> Floats:
+        """Run a sample and return its logits."""
+        return np.asarray(self._interpreter.get_signature_runner(_SIGNATURE)(**{_INPUT: x})["logits"])
 
     def layers(self) -> dict[str, tuple[int, int]]:
         """Name of the weights -> index of the input and of the output, of every operator that has weights."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from edge_moe.converters.kernels import KernelNoise
+
 __all__ = ["to_markdown"]
 
 _WORST = 8
@@ -29,7 +31,7 @@ def to_markdown(report: dict[str, Any]) -> str:
     if report["operating_points"]:
         lines += _operating_points(report["operating_points"])
     for name, layers in report["layers"].items():
-        lines += _layers(name, layers)
+        lines += _layers(name, layers, report.get("kernels", {}).get(name))
     if report["seconds"]:
         lines += ["## Seconds that converting took", "", "| what | s |", "|---|---:|"]
         lines += [f"| {what} | {seconds:.1f} |" for what, seconds in sorted(report["seconds"].items())]
@@ -84,10 +86,18 @@ def _operating_points(rows: list[dict[str, Any]]) -> list[str]:
     return [*lines, ""]
 
 
-def _layers(name: str, layers: list[dict[str, Any]]) -> list[str]:
+def _layers(name: str, layers: list[dict[str, Any]], kernels: dict[str, Any] | None) -> list[str]:
     lines = [f"## Layers of {name}, the noisiest first", ""]
     lines += ["| layer | adds itself, SQNR dB | in, SQNR dB | out, SQNR dB |", "|---|---:|---:|---:|"]
     for one in layers[:_WORST]:
         lines += [f"| {one['layer']} | {one['own_sqnr_db']:.1f} | {one['input_sqnr_db']:.1f} | {one['sqnr_db']:.1f} |"]
     more = len(layers) - _WORST
-    return [*lines, *(["", f"and {more} more, see parity.json"] if more > 0 else []), ""]
+    lines += ["", f"and {more} more, see parity.json"] if more > 0 else []
+    if kernels is not None:
+        suspect = ": **a kernel is the suspect, not the layers**" if KernelNoise(**kernels).is_suspect else ""
+        lines += [
+            "",
+            f"Of the logits, the graph without the backend's kernels has an SQNR of {kernels['graph_sqnr_db']:.1f} dB; "
+            f"what the kernels of this processor make of it is {kernels['kernel_sqnr_db']:.1f} dB off that{suspect}.",
+        ]
+    return [*lines, ""]

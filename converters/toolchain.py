@@ -82,6 +82,15 @@ class Toolchain(ABC):
         `samples` are calibrated on, as in `build`; COMPARED of them are run.
         """
 
+    @abstractmethod
+    def emulate(
+        self, artifact: bytes, traced: bytes, part: nn.Module, samples: Floats, recipe: Recipe
+    ) -> Iterator[Floats]:
+        """Give the logits [1, Y] that the graph of `artifact` has for the first COMPARED samples.
+
+        They are computed without the kernels that the backend runs it with, as far as there are others.
+        """
+
 
 def get(backend: str) -> Toolchain:
     """Return the toolchain of `backend`; raise UsageError for an unknown one."""

@@ -21,9 +21,11 @@ import numpy as np
 import torch
 from torch import nn
 
+from edge_moe import backends
 from edge_moe.converters import toolchain
-from edge_moe.converters.interface import Kind, kind_of
-from edge_moe.converters.layers import LayerNoise, rank
+from edge_moe.converters.interface import Floats, Kind, channels_first, kind_of
+from edge_moe.converters.kernels import KernelNoise, kernel_noise
+from edge_moe.converters.layers import Ranking, rank
 from edge_moe.converters.recipes import Recipe
 from edge_moe.errors import BackendError, ConversionError
 from edge_moe.nn import build_base
@@ -101,17 +103,17 @@ def structure_file(artifact: Path) -> Path:
     return artifact.with_name(f"{artifact.name}.structure")
 
 
-def rank_layers(jobs: Sequence[Job], processes: int, folder: Path, progress: Progress) -> dict[str, list[LayerNoise]]:
-    """Return the layers of the part of each of `jobs`, the noisiest first, by its label; it has one recipe.
+def rank_layers(jobs: Sequence[Job], processes: int, folder: Path, progress: Progress) -> dict[str, Ranking]:
+    """Rank the layers of the part of each of `jobs`, by its label; it has one recipe, and its artifact is there.
 
     Raises:
         ConversionError: a part could not be converted.
     """
-    ranked: dict[str, list[LayerNoise]] = {}
+    ranked: dict[str, Ranking] = {}
     progress.start("ranking layers", len(jobs))
 
-    def done(name: str, layers: list[LayerNoise]) -> list[_Work]:
-        ranked[name] = layers
+    def done(name: str, found: Ranking) -> list[_Work]:
+        ranked[name] = found
         progress.advance("ranking layers", name)
         return []
 
@@ -213,12 +215,32 @@ def _build(job: Job) -> float:
     return perf_counter() - start
 
 
-def _rank(job: Job) -> list[LayerNoise]:
-    ((recipe, _),) = job.targets
+def _rank(job: Job) -> Ranking:
+    ((recipe, file),) = job.targets
     with _naming(job):
         tools = toolchain.get(job.backend)
         traced = job.graph.read_bytes() if job.graph.is_file() else _traced(job)  # not there if all was taken over
-        return rank(tools.compare(traced, load(job), job.kind, np.load(job.samples), recipe))
+        part, samples = load(job), np.load(job.samples)
+        layers = rank(tools.compare(traced, part, job.kind, samples, recipe))
+        return Ranking(layers, _kernels(job, traced, part, samples) if file.is_file() else None)
+
+
+@torch.no_grad()
+def _kernels(job: Job, traced: bytes, part: nn.Module, samples: Floats) -> KernelNoise:
+    """Compare what the artifact answers here with what its graph says, and that with torch."""
+    ((recipe, file),) = job.targets
+    artifact = file.read_bytes()
+    opened = backends.get(job.backend).open(artifact)
+    try:
+        rows = []
+        emulated = toolchain.get(job.backend).emulate(artifact, traced, part, samples, recipe)
+        for sample, logits in zip(samples, emulated, strict=False):  # of the first samples
+            out = part(channels_first(sample))
+            opened.invoke(sample)
+            rows.append(((out.logits if job.kind == "base" else out).numpy(), logits, opened.output("logits")))
+        return kernel_noise(rows)
+    finally:
+        opened.close()
 
 
 @contextmanager

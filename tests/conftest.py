@@ -39,8 +39,8 @@ def tiny_images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_checkpoint(tiny_images: Path) -> Path:
-    """A checkpoint that learned `tiny_images`. Not to be written to."""
-    return tiny.train_checkpoint(tiny_images.parent / "checkpoint", tiny_images)
+    """A checkpoint that learned `tiny_images`, the same everywhere. Not to be written to."""
+    return tiny.write_checkpoint(tiny_images.parent / "checkpoint", tiny_images)
 
 
 @pytest.fixture(scope="session")
@@ -48,7 +48,7 @@ def own_checkpoint(tiny_images: Path) -> Path:
     """One of the small network in `tests.own`. Not to be written to."""
     from tests import own
 
-    return tiny.train_checkpoint(tiny_images.parent / "own", tiny_images, own.NAME)
+    return tiny.write_checkpoint(tiny_images.parent / "own", tiny_images, own.NAME)
 
 
 @pytest.fixture(scope="session")
@@ -70,8 +70,7 @@ def tiny_bundle(tiny_checkpoint: Path, tiny_images: Path) -> Path:
     from edge_moe.converters.convert import Options, convert
 
     out = tiny_images.parent / "bundle"
-    # Accuracy is not the point, and training differs from machine to machine: no bar on agreement.
-    options = Options(backends=("litert", "onnx"), recipes=("int8",), min_agreement=0, min_routing=0)
+    options = Options(backends=("litert", "onnx"), recipes=("int8",))  # and the bars that users have
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2
     convert(tiny_checkpoint, str(tiny_images), out, options, jobs=min(cores, 2))
     return out

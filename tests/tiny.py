@@ -1,5 +1,6 @@
 """The smallest real thing: photographs of stripes, a MobileNetV3-Small that learned them, and its bundle.
 
+The networks were trained once, by `python -m tests.fit`, and are loaded: the same weights on every processor.
 Converting it takes most of a minute, so it happens once a session. `PartsMadeHere` stands in for the converter's
 processes where a test is about what comes before or after them; with the network of `tests.own` that takes a second.
 """
@@ -11,25 +12,33 @@ import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
 
 from edge_moe.output import write_file
 
+if TYPE_CHECKING:
+    from edge_moe.nn import SingleGateMoE
+    from edge_moe.training.plan import Plan
+
 CLASSES = ("across", "diagonal", "down")
 SIZE = 32
 EXPERTS = 2
 SETS = ("litert/int8", "litert/fp32", "onnx/int8", "onnx/fp32")  # of the bundle
 VALIDATION_IMAGES = 72
+DATA = Path(__file__).parent / "data"
 
 
-def write_images(root: Path) -> Path:
-    """Stripes in three directions, of any phase and colour, noisy enough that a network has its doubts."""
-    rng = np.random.default_rng(0)
+def write_images(root: Path, train: int = 64, seed: int = 0) -> Path:
+    """Stripes in three directions, of any phase and colour, noisy enough that a network has its doubts.
+
+    `train`: how many training images a class has.
+    """
+    rng = np.random.default_rng(seed)
     y, x = np.mgrid[:SIZE, :SIZE]
-    for split, count in (("train", 64), ("val", VALIDATION_IMAGES // len(CLASSES))):
+    for split, count in (("train", train), ("val", VALIDATION_IMAGES // len(CLASSES))):
         for name, along in zip(CLASSES, (y, x + y, x), strict=True):
             (root / split / name).mkdir(parents=True)
             for i in range(count):
@@ -50,11 +59,12 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-def train_checkpoint(out: Path, images: Path, base: str = "mobilenet_v3_small") -> Path:
+def plan(images: Path, base: str) -> Plan:
+    """What the checkpoints say of how they were made."""
     from edge_moe.bundle import Preprocessing
     from edge_moe.nn import Architecture
     from edge_moe.training.config import TrainingConfig
-    from edge_moe.training.run import Plan, train
+    from edge_moe.training.run import Plan
 
     config = TrainingConfig(
         data=str(images),
@@ -66,15 +76,55 @@ def train_checkpoint(out: Path, images: Path, base: str = "mobilenet_v3_small") 
         kmeans_restarts=1,
         expert_epochs=1,
     )
-    plan = Plan(
+    return Plan(
         architecture=Architecture(base=base, classes=len(CLASSES), image_size=SIZE, stem_stride=1),
         experts=EXPERTS,
         labels=CLASSES,
         preprocessing=Preprocessing(image_size=SIZE, resize=SIZE, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25)),
         config=config,
     )
-    with one_thread():
-        train(plan, out)
+
+
+def weights(base: str) -> Path:
+    """Return the file with what `tests.fit` trained of a network."""
+    return DATA / f"{base.partition(':')[0]}.safetensors"
+
+
+def new_mixture(base: str) -> SingleGateMoE:
+    """Return what the training started from: weights in closed form, experts that are the base's tail."""
+    from edge_moe.nn import SingleGateMoE, build_base
+    from tests import fixed
+
+    network = fixed.fill(build_base(plan(Path(), base).architecture), seed=1, gain=3**0.5)
+    return SingleGateMoE(network, network.new_gate(EXPERTS, SIZE), [network.new_expert() for _ in range(EXPERTS)])
+
+
+def write_checkpoint(out: Path, images: Path, base: str = "mobilenet_v3_small") -> Path:
+    """Write a checkpoint that learned `images`, of the weights in tests/data."""
+    import torch
+    from safetensors.numpy import load_file
+
+    from edge_moe.training.checkpoint import Checkpoint, CheckpointConfig, save_checkpoint, tool_versions
+
+    mixture = new_mixture(base)
+    state = mixture.state_dict()
+    learned = load_file(weights(base))
+    assert learned.keys() <= state.keys()
+    state |= {name: torch.from_numpy(values.astype(np.float32)) for name, values in learned.items()}
+    mixture.load_state_dict(state)
+    made = plan(images, base)
+    config = CheckpointConfig(
+        architecture=made.architecture,
+        experts=made.experts,
+        labels=made.labels,
+        preprocessing=made.preprocessing,
+        ensemble=made.config.ensemble,
+        space=made.config.space,
+        origin="trained",
+        training=made.config,
+        tools=tool_versions(),
+    )
+    save_checkpoint(out, Checkpoint(config, mixture.eval()))
     return out
 
 

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -10,10 +10,13 @@ from torch import Tensor, nn
 
 from edge_moe.backends import get
 from edge_moe.converters import recipes, toolchain
+from edge_moe.converters.interface import channels_first
 from edge_moe.nn import Gate, SplitBase
-from tests import tiny
+from edge_moe.verify import relative_error
+from tests import fixed, tiny
+from tests.rounding import ALLOWED, rounded
 
-SIZE, CALIBRATION = 16, 48
+SIZE, CALIBRATION, CLASSES = 16, 48, 5
 BACKENDS = ("litert", "onnx")
 KINDS = {"base": ["embedding", "features", "logits"], "gate": ["logits"], "expert": ["logits"]}  # and their outputs
 WORDS = {"int8": "", "floats": "", "why": "", "when": ""}  # of a recipe
@@ -47,7 +50,7 @@ class Network(nn.Module):
         self.wide = nn.Sequential(nn.Conv2d(8, 48, 1), nn.Hardswish())  # 8 * 48 / 56 = 6.9 < 16: float
         self.even = nn.Sequential(nn.Conv2d(48, 48, 1), nn.Hardswish())  # 48 * 48 / 96 = 24 >= 16: int8
         self.narrow = nn.Sequential(nn.Conv2d(48, 24, 1), nn.Hardswish())  # 48 * 24 / 72 = 16 >= 16: int8
-        self.classifier = nn.Linear(24, 5)  # int8
+        self.classifier = nn.Linear(24, CLASSES)  # int8
 
 
 def split(network: nn.Module) -> SplitBase:
@@ -55,19 +58,45 @@ def split(network: nn.Module) -> SplitBase:
     return SplitBase(network, ("first", "squeeze"), ("wide", "even", "narrow"), "classifier").eval()
 
 
+def noisy_colours() -> np.ndarray:
+    """[N, 1, H, W, 3]: image i is of colour i % 5 and full of noise."""
+    colours = 2 * fixed.uniform(9, CLASSES, 3)[np.arange(CALIBRATION) % CLASSES]
+    return fixed.uniform(0, CALIBRATION, 1, SIZE, SIZE, 3) + colours[:, np.newaxis, np.newaxis, np.newaxis]
+
+
+@torch.no_grad()
+def tell_apart(layer: nn.Linear, embeddings: np.ndarray, classes: int) -> None:
+    """Let `layer` tell which of `classes` is the nearest to an embedding [N, E]: the mean of every so many.
+
+    With the middle one of all distances between first and second choice being 4, so that most answers are sure.
+    """
+    means = np.stack([embeddings[k::classes].mean(axis=0, dtype=np.float64) for k in range(classes)])
+    weight = means - means.mean(axis=0)
+    bias = -weight @ means.mean(axis=0) - (weight**2).sum(axis=1) / 2
+    best = np.sort(embeddings @ weight.T + bias, axis=1)
+    scale = 4 / np.median(best[:, -1] - best[:, -2])
+    layer.weight.copy_(torch.from_numpy(weight * scale))
+    layer.bias.copy_(torch.from_numpy(bias * scale))
+
+
 @pytest.fixture(scope="session")
 def parts() -> dict[str, nn.Module]:
-    torch.manual_seed(0)
-    base = split(Network())
-    return {"base": base, "gate": Gate(24, 3).eval(), "expert": base.new_expert().eval()}
+    """The same on every processor, up to last bits."""
+    base = split(fixed.fill(Network(), gain=3**0.5))
+    with torch.no_grad():
+        embeddings = base(channels_first(noisy_colours()[:, 0])).embedding.numpy()
+    gate = Gate(24, 3).eval()
+    tell_apart(base.get_submodule("classifier"), embeddings, CLASSES)  # type: ignore[arg-type]
+    tell_apart(gate, embeddings, 3)
+    return {"base": base, "gate": gate, "expert": base.new_expert().eval()}
 
 
 @pytest.fixture(scope="session")
 def samples(parts: dict[str, nn.Module]) -> dict[str, np.ndarray]:
     """What each part is calibrated on: [N, 1, ...], channels last."""
-    images = np.random.default_rng(0).standard_normal((CALIBRATION, 1, SIZE, SIZE, 3)).astype(np.float32)
+    images = noisy_colours()
     with torch.no_grad():
-        out = parts["base"](torch.from_numpy(images[:, 0].transpose(0, 3, 1, 2).copy()))
+        out = parts["base"](channels_first(images[:, 0]))
     features = out.features.permute(0, 2, 3, 1).contiguous().numpy()
     return {"base": images, "gate": out.embedding.numpy()[:, None], "expert": features[:, None]}
 
@@ -120,9 +149,11 @@ def run(backend: str, model: bytes, kind: str, samples: np.ndarray) -> dict[str,
 
 
 @torch.no_grad()
-def run_torch(part: nn.Module, kind: str, samples: np.ndarray) -> dict[str, np.ndarray]:
-    x = torch.from_numpy(samples[:, 0])
-    out = part(x.permute(0, 3, 1, 2) if x.ndim == 4 else x)
+def run_torch(
+    part: nn.Module, kind: str, samples: np.ndarray, how: Callable[[nn.Module, Tensor], Any] = lambda part, x: part(x)
+) -> dict[str, np.ndarray]:
+    """[N, 1, ...] -> output -> [N, ...], through torch."""
+    out = how(part, channels_first(samples[:, 0]))
     if kind != "base":
         return {"logits": out.numpy()}
     return {
@@ -130,3 +161,16 @@ def run_torch(part: nn.Module, kind: str, samples: np.ndarray) -> dict[str, np.n
         "features": out.features.permute(0, 2, 3, 1).numpy(),
         "embedding": out.embedding.numpy(),
     }
+
+
+def allowed(part: nn.Module, kind: str, samples: np.ndarray) -> dict[str, float]:
+    """Return the relative L2 error that int8 may have in each output, see `tests.rounding`."""
+    exact, found = run_torch(part, kind, samples), run_torch(part, kind, samples, rounded)
+    return {name: ALLOWED * relative_error(found[name], value) for name, value in exact.items()}
+
+
+def sure(part: nn.Module, kind: str, samples: np.ndarray) -> np.ndarray:
+    """[N] whether int8 must give the answer of fp32: the first choice leads by more than two errors can make up."""
+    exact, found = (run_torch(part, kind, samples, *how)["logits"] for how in ((), (rounded,)))
+    best = np.sort(exact, axis=1)
+    return np.asarray(best[:, -1] - best[:, -2] > 2 * ALLOWED * np.abs(found - exact).max())

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from edge_moe.converters import recipes
 from edge_moe.converters.bars import Missed, advice, choose, missed_bars, next_to_try
-from edge_moe.converters.layers import LayerNoise
+from edge_moe.converters.kernels import KernelNoise
+from edge_moe.converters.layers import LayerNoise, Ranking
 from edge_moe.converters.options import Options
 from edge_moe.converters.package import SetKey
 from edge_moe.converters.parity import Agreement, PartParity
@@ -183,8 +185,8 @@ def test_what_is_tried_next(made, wanted, options, following):
     assert labels(next_to_try(keyed(made), wanted, Options(**options))) == following
 
 
-def layer(name, own):
-    return LayerNoise(layer=name, position=0, sqnr_db=9.0, input_sqnr_db=9.0, own_sqnr_db=own)
+def layer(name, own, given=200.0):
+    return LayerNoise(layer=name, position=0, sqnr_db=min(own, given), input_sqnr_db=given, own_sqnr_db=own)
 
 
 LAYERS = [layer("features.9", -1.4), layer("features.4", 15.2), layer("head", 25.0), layer("stem", 60.0)]
@@ -193,7 +195,7 @@ LAYERS = [layer("features.9", -1.4), layer("features.4", 15.2), layer("head", 25
 @pytest.mark.parametrize("backend", ["litert", "onnx"])
 def test_advice_names_layers_and_a_safer_recipe(backend):
     first, safer = recipes.CANDIDATES[backend]
-    text = advice(SetKey(backend, first), {"base": LAYERS})
+    text = advice(SetKey(backend, first), {"base": Ranking(LAYERS)})
     assert text.startswith(
         "the layers of base that add most noise are features.9 (-1 dB), features.4 (15 dB), head (25 dB); "
         # Those that add more than a hundredth of the signal, 20 dB.
@@ -201,12 +203,52 @@ def test_advice_names_layers_and_a_safer_recipe(backend):
     )
     for flag in ("--calibration-images", "--min-agreement", "--min-routing", "--keep-going"):
         assert flag in text
-    assert "--recipe" not in advice(SetKey(backend, safer), {"base": LAYERS})  # there is none that is safer
+    assert "--recipe" not in advice(SetKey(backend, safer), {"base": Ranking(LAYERS)})  # there is none that is safer
 
 
 def test_advice_where_no_layer_stands_out():
     """The worst is named all the same."""
-    text = advice(SetKey("litert", "int8"), {"base": LAYERS[2:], "expert_00": []})
+    text = advice(SetKey("litert", "int8"), {"base": Ranking(LAYERS[2:]), "expert_00": Ranking([])})
     assert "--keep-float head, try" in text
-    assert "stem" not in text.split(";")[-1]
+    assert "stem" not in text
     assert "--keep-float" not in advice(SetKey("litert", "int8"), {})
+
+
+@pytest.mark.parametrize("quiet", [48.2, 60.0, 200.0])
+def test_a_layer_without_noise_is_never_named(quiet):
+    """8 bits leave 20 log10(256) = 48.16 dB at their best."""
+    silent = Ranking([layer("_fc", quiet), layer("stem", 200.0)])
+    for kernels in (None, KernelNoise(graph_sqnr_db=18.0, kernel_sqnr_db=30.0)):
+        text = advice(SetKey("onnx", "int8"), {"base": msgspec.structs.replace(silent, kernels=kernels)})
+        assert text.startswith("no layer of base adds more noise than 8 bits cost anyway (48 dB); try --recipe ")
+        for word in ("_fc", "stem", "200", "--keep-float"):
+            assert word not in text
+    noisy = Ranking([layer("_conv", 48.0), *silent.layers])
+    assert "most noise are _conv (48 dB); keep them in float with --keep-float _conv, " in advice(
+        SetKey("onnx", "int8"), {"base": noisy}
+    )
+
+
+def test_a_layer_that_makes_something_of_what_it_gets_is_not_kept_in_float():
+    """Behind a broken one nobody can tell what is its own."""
+    behind = [layer("broken", 0.0), layer("behind", 15.0, given=0.0), layer("another", 15.0, given=30.0)]
+    assert "--keep-float broken --keep-float another, " in advice(SetKey("litert", "int8"), {"base": Ranking(behind)})
+
+
+@pytest.mark.parametrize(
+    ("recipe", "another"), [("int8", "--recipe onnx/int8-heavy"), ("int8-heavy", "--recipe onnx/fp32")]
+)
+def test_advice_where_a_kernel_is_the_suspect(recipe, another):
+    """EfficientNet-Lite0 on AVX2: the graph is at 18 dB, what a saturating kernel makes of it 8 dB off that."""
+    found = Ranking(LAYERS, KernelNoise(graph_sqnr_db=18.4, kernel_sqnr_db=7.8))
+    text = advice(SetKey("onnx", recipe), {"base": found})
+    assert text.startswith(
+        "the layers of base are not to blame: without onnx's kernels its int8 graph follows fp32 at 18 "
+    )
+    assert (
+        f"at only 8 dB; the suspect is a kernel of onnx on this processor: try {another} or another --backend" in text
+    )
+    for word in ("edge-moe verify", "report", "--keep-going"):
+        assert word in text
+    for word in ("features", "head", "--keep-float", "\n"):
+        assert word not in text

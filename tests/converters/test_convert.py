@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from edge_moe import Bundle, BundleError, ConversionError, DataError, Runtime, UsageError
+from edge_moe import Bundle, BundleError, ConversionError, DataError, Runtime, UsageError, backends
 from edge_moe.converters import recipes
 from edge_moe.converters.convert import Options, convert
 from edge_moe.converters.measure import TAUS
@@ -88,18 +88,18 @@ def test_parity_of_the_real_conversion(tiny_bundle):
 
 
 def test_int8_routes_and_answers_as_fp32(tiny_bundle):
-    """Of 72 images at most two may be answered otherwise, and three routed otherwise."""
+    """The bars that users have: of 72 images one may be answered otherwise, and two routed otherwise."""
     report = json.loads((tiny_bundle / "parity.json").read_text())
     assert report["routed"].keys() == {"litert/int8", "onnx/int8"}
     for settings in report["routed"].values():
         assert [setting["tau"] for setting in settings] == [0.0, 0.25]
         for setting in settings:
-            assert setting["same_answer"] >= 1 - 2.5 / VALIDATION_IMAGES
-            assert setting["same_routing"] >= 1 - 3.5 / VALIDATION_IMAGES
+            assert setting["same_answer"] >= 0.985
+            assert setting["same_routing"] >= 0.97
 
 
 def test_operating_points_of_the_backends_at_equal_tau(tiny_bundle):
-    """Two images of 72 are 2.8 points."""
+    """Each is within an image of fp32, and two in routing."""
     sets = {f"{one.backend}/{one.recipe.name}": one for one in Bundle(tiny_bundle).manifest.sets}
     rows = json.loads((tiny_bundle / "parity.json").read_text())["operating_points"]
     assert [(row["tau"], row["max_experts"]) for row in rows] == [(tau, 1) for tau in TAUS]
@@ -108,7 +108,7 @@ def test_operating_points_of_the_backends_at_equal_tau(tiny_bundle):
         assert row["accuracy"] == {"litert/int8": one.accuracy, "onnx/int8": other.accuracy}
         assert row["points_apart"] == pytest.approx(100 * abs(one.accuracy - other.accuracy))
         assert row["points_apart"] < 100 * 2.5 / VALIDATION_IMAGES
-        assert abs(one.exit_rate - other.exit_rate) < 3.5 / VALIDATION_IMAGES
+        assert abs(one.exit_rate - other.exit_rate) < 4.5 / VALIDATION_IMAGES
 
 
 def test_the_backends_give_the_same_answers_in_fp32(tiny_bundle, tiny_images):
@@ -380,9 +380,54 @@ def test_a_bad_layer_is_named_and_kept_in_float(make, made_here, ruined_checkpoi
         assert row.against_fp32.top1 >= 0.985
 
 
+class Saturated:
+    """A part by a kernel that is wrong here: no logit gets beyond a quarter of the largest."""
+
+    def __init__(self, part):
+        self._part = part
+
+    def __getattr__(self, name):
+        return getattr(self._part, name)
+
+    def output(self, name):
+        found = self._part.output(name)
+        return found.clip(-abs(found).max() / 4, abs(found).max() / 4) if name == "logits" else found
+
+
+@pytest.fixture(params=["litert", "onnx"])
+def saturating(request, monkeypatch, own_bundle):
+    """A backend whose int8 base saturates on this processor: the artifact is as good as ever."""
+    base = (own_bundle / request.param / "int8" / f"base{SUFFIX[request.param]}").stat().st_size
+    kind = type(backends.get(request.param))
+    opened = kind.open
+
+    def open_(self, artifact, **options):
+        part = opened(self, artifact, **options)
+        return Saturated(part) if abs(len(artifact) - base) < 64 else part
+
+    monkeypatch.setattr(kind, "open", open_)
+    return request.param
+
+
+def test_a_kernel_that_is_wrong_is_named_and_no_layer_is(make, saturating):
+    with pytest.raises(ConversionError) as caught:
+        make(backends=(saturating,), min_agreement=0.99, min_routing=0.97, validation_images=None)
+    text = str(caught.value)
+    assert text.startswith(f"{saturating}/int8")
+    assert "; the layers of base are not to blame: " in text
+    assert f"the suspect is a kernel of {saturating} on this processor: try --recipe {saturating}/" in text
+    assert "'edge-moe verify'" in text
+    for layer in ("first.0", "second.0", "even.0", "last.0", "classifier", "--keep-float"):
+        assert layer not in text
+    assert "\n" not in text
+    found = json.loads((make.partial / "parity.json").read_text())["kernels"][f"{saturating}/int8/base"]
+    assert found["kernel_sqnr_db"] < 15 < 40 < found["graph_sqnr_db"]
+    assert "a kernel is the suspect, not the layers" in (make.partial / "parity.md").read_text()
+
+
 def test_the_next_recipe_is_made_only_where_the_first_misses_a_bar(make, made_here, ruined_checkpoint):
     """Nothing but linear layers is int8 in an int8-heavy of this network: the bad layer does not matter."""
-    with pytest.raises(ConversionError, match=r"^litert/int8-dynamic/base agrees with fp32 on "):
+    with pytest.raises(ConversionError, match=r"^litert/int8-dynamic( as routed|/base agrees) "):
         make(ruined_checkpoint, recipes=(), backends=("litert", "onnx"), **STRICT)
     first = [name for part in PARTS for name in (f"litert/fp32/{part}", f"litert/int8/{part}")]
     first += [name for part in PARTS for name in (f"onnx/fp32/{part}", f"onnx/int8/{part}")]

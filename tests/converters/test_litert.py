@@ -14,7 +14,7 @@ from edge_moe.converters.litert import LiteRTToolchain
 from edge_moe.errors import BackendError, ConversionError
 from edge_moe.nn import Architecture, build_base
 from edge_moe.verify import relative_error
-from tests.converters.conftest import KINDS, SIZE, WORDS, run, run_torch
+from tests.converters.conftest import KINDS, SIZE, WORDS, allowed, run, run_torch
 
 TOOLS = LiteRTToolchain()
 INT8 = recipes.LiteRTRecipe(name="int8", quantize=("CONV_2D", "FULLY_CONNECTED"), min_macs_per_conversion=16.0, **WORDS)
@@ -116,7 +116,8 @@ def test_an_output_that_is_also_an_int8_operand(make_artifact, parts, samples, m
     graph, signed = outputs(mended)
     assert sorted(graph) == sorted(signed)
     found = run("litert", mended, "base", samples["base"])["embedding"]
-    assert relative_error(found, run_torch(parts["base"], "base", samples["base"])["embedding"]) < 0.06
+    bound = allowed(parts["base"], "base", samples["base"])["embedding"]
+    assert relative_error(found, run_torch(parts["base"], "base", samples["base"])["embedding"]) < bound
     monkeypatch.setattr(litert, "_outputs_as_signed", lambda model: model)
     graph, signed = outputs(make_artifact("litert", "base", INT8, part=parts["base"])[0])
     assert sorted(graph) != sorted(signed)  # else there is nothing to mend, and this is to be removed

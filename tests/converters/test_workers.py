@@ -89,7 +89,8 @@ def test_processes_convert_and_rank(ruined_checkpoint, tmp_path):
     (ranked,) = rank_layers(
         [job(ruined_checkpoint, tmp_path, "expert_01", names=("int8-all",))], 1, tmp_path, steps
     ).values()
-    assert ranked[0].layer == "last.0"
+    assert ranked.layers[0].layer == "last.0"
+    assert not ranked.kernels.is_suspect
     assert steps.notes[-1] == ("ranking layers", "onnx/expert_01")
     assert {path: path.stat().st_mtime_ns for path in written if path.suffix != ".npy"} == {
         path: when for path, when in written.items() if path.suffix != ".npy"
@@ -112,7 +113,9 @@ def test_layers_are_ranked_where_no_graph_is_left(own_checkpoint, tmp_path):
     """All artifacts were taken over from an earlier bundle."""
     one = job(own_checkpoint, tmp_path, "expert_00", names=("int8-all",))
     assert not one.graph.exists()
-    assert {layer.layer for layer in workers._rank(one)} == {"even.0", "last.0", "classifier"}
+    found = workers._rank(one)
+    assert {layer.layer for layer in found.layers} == {"even.0", "last.0", "classifier"}
+    assert found.kernels is None  # nor is there an artifact
 
 
 @pytest.mark.parametrize("step", [workers._trace, workers._build, workers._rank])
