@@ -26,6 +26,7 @@ from edge_moe.errors import CheckpointError, UsageError
 from edge_moe.nn import Architecture, SingleGateMoE, build_base
 from edge_moe.output import check_target, fresh_partial, publish, write_file
 from edge_moe.training.config import TrainingConfig
+from edge_moe.training.record import DataDigest
 from edge_moe.training.weights import load_state, read_weights
 
 __all__ = [
@@ -63,6 +64,7 @@ class CheckpointConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     space: Space
     origin: Literal["trained", "imported", "untrained"]
     training: TrainingConfig | None = None  # None unless edge-moe trained it
+    trained_on: DataDigest | None = None  # None also where an older version trained it
     metrics: dict[str, Any] = {}
     tools: dict[str, str] = {}
 
