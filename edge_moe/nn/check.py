@@ -35,6 +35,7 @@ _EXPERTS = 2
 _TOLERANCE = 1e-3  # of what tells the images apart; seen between equal networks: 1e-6 and less
 _ROUNDING = 1e-5  # of the logits, where nothing tells the images apart
 _MOVE = 0.1
+_LEAST_VARIANCE = 0.1  # of the mean over the channels
 
 _checked: set[tuple[object, Architecture]] = set()
 
@@ -82,6 +83,8 @@ def _check(base: Base, network: nn.Module | None, architecture: Architecture) ->
 
 
 def _check_split(base: SplitBase, network: nn.Module, images: Tensor, expected: Tensor, name: str) -> None:
+    if not torch.isfinite(expected).all():
+        raise UsageError(f"{name}: the network's logits of random images are not finite; expected numbers")
     failure = ""
     try:
         logits = base(images).logits
@@ -156,7 +159,7 @@ def _enlivened(*modules: nn.Module) -> Iterator[None]:
     """Evaluate for the length of the block, with no parameter at a value at which a module does nothing."""
     # In place, not on copies: a network whose forward is a closure would go on running the modules that it was made of.
     parts = {part for module in modules for part in module.modules()}
-    modes = [(part, part.training, part.momentum if isinstance(part, _BatchNorm) else None) for part in parts]
+    modes = [(part, part.training) for part in parts]
     tensors = {tensor: tensor.clone() for module in modules for tensor in _tensors(module).values()}
     generator = torch.Generator().manual_seed(0)
     try:
@@ -171,23 +174,29 @@ def _enlivened(*modules: nn.Module) -> Iterator[None]:
     finally:
         for tensor, value in tensors.items():
             tensor.copy_(value)
-        for part, training, momentum in modes:
+        for part, training in modes:
             part.training = training
-            if isinstance(part, _BatchNorm):
-                part.momentum = momentum
 
 
 def _settle(network: nn.Module, images: Tensor) -> None:
-    """Set the BatchNorm statistics of `network` to those of `images`."""
+    """Set the statistics of each BatchNorm of `network` to those of what it is given when the network runs."""
+
+    def settle(norm: _BatchNorm, arguments: tuple[Tensor, ...]) -> None:
+        channels = arguments[0].transpose(0, 1).flatten(1)
+        variance = channels.var(dim=1, correction=0)
+        # A channel that hardly moves in two images would be blown up, and more in each layer.
+        least = _LEAST_VARIANCE * variance.mean()
+        assert norm.running_mean is not None and norm.running_var is not None
+        norm.running_mean.copy_(channels.mean(dim=1))
+        norm.running_var.copy_(variance.clamp(min=least if least > 0 else 1.0))
+
     norms = [module for module in network.modules() if isinstance(module, _BatchNorm) and module.track_running_stats]
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None  # the plain mean over all batches, here one
-        norm.training = True
-    if norms:
+    hooks = [norm.register_forward_pre_hook(settle) for norm in norms]
+    try:
         network(images)
-    for norm in norms:
-        norm.training = False
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def _logits(output: Any, name: str) -> Tensor:

@@ -82,7 +82,7 @@ def _other_settings(left: Plan | None, plan: Plan) -> str:
 def _other_images(left: DataRecord | None, record: DataRecord) -> str:
     if left is None:
         return "without a whole record of its images (an older edge-moe kept none); finish it with that"
-    return f"on other images ({first_difference(left, record)}); bring those back that it started on"
+    return f"on other images ({first_difference(left, record)}); bring the images back that it started on"
 
 
 def _flat(value: dict[str, Any]) -> Iterator[tuple[str, Any]]:

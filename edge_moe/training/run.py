@@ -141,7 +141,7 @@ def retrain_expert(
 
 
 def _open(plan: Plan) -> tuple[LabelledImages, LabelledImages]:
-    """Return the training and the validation images, once they are known to fit the plan."""
+    """Return the training and the validation images, once they and the network are known to fit the plan."""
     images = open_data(plan.config.data, "train", strict=True)
     if len(images.classes) < 2:
         raise DataError(
@@ -153,7 +153,9 @@ def _open(plan: Plan) -> tuple[LabelledImages, LabelledImages]:
             f"{images.name} has {len(images.classes)} classes that are not those of the run; "
             f"expected {len(plan.labels)}, the ones that it was planned for"
         )
-    return images, open_data(plan.config.data, "val", strict=True).with_classes(plan.labels)
+    validation = open_data(plan.config.data, "val", strict=True).with_classes(plan.labels)
+    build_base(plan.architecture)  # a network that is not what it should be is refused before anything is made
+    return images, validation
 
 
 def _finish(

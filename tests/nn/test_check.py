@@ -188,6 +188,27 @@ def test_densenet_is_refused() -> None:
     check_base(SplitBase(network, names[:8], [*names[8:], "features.relu5"], "classifier"), larger)
 
 
+@pytest.mark.parametrize("size", [32, 64, 224])
+def test_activations_neither_fade_nor_grow_in_a_deep_network(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two images, the last maps of one pixel: where no channel tells them apart, there is nothing to compare."""
+    network, seen = torchvision.models.densenet121(num_classes=CLASSES), []
+    names = [f"features.{name}" for name, _ in network.features.named_children()]
+    base = SplitBase(network, names[:8], names[8:], "classifier")
+    monkeypatch.setattr(module, "_check_split", lambda *arguments: seen.append(arguments[3]))
+    check_base(base, Architecture(base="mine:network", classes=CLASSES, image_size=size))
+    (logits,) = seen
+    assert 0.1 < (logits[0] - logits[1]).abs().max() < 100
+    assert logits.abs().max() < 100
+
+
+def test_logits_that_are_no_numbers() -> None:
+    class Large(Network):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x) * torch.inf
+
+    assert "the network's logits of random images are not finite" in refusal(split(Large()))
+
+
 def test_a_name_that_the_network_does_not_have() -> None:
     with pytest.raises(UsageError, match=r"^Network has no module 'conv1'; expected .*: conv, norm, act, block, more"):
         split(Network(), ("conv1",))

@@ -18,8 +18,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 
 from edge_moe.errors import CheckpointError, DataError, OutputError, UsageError
+from edge_moe.nn import Architecture, Base, SplitBase, base_builder
 from edge_moe.output import partial_path
 from edge_moe.training import run as module
 from edge_moe.training.checkpoint import load_checkpoint, read_config, save_checkpoint
@@ -288,7 +290,9 @@ def test_an_unfinished_run_goes_on_with_its_own_images_or_not_at_all(
     partial = _interrupted(small_plan(data), tmp_path / "c", monkeypatch, at)
     before = contents(partial)
     change(data)
-    with pytest.raises(OutputError, match=rf"on other images \({words}\); bring those back .* --force to start over$"):
+    with pytest.raises(
+        OutputError, match=rf"on other images \({words}\); bring the images back .* --force to start over$"
+    ):
         train(small_plan(data), tmp_path / "c")
     assert contents(partial) == before
 
@@ -546,6 +550,20 @@ def test_arguments_are_checked_before_anything_is_made(folder: Path, tmp_path: P
     (tmp_path / "c").mkdir()
     with pytest.raises(OutputError, match="--force"):
         train(plan, tmp_path / "c")
+
+
+@base_builder
+def forgetful(architecture: Architecture) -> Base:
+    """A split without its ReLU."""
+    modules = [nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten()]
+    return SplitBase(nn.Sequential(*modules, nn.Linear(4, architecture.classes)), ["0"], ["2"], "5")
+
+
+def test_a_network_that_loses_a_part_is_refused_before_anything_is_made(folder: Path, tmp_path: Path) -> None:
+    architecture = msgspec.structs.replace(small_architecture(), base=f"{__name__}:forgetful")
+    with pytest.raises(UsageError, match="between 0 and 2 the network runs 1; name it in stem or tail"):
+        train(msgspec.structs.replace(small_plan(folder), architecture=architecture), tmp_path / "c")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_full_disk_leaves_the_old_checkpoint_and_the_work(
