@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from edge_moe.errors import UsageError
+from edge_moe.nn.check import check_base
 from edge_moe.nn.custom import find_builder
 from edge_moe.nn.parts import Base, SplitBase
 from edge_moe.nn.torchvision import torchvision
@@ -63,19 +64,26 @@ class Architecture(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
 def build_base(architecture: Architecture) -> Base:
     """Return the base of `architecture` with freshly initialised weights, in training mode.
 
+    The first of its kind in a process runs on random images, and is held against its network: see `check_base`.
+
     BatchNorm momentum is torch's usual 0.1 instead of the 0.01 that torchvision gives to MobileNetV3, with which a
     short training is evaluated on statistics that lag behind the weights.
 
     Raises:
-        UsageError: unknown architecture, or a builder of one's own that cannot be found or gives no Base.
+        UsageError: unknown architecture, or a builder of one's own that cannot be found, gives no Base, or gives one
+            that is not what its network is.
     """
-    if ":" in architecture.base:
-        base = find_builder(architecture.base)(architecture)
-        if not isinstance(base, Base):
-            raise UsageError(
-                f"{architecture.base} gave a {type(base).__name__}; expected an edge_moe.nn.Base, such as a SplitBase"
-            )
-        return base
+    builder = find_builder(architecture.base) if ":" in architecture.base else _build
+    base = builder(architecture)
+    if not isinstance(base, Base):
+        raise UsageError(
+            f"{architecture.base} gave a {type(base).__name__}; expected an edge_moe.nn.Base, such as a SplitBase"
+        )
+    check_base(base, architecture, builder)
+    return base
+
+
+def _build(architecture: Architecture) -> Base:
     if architecture.base not in _SPLITS:
         raise UsageError(
             f"unknown base {architecture.base!r}; expected one of {', '.join(ARCHITECTURES)}, "

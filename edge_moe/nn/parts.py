@@ -22,6 +22,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from edge_moe.errors import UsageError
+
 __all__ = ["Base", "BaseOutputs", "Expert", "Gate", "SplitBase"]
 
 
@@ -77,7 +79,13 @@ class _Grafted(nn.Module):
                 if not hasattr(parent, step):
                     parent.add_module(step, nn.Module())
                 parent = parent.get_submodule(step)
-            parent.add_module(leaf, network.get_submodule(name))
+            try:
+                parent.add_module(leaf, network.get_submodule(name))
+            except AttributeError:
+                known = ", ".join(child for child, _ in network.named_children())
+                raise UsageError(
+                    f"{type(network).__name__} has no module {name!r}; expected names such as those of its own: {known}"
+                ) from None
 
     def _run(self, names: Sequence[str], x: Tensor) -> Tensor:
         for name in names:
@@ -106,12 +114,34 @@ class Expert(_Grafted):
         return self._pool_and_classify(self._run(self.tail_names, features), self.head_name)[0]
 
 
+class Whole:
+    """The network that a base was split from, until the two are compared (check.py); a copy of the base has none."""
+
+    def __init__(self, network: nn.Module | None = None) -> None:
+        self.network = network
+
+    def __deepcopy__(self, memo: dict[int, object]) -> Whole:
+        return Whole()
+
+    def __reduce__(self) -> tuple[type[Whole], tuple[()]]:
+        return Whole, ()
+
+
 class SplitBase(_Grafted, Base):
-    """A network of modules that run one after another, split by their names."""
+    """A network of modules that run one after another, split by their names.
+
+    What the network does between them, or after its head, is not there: `build_base` compares the two and refuses
+    a split that gives other logits.
+    """
 
     def __init__(self, network: nn.Module, stem: Sequence[str], tail: Sequence[str], head: str) -> None:
-        """Split `network`; `stem`, `tail` and `head` are dotted names of its modules, run in that order."""
+        """Split `network`; `stem`, `tail` and `head` are dotted names of its modules, run in that order.
+
+        Raises:
+            UsageError: `network` has no module of such a name.
+        """
         super().__init__()
+        self.whole = Whole(network)
         self.stem_names, self.tail_names, self.head_name = tuple(stem), tuple(tail), head
         self._graft(network, [*stem, *tail, head])
 

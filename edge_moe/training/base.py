@@ -12,10 +12,10 @@ from torch.nn import functional
 from edge_moe.errors import CheckpointError, UsageError
 from edge_moe.nn import Base
 from edge_moe.progress import Progress
-from edge_moe.training.checkpoint import load_state, read_weights
 from edge_moe.training.config import TrainingConfig
 from edge_moe.training.fit import check_finite, fit, settle_statistics
 from edge_moe.training.images import Images, batches, seed_everything
+from edge_moe.training.weights import fit_names, load_state, read_weights
 
 __all__ = ["load_base_weights", "train_base"]
 
@@ -30,7 +30,7 @@ def load_base_weights(base: Base, file: Path) -> bool:
     Raises:
         CheckpointError: missing, extra or misshapen tensors other than the last layer's.
     """
-    state = read_weights(file)
+    state = fit_names(read_weights(file), base.state_dict())
     name, layer = _last_linear(base)
     weight = state.get(f"{name}.weight")
     fits = weight is not None and weight.shape == layer.weight.shape

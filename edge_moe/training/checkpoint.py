@@ -10,18 +10,14 @@ Tensors have torchvision's names. An expert holds the base's tensors after the b
 from __future__ import annotations
 
 import importlib.metadata
-import pickle
 import shutil
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import msgspec
-import safetensors
 import safetensors.torch
-import torch
 from torch import Tensor, nn
 
 from edge_moe.anytime import Ensemble, Space
@@ -30,6 +26,8 @@ from edge_moe.errors import CheckpointError, UsageError
 from edge_moe.nn import Architecture, SingleGateMoE, build_base
 from edge_moe.output import check_target, fresh_partial, publish, write_file
 from edge_moe.training.config import TrainingConfig
+from edge_moe.training.record import DataDigest
+from edge_moe.training.weights import load_state, read_weights
 
 __all__ = [
     "CONFIG",
@@ -66,6 +64,7 @@ class CheckpointConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     space: Space
     origin: Literal["trained", "imported", "untrained"]
     training: TrainingConfig | None = None  # None unless edge-moe trained it
+    trained_on: DataDigest | None = None  # None also where an older version trained it
     metrics: dict[str, Any] = {}
     tools: dict[str, str] = {}
 
@@ -174,69 +173,6 @@ def load_parts(path: Path, architecture: Architecture, experts: int) -> SingleGa
     return mixture.eval()
 
 
-def read_weights(file: Path) -> dict[str, Tensor]:
-    """Read a state dict from a .safetensors file, or from a .pth or .pt file that holds nothing but tensors.
-
-    A dict that has its tensors under "state_dict" or "model" is opened, and a leading "module." is dropped.
-
-    Raises:
-        CheckpointError: missing or damaged, or no state dict.
-    """
-    expected = "expected a state dict in a .safetensors, .pth or .pt file"
-    if not file.is_file():
-        raise CheckpointError(f"{file} does not exist; {expected}")
-    stored: Any
-    try:
-        if file.suffix == ".safetensors":
-            stored = safetensors.torch.load(file.read_bytes())
-        else:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # torch remarks on old formats; what is refused raises
-                stored = torch.load(file, map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise CheckpointError(f"{file} cannot be read: {error.strerror or error}; {expected}") from None
-    except safetensors.SafetensorError as error:
-        raise CheckpointError(f"{file} is damaged: {error}; {expected}") from None
-    except pickle.UnpicklingError:
-        raise CheckpointError(
-            f"{file} is damaged, or holds Python objects besides tensors, which are not loaded because they can run "
-            f"code; {expected}: save model.state_dict() alone"
-        ) from None
-    except Exception:  # what torch.load raises on other bytes is nearly anything, and tells a user nothing
-        raise CheckpointError(f"{file} is damaged, or was not written by torch.save; {expected}") from None
-    for key in ("state_dict", "model"):
-        if isinstance(stored, dict) and isinstance(stored.get(key), dict):
-            stored = stored[key]
-    if not isinstance(stored, dict) or not all(isinstance(value, Tensor) for value in stored.values()):
-        raise CheckpointError(f"{file} holds no state dict; {expected}")
-    return {str(key).removeprefix("module."): value for key, value in stored.items()}
-
-
-def load_state(part: nn.Module, state: _State, source: str) -> None:
-    """Load `state` into `part` after comparing names and shapes; `source` names it in the error.
-
-    `num_batches_tracked`, which BatchNorm only counts with, may be missing.
-
-    Raises:
-        CheckpointError: missing, extra or misshapen tensors, by name.
-    """
-    own = part.state_dict()
-    optional = {key for key in own if key.endswith("num_batches_tracked")}
-    problems = []
-    if missing := [key for key in own if key not in state and key not in optional]:
-        problems.append(f"lacks {_some(missing)}")
-    if extra := [key for key in state if key not in own]:
-        problems.append(f"has {_some(extra)} that do not belong there")
-    shaped = [(key, tuple(state[key].shape), tuple(own[key].shape)) for key in own if key in state]
-    if wrong := [f"{key} {have} instead of {want}" for key, have, want in shaped if have != want]:
-        problems.append(f"has {_some(wrong)}")
-    if problems:
-        raise CheckpointError(f"{source} does not fit: it {', and it '.join(problems)}")
-    if bad := [key for key, value in state.items() if value.is_floating_point() and not torch.isfinite(value).all()]:
-        raise CheckpointError(f"{source} does not fit: it has NaN or infinite values in {_some(bad)}")
-    part.load_state_dict({key: state.get(key, own[key]) for key in own})
-
-
 def from_state_dicts(
     architecture: Architecture,
     base: tuple[str, _State],
@@ -295,8 +231,3 @@ def tool_versions(*more: str) -> dict[str, str]:
 def _parts(mixture: SingleGateMoE) -> dict[str, nn.Module]:
     experts = {expert_name(k): expert for k, expert in enumerate(mixture.experts)}
     return {"base": mixture.base, "gate": mixture.gate, **experts}
-
-
-def _some(names: Sequence[str], most: int = 3) -> str:
-    more = f" and {len(names) - most} more tensors" if len(names) > most else ""
-    return ", ".join(names[:most]) + more

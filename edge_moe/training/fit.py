@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import update_bn
 
-from edge_moe.errors import UsageError
+from edge_moe.errors import CheckpointError, UsageError
 from edge_moe.output import write_file
 from edge_moe.progress import Progress
 
@@ -42,6 +42,7 @@ def fit(
 
     Raises:
         UsageError: the loss is not finite; the message says what to lower.
+        CheckpointError: `state` is damaged.
     """
     trained = [p for p in module.parameters() if p.requires_grad]
     groups = [
@@ -52,11 +53,17 @@ def fit(
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda epoch: _rate(epoch, epochs))
     first = 0
     if state is not None and state.is_file():
-        stored = torch.load(io.BytesIO(state.read_bytes()), map_location="cpu", weights_only=True)
-        module.load_state_dict(stored["module"])
-        optimizer.load_state_dict(stored["optimizer"])
-        schedule.load_state_dict(stored["schedule"])
-        first = stored["epochs"]
+        try:
+            stored = torch.load(io.BytesIO(state.read_bytes()), map_location="cpu", weights_only=True)
+            module.load_state_dict(stored["module"])
+            optimizer.load_state_dict(stored["optimizer"])
+            schedule.load_state_dict(stored["schedule"])
+            first = stored["epochs"]
+        except Exception:  # what torch.load raises on other bytes is nearly anything, and tells a user nothing
+            raise CheckpointError(
+                f"{state} is damaged; expected the state of an unfinished training: delete it to train {name} from "
+                "its first epoch"
+            ) from None
     progress.start(name, epochs, first)
     for epoch in range(first, epochs):
         total, steps = 0.0, 0

@@ -14,6 +14,7 @@ from edge_moe.errors import OutputError
 from edge_moe.nn import Architecture
 from edge_moe.output import write_file, writing
 from edge_moe.training.config import TrainingConfig
+from edge_moe.training.record import RECORD, DataRecord, first_difference, read_record
 
 __all__ = ["PLAN", "Plan", "take_up"]
 
@@ -34,30 +35,31 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     config: TrainingConfig
 
 
-def take_up(partial: Path, plan: Plan, *, force: bool) -> None:
-    """Make the folder `partial`, or keep it as an interrupted run with the same plan left it.
+def take_up(partial: Path, plan: Plan, record: DataRecord, *, force: bool) -> None:
+    """Make the folder `partial`, or keep it as an interrupted run with the same plan left it, on the same images.
 
-    The work of another plan goes only with `force`. A run that made nothing yet does not count: it may have failed
-    at its settings, and is repeated with better ones.
+    The work of another plan, or on other images, goes only with `force`. A run that made nothing yet does not count:
+    it may have failed at its settings, and is repeated with better ones.
 
     Raises:
-        OutputError: `partial` holds the work of another plan and `force` is not given, or cannot be written.
+        OutputError: `partial` holds the work of another plan or on other images, and `force` is not given; or it
+            cannot be written.
     """
     file = partial / PLAN
     with writing(partial):
         if file.is_file():
-            left = _read(file)
-            if left == plan:
+            left, images = _read(file), read_record(partial / RECORD)
+            if left == plan and images == record:
                 return
-            worked = any(other.name != PLAN and not other.name.startswith(".") for other in partial.iterdir())
+            scaffold = (PLAN, RECORD)
+            worked = any(other.name not in scaffold and not other.name.startswith(".") for other in partial.iterdir())
             if worked and not force:
-                raise OutputError(
-                    f"{partial} holds an unfinished run with other settings{_first_difference(left, plan)}; "
-                    "repeat that command to go on, or add --force to start over"
-                )
+                other = _other_images(images, record) if left == plan else _other_settings(left, plan)
+                raise OutputError(f"{partial} holds an unfinished run {other} to go on, or add --force to start over")
         if partial.exists():
             shutil.rmtree(partial)
         partial.mkdir(parents=True)
+    write_file(partial / RECORD, msgspec.json.encode(record))
     write_file(file, msgspec.json.encode(plan))
 
 
@@ -68,14 +70,19 @@ def _read(file: Path) -> Plan | None:
         return None
 
 
-def _first_difference(left: Plan | None, plan: Plan) -> str:
-    if left is None:
-        return ""
-    before, now = dict(_flat(msgspec.to_builtins(left))), dict(_flat(msgspec.to_builtins(plan)))
+def _other_settings(left: Plan | None, plan: Plan) -> str:
+    before, now = ({} if it is None else dict(_flat(msgspec.to_builtins(it))) for it in (left, plan))
     for key, value in now.items():
-        if before[key] != value:
-            return " (other classes)" if key == "labels" else f" ({key} was {before[key]}, now {value})"
-    return ""
+        if before and before[key] != value:
+            found = "other classes" if key == "labels" else f"{key} was {before[key]}, now {value}"
+            return f"with other settings ({found}); repeat that command"
+    return "with other settings; repeat that command"
+
+
+def _other_images(left: DataRecord | None, record: DataRecord) -> str:
+    if left is None:
+        return "without a whole record of its images (an older edge-moe kept none); finish it with that"
+    return f"on other images ({first_difference(left, record)}); bring the images back that it started on"
 
 
 def _flat(value: dict[str, Any]) -> Iterator[tuple[str, Any]]:

@@ -7,19 +7,11 @@ interrupted between two epochs. The folder gets the checkpoint's name when all p
 from __future__ import annotations
 
 import io
-import multiprocessing
-import os
-import queue
 import shutil
-import signal
-import threading
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import numpy as np
@@ -50,10 +42,13 @@ from edge_moe.training.gate import cluster, embed, train_gate
 from edge_moe.training.images import Images
 from edge_moe.training.measure import collect_torch, mixture_metrics
 from edge_moe.training.plan import PLAN, Plan, take_up
+from edge_moe.training.processes import in_processes
+from edge_moe.training.record import RECORD, DataDigest, record_data
 
 __all__ = ["Plan", "retrain_expert", "train"]
 
 _EMBEDDINGS, _AGREEMENT = "embeddings.npy", "agreement.json"
+_SCAFFOLD = (PLAN, RECORD, _EMBEDDINGS, _AGREEMENT)
 _KEPT = "gate_agreement_train"
 
 
@@ -73,7 +68,8 @@ def train(
 
     Raises:
         DataError: the data cannot be used. UsageError: the plan cannot be carried out.
-        OutputError: `out` exists and `force` is not given, or an unfinished run with another plan is in its place.
+        OutputError: `out` exists and `force` is not given, or an unfinished run with another plan, or on other images,
+            is in its place.
     """
     check_target(out, force=force)
     check_at_least_one(jobs=jobs)
@@ -91,9 +87,10 @@ def train(
             f"{plan.preprocessing.image_size}; expected the same"
         )
     partial = partial_path(out)
-    take_up(partial, plan, force=force)
+    record = record_data(images, validation)
+    take_up(partial, plan, record, force=force)
     run = _Run(plan, partial, images, workers, progress or Silent())
-    return _finish(run, validation, out, jobs)
+    return _finish(run, validation, record.digest(), out, jobs)
 
 
 def retrain_expert(
@@ -101,11 +98,12 @@ def retrain_expert(
 ) -> CheckpointConfig:
     """Train one expert of the finished checkpoint `out` again, alone, under the plan that the checkpoint records.
 
-    `data` says where the images are now, if not where they were. The checkpoint is replaced when all is done; until
-    then the work is in a folder beside it, where a killed run is taken up.
+    `data` says where the images are now, if not where they were; they have to be the same. The checkpoint is replaced
+    when all is done; until then the work is in a folder beside it, where a killed run is taken up.
 
     Raises:
         CheckpointError: `out` is no checkpoint that edge-moe trained. UsageError: there is no expert `index`.
+        DataError: the data cannot be used, or are not what the checkpoint was trained on.
     """
     config = read_config(out)
     if config.training is None:
@@ -127,27 +125,42 @@ def retrain_expert(
     images, validation = _open(plan)
     name = expert_name(index)
     partial = partial_path(out.with_name(f"{out.name}.{name}"))
-    take_up(partial, plan, force=True)
-    others = shutil.ignore_patterns(CONFIG, f"{name}.safetensors", PLAN, _EMBEDDINGS, _AGREEMENT)
+    record = record_data(images, validation)
+    if config.trained_on and (difference := config.trained_on.difference(record.digest())):
+        raise DataError(
+            f"{training.data} is not what {out} was trained on: found {difference}; say where those images are now, or "
+            "train a new checkpoint"
+        )
+    take_up(partial, plan, record, force=True)
+    others = shutil.ignore_patterns(CONFIG, f"{name}.safetensors", *_SCAFFOLD)
     with writing(partial):
         shutil.copytree(out, partial, ignore=others, dirs_exist_ok=True)
     write_file(partial / _AGREEMENT, msgspec.json.encode({_KEPT: config.metrics.get(_KEPT)}))
     run = _Run(plan, partial, images, workers, progress or Silent())
-    return _finish(run, validation, out, jobs=1)
+    return _finish(run, validation, config.trained_on, out, jobs=1)
 
 
 def _open(plan: Plan) -> tuple[LabelledImages, LabelledImages]:
-    """Return the training and the validation images, once they are known to fit the plan."""
+    """Return the training and the validation images, once they and the network are known to fit the plan."""
     images = open_data(plan.config.data, "train", strict=True)
+    if len(images.classes) < 2:
+        raise DataError(
+            f"{images.name} has 1 class, {images.classes[0]!r}; expected at least 2, each a folder of its images: "
+            "with one there is nothing to tell apart"
+        )
     if images.classes != plan.labels:
         raise DataError(
             f"{images.name} has {len(images.classes)} classes that are not those of the run; "
             f"expected {len(plan.labels)}, the ones that it was planned for"
         )
-    return images, open_data(plan.config.data, "val", strict=True).with_classes(plan.labels)
+    validation = open_data(plan.config.data, "val", strict=True).with_classes(plan.labels)
+    build_base(plan.architecture)  # a network that is not what it should be is refused before anything is made
+    return images, validation
 
 
-def _finish(run: _Run, validation: LabelledImages, out: Path, jobs: int) -> CheckpointConfig:
+def _finish(
+    run: _Run, validation: LabelledImages, trained_on: DataDigest | None, out: Path, jobs: int
+) -> CheckpointConfig:
     """Make the parts that are missing, measure the mixture, and publish."""
     plan = run.plan
     images = Images(validation, plan.preprocessing)  # first: a file that cannot be read is told before the training
@@ -175,6 +188,7 @@ def _finish(run: _Run, validation: LabelledImages, out: Path, jobs: int) -> Chec
         space=plan.config.space,
         origin="trained",
         training=plan.config,
+        trained_on=trained_on,
         metrics=metrics | msgspec.json.decode((run.partial / _AGREEMENT).read_bytes()),
         tools=tool_versions("scikit-learn"),
     )
@@ -184,7 +198,7 @@ def _finish(run: _Run, validation: LabelledImages, out: Path, jobs: int) -> Chec
     # The scaffold comes down last: a run that is killed before goes on, one that is killed here is whole.
     for file in list(out.iterdir()):
         half_written = file.name.startswith(".") and file.suffix[1:].isdigit()  # see write_file
-        if file.name in (PLAN, _EMBEDDINGS, _AGREEMENT) or file.suffix == ".state" or half_written:
+        if file.name in _SCAFFOLD or file.suffix == ".state" or half_written:
             file.unlink()
     return config
 
@@ -195,7 +209,7 @@ class _Run:
     def __init__(self, plan: Plan, partial: Path, source: LabelledImages, workers: int, progress: Progress) -> None:
         self.plan, self.partial, self.workers, self.progress = plan, partial, workers, progress
         self.device = pick_device()
-        self._source = source
+        self.source = source
 
     def has(self, part: str) -> bool:
         return (self.partial / f"{part}.safetensors").is_file()
@@ -203,7 +217,7 @@ class _Run:
     @cached_property
     def images(self) -> Images:
         """The training images, decoded when the first step asks for them."""
-        return Images(self._source, self.plan.preprocessing, self.progress)
+        return Images(self.source, self.plan.preprocessing, self.progress)
 
     @cached_property
     def base(self) -> Base:
@@ -222,14 +236,17 @@ class _Run:
 
     @cached_property
     def embeddings(self) -> npt.NDArray[np.float32]:
-        """The embeddings of the training images, not augmented: [N, E]."""
+        """The embeddings of the training images, not augmented: [N, E]. A damaged file of them is made again."""
         file = self.partial / _EMBEDDINGS
-        if not file.is_file():
-            buffer = io.BytesIO()
-            np.save(buffer, embed(self.base, self.images, self.progress, workers=self.workers))
-            write_file(file, buffer.getvalue())
-        stored: npt.NDArray[np.float32] = np.load(file)
-        return stored
+        with suppress(OSError, ValueError, EOFError):  # no file, or none that is whole
+            stored: npt.NDArray[np.float32] = np.load(file)
+            if stored.ndim == 2 and len(stored) == len(self.source):
+                return stored
+        made = embed(self.base, self.images, self.progress, workers=self.workers)
+        buffer = io.BytesIO()
+        np.save(buffer, made)
+        write_file(file, buffer.getvalue())
+        return made
 
     def make_base(self) -> None:
         if self.has("base"):
@@ -271,30 +288,13 @@ class _Run:
 # --- experts in processes of their own ---
 
 
-class _QueueProgress:
-    """Sends reports to the process that started this one, and ends with it."""
-
-    def __init__(self, reports: Any) -> None:
-        self._reports, self._parent = reports, os.getppid()
-
-    def start(self, name: str, total: int, done: int = 0) -> None:
-        self._reports.put(("start", name, total, done))
-
-    def advance(self, name: str, note: str = "") -> None:
-        if os.getppid() != self._parent:
-            os._exit(1)  # the run was killed; an orphan must not write beside the run that takes over
-        self._reports.put(("advance", name, note))
-
-
 _run_here: _Run  # of a process that trains experts, set when it starts
 
 
-def _start_worker(plan: Plan, partial: Path, threads: int, reports: Any) -> None:
+def _start_worker(plan: Plan, partial: Path, source: LabelledImages, threads: int, progress: Progress) -> None:
     global _run_here
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the first one ends the others
     torch.set_num_threads(threads)
-    source = open_data(plan.config.data, "train", strict=True)
-    _run_here = _Run(plan, partial, source, 0, _QueueProgress(reports))
+    _run_here = _Run(plan, partial, source, 0, progress)
     _run_here.images = Images(source, plan.preprocessing)  # not reported: each process would
 
 
@@ -303,47 +303,6 @@ def _expert_job(index: int) -> None:
 
 
 def _experts_in_processes(run: _Run, indices: Sequence[int], jobs: int) -> None:
-    context = multiprocessing.get_context("spawn")
-    threads = max(1, torch.get_num_threads() // jobs)
-    reports = context.Queue()
-    others = multiprocessing.active_children()
-    with (
-        _forwarding(reports, run.progress),
-        ProcessPoolExecutor(jobs, context, _start_worker, (run.plan, run.partial, threads, reports)) as pool,
-    ):
-        try:
-            for finished in [pool.submit(_expert_job, index) for index in indices]:
-                finished.result()
-        except BaseException as error:
-            for process in multiprocessing.active_children():
-                if process not in others:
-                    process.terminate()  # what they lose is less than an epoch
-            pool.shutdown(cancel_futures=True)
-            if isinstance(error, BrokenProcessPool):
-                raise UsageError(
-                    "a process that trained an expert was ended from outside, perhaps for want of memory; "
-                    "repeat the command with fewer --jobs to go on"
-                ) from None
-            raise
-
-
-@contextmanager
-def _forwarding(reports: Any, progress: Progress) -> Iterator[None]:
-    """Pass what arrives in the queue `reports` on to `progress` while the block runs."""
-    done = threading.Event()
-
-    def forward() -> None:
-        while not done.is_set() or not reports.empty():
-            try:
-                kind, *arguments = reports.get(timeout=0.1)
-            except queue.Empty:
-                continue
-            getattr(progress, kind)(*arguments)
-
-    thread = threading.Thread(target=forward)
-    thread.start()
-    try:
-        yield
-    finally:
-        done.set()
-        thread.join()
+    # The same list of images: the folder may have changed by now.
+    arguments = (run.plan, run.partial, run.source, max(1, torch.get_num_threads() // jobs))
+    in_processes(_start_worker, arguments, _expert_job, indices, jobs, run.progress)

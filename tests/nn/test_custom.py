@@ -22,8 +22,9 @@ touched = []
 
 @base_builder
 def small(architecture):
-    network = nn.Sequential(nn.Conv2d(3, 4, 3, architecture.stem_stride), nn.ReLU(), nn.Linear(4, architecture.classes))
-    return SplitBase(network, ["0"], ["1"], "2")
+    first, last = nn.Conv2d(3, 4, 3, architecture.stem_stride), nn.Linear(4, architecture.classes)
+    network = nn.Sequential(first, nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), last)
+    return SplitBase(network, ["0"], ["1"], "4")
 
 
 @base_builder

@@ -1,16 +1,13 @@
 from __future__ import annotations
 
 import errno
-import io
 import os
-import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
-import safetensors.torch
 import torch
 from torch import Tensor, nn
 
@@ -20,10 +17,8 @@ from edge_moe.training.checkpoint import (
     Checkpoint,
     from_state_dicts,
     load_checkpoint,
-    load_state,
     new_mixture,
     read_config,
-    read_weights,
     save_checkpoint,
 )
 from edge_moe.training.untrained import new_untrained
@@ -160,92 +155,6 @@ def test_a_mixture_needs_an_expert(mixture: SingleGateMoE) -> None:
     parts = states(mixture)
     with pytest.raises(UsageError, match="at least one expert"):
         assemble({"base": parts["base"], "gate": parts["gate"]})
-
-
-# --- files of weights ---
-
-
-@pytest.mark.parametrize("suffix", [".safetensors", ".pth", ".pt"])
-@pytest.mark.parametrize("prefix", ["", "module."])
-def test_weights_of_either_format(tmp_path: Path, suffix: str, prefix: str) -> None:
-    state, file = {"a.weight": torch.randn(2, 3), "a.bias": torch.randn(2)}, tmp_path / f"w{suffix}"
-    stored = {prefix + key: value for key, value in state.items()}
-    safetensors.torch.save_file(stored, file) if suffix == ".safetensors" else torch.save(stored, file)
-    found = read_weights(file)
-    assert list(sorted(found)) == sorted(state)
-    assert all(torch.equal(found[key], state[key]) for key in state)
-
-
-@pytest.mark.parametrize("key", ["state_dict", "model"])
-def test_a_nested_state_dict_is_found(tmp_path: Path, key: str) -> None:
-    torch.save({"epoch": 3, key: {"module.bias": torch.ones(2)}}, tmp_path / "w.pth")
-    assert read_weights(tmp_path / "w.pth")["bias"].tolist() == [1, 1]
-
-
-class _Code:
-    """Pickled code: makes a file when it is loaded."""
-
-    def __init__(self, file: Path) -> None:
-        self.file = file
-
-    def __reduce__(self) -> Any:
-        return os.mkdir, (str(self.file),)
-
-
-@pytest.mark.parametrize("protocol", [2, 4])
-@pytest.mark.parametrize("save", ["torch", "pickle"])
-def test_code_in_weights_is_not_run(tmp_path: Path, save: str, protocol: int) -> None:
-    file, trace = tmp_path / "evil.pth", tmp_path / "trace"
-    evil = {"weight": _Code(trace)}
-    if save == "torch":
-        torch.save(evil, file, pickle_protocol=protocol)
-    else:
-        file.write_bytes(pickle.dumps(evil, protocol))
-    with pytest.raises(CheckpointError, match=r"evil\.pth is damaged, or .*state_dict"):
-        read_weights(file)
-    assert not trace.exists()
-    torch.load(file, weights_only=False) if save == "torch" else pickle.loads(file.read_bytes())
-    assert trace.exists(), "the test's code would not have run in any case"
-
-
-def _whole(suffix: str) -> bytes:
-    if suffix == ".safetensors":
-        return safetensors.torch.save({"weight": torch.ones(100)})
-    torch.save({"weight": torch.ones(100)}, buffer := io.BytesIO())
-    return buffer.getvalue()
-
-
-@pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
-@pytest.mark.parametrize("damage", ["empty", "text", "half", "short"])
-def test_damaged_weights_are_refused(tmp_path: Path, suffix: str, damage: str) -> None:
-    whole, file = _whole(suffix), tmp_path / f"w{suffix}"
-    file.write_bytes(
-        {"empty": b"", "text": b"hello, world", "half": whole[: len(whole) // 2], "short": whole[:-1]}[damage]
-    )
-    with pytest.raises(CheckpointError, match=r"w\.\w+ is damaged.*; expected a state dict"):
-        read_weights(file)
-    file.write_bytes(whole)
-    assert len(read_weights(file)["weight"]) == 100
-
-
-@pytest.mark.parametrize("stored", [[1, 2], {"weight": "text"}, torch.ones(2), {"state_dict": {"epoch": 3}}])
-def test_what_is_no_state_dict_is_refused(tmp_path: Path, stored: Any) -> None:
-    torch.save(stored, tmp_path / "w.pth")
-    with pytest.raises(CheckpointError, match="holds no state dict"):
-        read_weights(tmp_path / "w.pth")
-
-
-def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"gone\.pth does not exist; expected a state dict"):
-        read_weights(tmp_path / "gone.pth")
-
-
-def test_loading_changes_nothing_when_it_fails() -> None:
-    layer = nn.Linear(2, 2)
-    before = {key: tensor.clone() for key, tensor in layer.state_dict().items()}
-    with pytest.raises(CheckpointError, match=r"w does not fit: it has bias \(3,\) instead of \(2,\)"):
-        load_state(layer, {"weight": torch.zeros(2, 2), "bias": torch.zeros(3)}, "w")
-    assert all(torch.equal(layer.state_dict()[key], before[key]) for key in before)
 
 
 # --- the folder ---

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import pickle
 import shutil
 import signal
 import subprocess
@@ -17,8 +18,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 
 from edge_moe.errors import CheckpointError, DataError, OutputError, UsageError
+from edge_moe.nn import Architecture, Base, SplitBase, base_builder
 from edge_moe.output import partial_path
 from edge_moe.training import run as module
 from edge_moe.training.checkpoint import load_checkpoint, read_config, save_checkpoint
@@ -247,6 +250,133 @@ def test_a_plan_of_another_version_is_not_thrown_away(folder: Path, tmp_path: Pa
     assert (partial / "base.safetensors").read_bytes() == b"weeks of work"
 
 
+# --- other images ---
+
+
+@pytest.fixture
+def data(folder: Path, tmp_path: Path) -> Path:
+    """Images of the test's own, to change."""
+    return Path(shutil.copytree(folder, tmp_path / "data"))
+
+
+def _noise(file: Path) -> None:
+    Image.fromarray(np.random.default_rng(7).integers(0, 255, (SIZE, SIZE, 3), np.uint8)).save(file)
+
+
+def _flip_a_byte(file: Path) -> None:
+    content = bytearray(file.read_bytes())
+    content[-5] ^= 1  # in the checksum behind the pixels: Pillow reads it all the same, the size stays
+    file.write_bytes(bytes(content))
+
+
+@pytest.mark.parametrize("at", ["embed", "train_expert"])
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda d: _noise(d / "train/cat/05b.png"), "train/cat/05b.png was added"),
+        (lambda d: (d / "train/dog/12.png").unlink(), "train/dog/12.png was removed"),
+        (lambda d: _flip_a_byte(d / "train/dog/03.png"), "train/dog/03.png has other contents"),
+        (lambda d: (d / "val/eel/00.png").unlink(), "val/eel/00.png was removed"),
+        (
+            lambda d: (d / "train/cat/00.png").rename(d / "train/eel/cat.png"),
+            "train/eel/cat.png was added, and 1 more",
+        ),
+    ],
+)
+def test_an_unfinished_run_goes_on_with_its_own_images_or_not_at_all(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: str, change: Callable[[Path], Any], words: str
+) -> None:
+    kept = Path(shutil.copytree(data, tmp_path / "kept"))
+    partial = _interrupted(small_plan(data), tmp_path / "c", monkeypatch, at)
+    before = contents(partial)
+    change(data)
+    with pytest.raises(
+        OutputError, match=rf"on other images \({words}\); bring the images back .* --force to start over$"
+    ):
+        train(small_plan(data), tmp_path / "c")
+    assert contents(partial) == before
+
+    shutil.rmtree(data)
+    shutil.copytree(kept, data)  # other times of the files, the same files
+    recorder = Recorder()
+    train(small_plan(data), tmp_path / "c", progress=recorder)
+    assert "base" not in recorder.steps
+
+
+def test_force_starts_over_on_the_images_that_are_there(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _interrupted(small_plan(data), tmp_path / "c", monkeypatch, "train_expert")
+    _noise(data / "train/cat/zz.png")
+    recorder = Recorder()
+    config = train(small_plan(data), tmp_path / "c", force=True, progress=recorder)
+    assert recorder.steps["base"] == [1, 0, 1]
+    assert config.trained_on is not None
+    assert (config.trained_on.train_images, config.trained_on.val_images) == (40, 15)
+
+
+@pytest.mark.parametrize("record", [None, b"", b'{"train": [', b"[]"])
+def test_a_run_without_a_record_of_its_images_does_not_go_on(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, record: bytes | None
+) -> None:
+    partial = _interrupted(small_plan(folder), tmp_path / "c", monkeypatch, "embed")
+    (partial / "data.json").unlink() if record is None else (partial / "data.json").write_bytes(record)
+    with pytest.raises(OutputError, match=r"without a whole record of its images .* --force to start over"):
+        train(small_plan(folder), tmp_path / "c")
+    assert (partial / "base.safetensors").is_file()
+
+
+def test_processes_take_the_list_of_images_that_the_run_has(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An image that comes while the base is trained moves none."""
+    train(small_plan(data), tmp_path / "undisturbed")
+
+    def here(start: Any, arguments: Any, job: Any, indices: Any, jobs: int, progress: Any) -> None:
+        _noise(data / "train/cat/05b.png")
+        start(*pickle.loads(pickle.dumps(arguments)), progress)
+        for index in indices:
+            job(index)
+
+    monkeypatch.setattr(module, "in_processes", here)
+    train(small_plan(data), tmp_path / "c", jobs=2)
+    assert contents(tmp_path / "c") == contents(tmp_path / "undisturbed")
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda whole: b"", lambda whole: whole[:-9], lambda whole: b"\x93NUMPY" + b"\0" * 99]
+)
+def test_damaged_embeddings_are_made_again(
+    reference: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: Callable[[bytes], bytes]
+) -> None:
+    partial = _interrupted(small_plan(folder, **TWO), tmp_path / "c", monkeypatch, "train_expert")
+    file = partial / "embeddings.npy"
+    file.write_bytes(damage(file.read_bytes()))
+    recorder = Recorder()
+    train(small_plan(folder, **TWO), tmp_path / "c", progress=recorder)
+    assert "embeddings" in recorder.steps
+    assert contents(tmp_path / "c") == contents(reference)
+
+
+def test_a_damaged_state_is_named(
+    reference: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("edge_moe.training.experts.check_finite", _interrupt)
+        train(small_plan(folder, **TWO), tmp_path / "c")
+    state = tmp_path / "c.partial" / "expert_00.state"
+    whole = state.read_bytes()
+    for damaged in (b"", whole[:-9], whole[: len(whole) // 2], b"hello"):
+        state.write_bytes(damaged)
+        with pytest.raises(
+            CheckpointError, match=r"expert_00\.state is damaged; .* delete it to train expert 0 from its"
+        ):
+            train(small_plan(folder, **TWO), tmp_path / "c")
+    state.unlink()
+    train(small_plan(folder, **TWO), tmp_path / "c")
+    assert contents(tmp_path / "c") == contents(reference)
+
+
 # --- one expert again ---
 
 
@@ -295,6 +425,36 @@ def test_an_expert_alone_goes_on_and_disturbs_no_other_run(
     assert contents(unfinished) == {"base.safetensors": b"of another run"}
 
 
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda d: _noise(d / "train/cat/05b.png"), "40 training images, not 39"),
+        (lambda d: (d / "val/eel/00.png").unlink(), "14 validation images, not 15"),
+        (lambda d: _flip_a_byte(d / "train/dog/03.png"), r"as many training images \(39\), with other names, classes"),
+    ],
+)
+def test_an_expert_alone_is_trained_on_the_images_of_the_others(
+    finished: Path, data: Path, change: Callable[[Path], Any], words: str
+) -> None:
+    before = contents(finished)
+    retrain_expert(finished, 0, data=str(data))  # elsewhere, but the same
+    assert set(contents(finished)) == set(before)
+    before = contents(finished)
+    change(data)
+    with pytest.raises(DataError, match=rf"data is not what .*c was trained on: found {words}.*train a new checkpoint"):
+        retrain_expert(finished, 0, data=str(data))
+    assert contents(finished) == before
+    assert sorted(path.name for path in finished.parent.iterdir()) == ["c", "data"]
+
+
+def test_a_checkpoint_that_does_not_know_its_images_takes_any(finished: Path, data: Path) -> None:
+    config = msgspec.json.decode((finished / "config.json").read_bytes())
+    assert set(config.pop("trained_on")) == {"train_images", "train_sha256", "val_images", "val_sha256"}
+    (finished / "config.json").write_bytes(msgspec.json.encode(config))
+    _noise(data / "train/cat/05b.png")
+    assert retrain_expert(finished, 0, data=str(data)).trained_on is None
+
+
 @pytest.mark.parametrize("index", [-1, 2])
 def test_there_must_be_such_an_expert(finished: Path, index: int) -> None:
     with pytest.raises(UsageError, match=f"no expert {index}; expected 0 to 1"):
@@ -312,12 +472,19 @@ def test_only_what_edge_moe_trained_can_be_trained_again(tmp_path: Path) -> None
 # --- data and settings at the edge ---
 
 
-def test_one_expert_one_class_and_grey_images(tmp_path: Path) -> None:
-    write_images(tmp_path / "d", ("only",), {"train": 5, "val": 2}, mode="L")
-    config = train(small_plan(tmp_path / "d", experts=1, labels=("only",)), tmp_path / "c")
+def test_one_expert_and_grey_images(tmp_path: Path) -> None:
+    write_images(tmp_path / "d", ("dark", "light"), {"train": 5, "val": 2}, mode="L")
+    config = train(small_plan(tmp_path / "d", experts=1, labels=("dark", "light")), tmp_path / "c")
     assert config.metrics["expert_shares"] == [1]
-    assert config.metrics["mixture_accuracy"] == config.metrics["base_accuracy"] == 1
     load_checkpoint(tmp_path / "c")
+
+
+def test_one_class_is_nothing_to_learn(tmp_path: Path) -> None:
+    """It would be right about all images; a folder around the class folders looks like one."""
+    write_images(tmp_path / "d", ("images",), {"train": 5, "val": 2})
+    with pytest.raises(DataError, match=r"d/train has 1 class, 'images'; expected at least 2, each a folder of its im"):
+        train(small_plan(tmp_path / "d", experts=1, labels=("images",)), tmp_path / "c")
+    assert [path.name for path in tmp_path.iterdir()] == ["d"]
 
 
 def _same_images(root: Path) -> None:
@@ -383,6 +550,20 @@ def test_arguments_are_checked_before_anything_is_made(folder: Path, tmp_path: P
     (tmp_path / "c").mkdir()
     with pytest.raises(OutputError, match="--force"):
         train(plan, tmp_path / "c")
+
+
+@base_builder
+def forgetful(architecture: Architecture) -> Base:
+    """A split without its ReLU."""
+    modules = [nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten()]
+    return SplitBase(nn.Sequential(*modules, nn.Linear(4, architecture.classes)), ["0"], ["2"], "5")
+
+
+def test_a_network_that_loses_a_part_is_refused_before_anything_is_made(folder: Path, tmp_path: Path) -> None:
+    architecture = msgspec.structs.replace(small_architecture(), base=f"{__name__}:forgetful")
+    with pytest.raises(UsageError, match="between 0 and 2 the network runs 1; name it in stem or tail"):
+        train(msgspec.structs.replace(small_plan(folder), architecture=architecture), tmp_path / "c")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_full_disk_leaves_the_old_checkpoint_and_the_work(
