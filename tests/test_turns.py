@@ -204,6 +204,28 @@ def test_a_child_ends_well_whatever_it_does(own_bundle, backend, threads):
         fork(own_bundle, backend, threads, 32, what)
 
 
+@pytest.mark.parametrize("threads", [1, 4])
+def test_a_child_of_a_process_with_threads_of_executorch_ends_well(threads):
+    pytest.importorskip("executorch")
+    script = f"""
+import os, signal, sys
+from edge_moe.backends import executorch
+with executorch._without_log():
+    library = executorch._import()
+    executorch._set_threads(library, {threads})
+for asks in (False, True):
+    if os.fork() == 0:
+        signal.alarm(60)
+        if asks:
+            with executorch._without_log():
+                executorch._set_threads(library, {threads})
+        sys.exit(0)
+    print(os.wait()[1])
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "0\n0\n", "")
+
+
 def test_what_was_open_in_the_parent_is_never_closed_in_the_child(make_bundle, fake_backend):
     runtime = Runtime(make_bundle(), backend=fake_backend, tau=0.0)
     runtime.predict_tensor(X[0])
