@@ -12,7 +12,6 @@ from edge_moe.anytime import Floats, softmax
 
 __all__ = ["Prediction", "Scores"]
 
-
 # [Y], or what they are computed from when somebody asks: a factor, and the logits whose sum goes through the softmax.
 Scores: TypeAlias = Floats | tuple[float, tuple[Floats, ...]]
 

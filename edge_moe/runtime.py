@@ -171,37 +171,40 @@ class Runtime:
         if not lock.acquire(False):
             raise self._turn.refusal()
         try:
-            base, gate = self._base, self._gate
-            if base is None or gate is None:
-                raise self._closed()
-            base.invoke(self._checked(x))
-            base_logits = base.output("logits")[0]
-            index, max_phi = top(base_logits, self._spare)
-            if max_phi != max_phi:  # NaN
-                raise DataError("the base's answer is not a number; check how the input tensor was normalised")
-            if exits_before_gate(max_phi, self._tau):
-                return self._answer(start, index, max_phi, (), False, (1.0, (base_logits,)))
-            gate.invoke(base.output("embedding"))
-            active = active_weights(gate.output("logits")[0], max_phi, self._tau, self._max_experts)
-            if not active:
-                return self._answer(start, index, max_phi, (), True, (1.0, (base_logits,)))
-
-            features = base.output("features")
-            if len(active) == 1 and self._d_has_logits:  # then the answer needs no more than its largest probability
-                k, weight = active[0]
-                expert_logits = self._run(k, features)
-                terms = (expert_logits,) if self._ensemble == "expert" else (base_logits, expert_logits)
-                logits = expert_logits if len(terms) == 1 else np.add(base_logits, expert_logits, self._joint)
-                index, probability = top(logits, self._spare)
-                return self._answer(start, index, probability, (k,), True, (weight, terms))
-            scores = np.zeros_like(base_logits)
-            for k, weight in active:
-                scores += weight * ensemble(base_logits, self._run(k, features), self._ensemble, self._space)
-            index = int(scores.argmax())
-            experts = tuple(k for k, _ in active)
-            return self._answer(start, index, scores[index] / np.add.reduce(scores), experts, True, scores)
+            return self._predict(start, x)
         finally:
             lock.release()
+
+    def _predict(self, start: float, x: Tensor) -> Prediction:
+        base, gate = self._base, self._gate
+        if base is None or gate is None:
+            raise self._closed()
+        base.invoke(self._checked(x))
+        base_logits = base.output("logits")[0]
+        index, max_phi = top(base_logits, self._spare)
+        if max_phi != max_phi:  # NaN
+            raise DataError("the base's answer is not a number; check how the input tensor was normalised")
+        if exits_before_gate(max_phi, self._tau):
+            return self._answer(start, index, max_phi, (), False, (1.0, (base_logits,)))
+        gate.invoke(base.output("embedding"))
+        active = active_weights(gate.output("logits")[0], max_phi, self._tau, self._max_experts)
+        if not active:
+            return self._answer(start, index, max_phi, (), True, (1.0, (base_logits,)))
+
+        features = base.output("features")
+        if len(active) == 1 and self._d_has_logits:  # then the answer needs no more than its largest probability
+            k, weight = active[0]
+            expert_logits = self._run(k, features)
+            terms = (expert_logits,) if self._ensemble == "expert" else (base_logits, expert_logits)
+            logits = expert_logits if len(terms) == 1 else np.add(base_logits, expert_logits, self._joint)
+            index, probability = top(logits, self._spare)
+            return self._answer(start, index, probability, (k,), True, (weight, terms))
+        scores = np.zeros_like(base_logits)
+        for k, weight in active:
+            scores += weight * ensemble(base_logits, self._run(k, features), self._ensemble, self._space)
+        index = int(scores.argmax())
+        experts = tuple(k for k, _ in active)
+        return self._answer(start, index, scores[index] / np.add.reduce(scores), experts, True, scores)
 
     def _run(self, k: int, features: Tensor) -> Floats:
         expert = self._experts.get(k)

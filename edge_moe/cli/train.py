@@ -10,7 +10,6 @@ from rich.table import Table
 
 from edge_moe.cli.console import console
 from edge_moe.errors import UsageError
-from edge_moe.text import nfc
 
 if TYPE_CHECKING:
     from edge_moe.bundle import Preprocessing
@@ -273,7 +272,7 @@ def _labels(file: Path | None, base: tuple[str, Any]) -> tuple[str, ...]:
             lines = file.read_text(encoding="utf-8").splitlines()
         except UnicodeDecodeError:
             raise UsageError(f"{file} is not a text file in UTF-8; expected one label a line") from None
-        return tuple(nfc(line.strip()) for line in lines if line.strip())
+        return tuple(line.strip() for line in lines if line.strip())
     # By name: a file need not keep the order of the layers.
     matrices = [tensor for key, tensor in sorted(base[1].items()) if key.endswith("weight") and tensor.ndim == 2]
     if not matrices:
