@@ -177,7 +177,7 @@ def _folder(root: Path, strict: bool, left_out: LeftOut, *, is_split: bool = Fal
             raise DataError(f"{root} has no class folders; expected {root}/<class>/<image>{_instead(left_out)}")
         without = (f"{root} has no class folders: its {len(unlabelled)} images have no labels",) if is_split else ()
         notes = (*without, *_notes(root, unlabelled, left_out))
-        return LabelledImages(str(root), (), unlabelled, np.zeros(len(unlabelled), dtype=np.int64), notes)
+        return LabelledImages(str(root), (), unlabelled, np.zeros(len(unlabelled), dtype=np.int64), notes=notes)
     sources: list[Path] = []
     labels: list[int] = []
     for index, (name, folder) in enumerate(classes.items()):
@@ -192,7 +192,7 @@ def _folder(root: Path, strict: bool, left_out: LeftOut, *, is_split: bool = Fal
         sources += files
         labels += [index] * len(files)
     notes = _notes(root, sources, left_out)
-    return LabelledImages(str(root), tuple(classes), sources, np.array(labels, dtype=np.int64), notes)
+    return LabelledImages(str(root), tuple(classes), sources, np.array(labels, dtype=np.int64), notes=notes)
 
 
 def _notes(root: Path, read: Sequence[Path], left_out: LeftOut) -> tuple[str, ...]:
