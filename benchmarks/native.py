@@ -7,8 +7,14 @@ from typing import Any
 
 from edge_moe.backends import OpenPart, Tensor
 from edge_moe.errors import UsageError
+from edge_moe.turns import SharedPart
 
-__all__ = ["native_call"]
+__all__ = ["bare", "native_call"]
+
+
+def bare(part: OpenPart) -> OpenPart:
+    """Return a part that a runtime lent as the runtime itself calls it, which takes its turn once for all parts."""
+    return part.part if isinstance(part, SharedPart) else part
 
 
 def native_call(part: OpenPart) -> Callable[[Tensor], Any]:
@@ -19,6 +25,7 @@ def native_call(part: OpenPart) -> Callable[[Tensor], Any]:
     Raises:
         UsageError: a part of a backend that is not known here.
     """
+    part = bare(part)
     name, held = type(part).__name__, vars(part)
     if name == "LiteRTPart":
         return _litert(held["_interpreter"], held["_outputs"]["logits"])

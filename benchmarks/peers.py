@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 import numpy as np
 
 from edge_moe.anytime import ensemble, top
-from edge_moe.benchmarks.native import native_call
+from edge_moe.benchmarks.native import bare, native_call
 from edge_moe.benchmarks.results import Peer
 from edge_moe.benchmarks.targets.base import Plan
 from edge_moe.bundle import expert_name
@@ -106,8 +106,8 @@ def _peer(
 
 def _parts(plan: Plan, runtime: Runtime) -> list[Way]:
     manifest, artifacts = runtime.manifest, runtime.artifacts
-    base, gate = runtime.part("base"), runtime.part("gate")
-    experts = [runtime.part(expert_name(k)) for k in range(manifest.experts)]
+    base, gate = bare(runtime.part("base")), bare(runtime.part("gate"))
+    experts = [bare(runtime.part(expert_name(k))) for k in range(manifest.experts)]
     raw = native_call(base)
 
     def answer(index: int, run: Callable[[int], Sequence[int]]) -> Any:

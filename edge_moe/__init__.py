@@ -9,6 +9,8 @@ Importing this package imports numpy and msgspec: neither torch, nor a backend, 
 
 from __future__ import annotations
 
+import os
+
 from edge_moe.bundle import Bundle, Manifest
 from edge_moe.errors import (
     BackendError,
@@ -43,3 +45,7 @@ __all__ = [
 ]
 
 __version__ = "0.1.0"
+
+# ONNX Runtime tells its maker about the machine unless this is set before it is imported, which nothing above does.
+# Processes that are started from here inherit it. Who wants otherwise sets it themselves. See docs/privacy.md.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")

@@ -58,6 +58,12 @@ class ExpertCache:
         while self._parts:
             self._parts.popitem()[1].close()
 
+    def let_go(self) -> list[OpenPart]:
+        """Forget every expert without closing it, and return them."""
+        parts = list(self._parts.values())
+        self._parts.clear()
+        return parts
+
     def _make_room(self, size_bytes: int) -> None:
         if self._budget is None:
             return

@@ -3,6 +3,7 @@
     DATA/train/<class>/*.jpg      or, for commands that only need one split,      DATA/<class>/*.jpg
     DATA/val/<class>/*.jpg        or, where labels are not known,                 DATA/*.jpg
 
+What counts as an image, a class and a split: `edge_moe/formats.py`, `edge_moe/folders.py`.
 `noise` is made up and has no labels: for the latency of networks whose answers mean nothing.
 
 Runs without torch, so that a benchmark on a device can use it. `digits` needs scikit-learn, which carries them.
@@ -10,6 +11,7 @@ Runs without torch, so that a benchmark on a device can use it. `digits` needs s
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,18 +22,22 @@ import numpy.typing as npt
 
 from edge_moe.bundle import Preprocessing
 from edge_moe.errors import DataError, MissingExtraError, UsageError
+from edge_moe.folders import LeftOut, class_folders, find_images, holds_splits
+from edge_moe.formats import IMAGE_SUFFIXES
 from edge_moe.preprocess import normalize, resize_crop, to_rgb
+from edge_moe.text import is_text, nfc, printable
 
 __all__ = ["DIGITS", "IMAGE_SUFFIXES", "NOISE", "LabelledImages", "Split", "open_data"]
 
 DIGITS = "digits"
 NOISE = "noise"
-IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
+EMBEDDED = (DIGITS, NOISE)
 Split = Literal["train", "val"]
 
 # One digit in five is kept for validation; the seed is part of the data set's definition.
 _DIGITS_VAL_SHARE, _DIGITS_SEED = 5, 0
 _NOISE_IMAGES, _NOISE_SEED = 256, 0
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -42,6 +48,7 @@ class LabelledImages:
     classes: tuple[str, ...]
     sources: Sequence[Path | npt.NDArray[np.uint8]]
     labels: npt.NDArray[np.int64]
+    notes: tuple[str, ...] = ()  # what a person should know: what the folder holds and is not read
 
     def __len__(self) -> int:
         return len(self.sources)
@@ -91,36 +98,55 @@ class LabelledImages:
         """
         if not self.labelled:
             return self
-        unknown = [name for name in self.classes if name not in classes]
+        places = {nfc(name): place for place, name in reversed(list(enumerate(classes)))}
+        unknown = [name for name in self.classes if nfc(name) not in places]
         if unknown:
             raise DataError(
                 f"{self.name} has the class {unknown[0]!r}, which the model does not know "
                 f"({len(unknown)} such of {len(self.classes)}); expected classes among {_abbreviate(classes)}"
             )
-        index = np.array([classes.index(name) for name in self.classes], dtype=np.int64)
+        index = np.array([places[nfc(name)] for name in self.classes], dtype=np.int64)
         return replace(self, classes=classes, labels=index[self.labels])
 
 
 def open_data(source: str | Path, split: Split, *, strict: bool = False) -> LabelledImages:
     """Open `digits`, `noise` or a folder of images.
 
-    A folder with a `train` or `val` subfolder gives the split that was asked for; a folder of class folders gives
-    itself for either split, unless `strict`, which training uses so that it never validates on what it trained on.
+    A folder with a `train` or `val` subfolder gives the split that was asked for; a folder of class folders, some of
+    which may have these names, gives itself for either split, unless `strict`, which training uses so that it never
+    validates on what it trained on. What the folder holds and is not read stands in the `notes`, and is logged.
+
+    A name without a folder before it, given as text, is that of an embedded set; `./digits` is a folder.
 
     Raises:
-        DataError: the folder is missing, empty or unreadable, or a class folder has no image.
+        UsageError: the name of an embedded set is also that of a folder here.
+        DataError: the folder is missing, empty or unreadable, a class folder has no image, or the folder can be read
+            in two ways.
         MissingExtraError: digits without scikit-learn.
     """
-    if str(source) == DIGITS:
+    if isinstance(source, str) and source in EMBEDDED:
+        _refuse_a_folder_of_that_name(source)
+    if source == DIGITS:
         return _digits(split)
-    if str(source) == NOISE and not strict:
+    if source == NOISE and not strict:
         return _noise(split)
     try:
-        return _open_folder(Path(source), split, strict)
+        images = _open_folder(Path(source), split, strict)
     except OSError as error:
         raise DataError(
             f"{error.filename or source} cannot be read: {error.strerror}; expected a folder of images"
         ) from None
+    for note in images.notes:
+        _log.info(note)
+    return images
+
+
+def _refuse_a_folder_of_that_name(name: str) -> None:
+    if Path(name).is_dir():
+        raise UsageError(
+            f"{name} is an embedded data set, and there is a folder of that name here; give ./{name} for the folder, "
+            "or rename it, or work in another folder, for the embedded one"
+        )
 
 
 def _open_folder(root: Path, split: Split, strict: bool) -> LabelledImages:
@@ -128,32 +154,53 @@ def _open_folder(root: Path, split: Split, strict: bool) -> LabelledImages:
         raise DataError(f"{root} does not exist; expected '{DIGITS}' or a folder of images, one subfolder a class")
     if not root.is_dir():
         raise DataError(f"{root} is not a folder; expected '{DIGITS}' or a folder of images, one subfolder a class")
-    if (root / split).is_dir():
-        return _folder(root / split, strict)
-    if strict or (root / "train").is_dir() or (root / "val").is_dir():
-        raise DataError(f"{root} has no subfolder '{split}'; expected {root / split}/<class>/<image>")
-    return _folder(root, strict)
+    if not is_text(str(root)):
+        raise DataError(f"the name of {printable(root)} is not in UTF-8; rename it")
+    left_out = LeftOut()
+    if holds_splits(root, left_out):
+        if not (root / split).is_dir():
+            raise DataError(f"{root} has no subfolder '{split}'; expected {root / split}/<class>/<image>")
+        return _folder(root / split, strict, left_out, is_split=True)
+    if strict:
+        there = (root / split).is_dir()
+        found = f"is a folder of classes, '{split}' among them" if there else f"has no subfolder '{split}'"
+        raise DataError(f"{root} {found}; expected {root / split}/<class>/<image>")
+    return _folder(root, strict, left_out)
 
 
-def _folder(root: Path, strict: bool) -> LabelledImages:
-    classes = sorted(p.name for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
+def _folder(root: Path, strict: bool, left_out: LeftOut, *, is_split: bool = False) -> LabelledImages:
+    classes = class_folders(root, left_out)
     if not classes:
-        unlabelled = sorted(_images(root))
+        left_out = LeftOut(folders=left_out.folders)  # counted again, by what there is beside loose images
+        unlabelled = find_images(root, left_out)
         if strict or not unlabelled:
-            raise DataError(f"{root} has no class folders; expected {root}/<class>/<image>")
-        return LabelledImages(str(root), (), unlabelled, np.zeros(len(unlabelled), dtype=np.int64))
+            raise DataError(f"{root} has no class folders; expected {root}/<class>/<image>{_instead(left_out)}")
+        without = (f"{root} has no class folders: its {len(unlabelled)} images have no labels",) if is_split else ()
+        notes = (*without, *_notes(root, unlabelled, left_out))
+        return LabelledImages(str(root), (), unlabelled, np.zeros(len(unlabelled), dtype=np.int64), notes=notes)
     sources: list[Path] = []
     labels: list[int] = []
-    for index, name in enumerate(classes):
-        files = sorted(_images(root / name))
+    for index, (name, folder) in enumerate(classes.items()):
+        before = left_out.suffixes.copy()
+        files = find_images(folder, left_out)
         if not files:
+            others = LeftOut(suffixes=left_out.suffixes - before)
             raise DataError(
                 f"{root / name} has no images; expected files ending in {', '.join(IMAGE_SUFFIXES)}: "
-                "add some or remove the folder"
+                f"add some or remove the folder{_instead(others)}"
             )
         sources += files
         labels += [index] * len(files)
-    return LabelledImages(str(root), tuple(classes), sources, np.array(labels, dtype=np.int64))
+    notes = _notes(root, sources, left_out)
+    return LabelledImages(str(root), tuple(classes), sources, np.array(labels, dtype=np.int64), notes=notes)
+
+
+def _notes(root: Path, read: Sequence[Path], left_out: LeftOut) -> tuple[str, ...]:
+    return (f"{root}: {len(read)} images are read; left out: {left_out}",) if str(left_out) else ()
+
+
+def _instead(left_out: LeftOut) -> str:
+    return f" (found {left_out})" if str(left_out) else ""
 
 
 def _digits(split: Split) -> LabelledImages:
@@ -180,17 +227,6 @@ def _noise(split: Split) -> LabelledImages:
         coarse = draw.normal(128, draw.uniform(5, 120), size=(8, 8, 3))
         images.append(np.clip(coarse, 0, 255).astype(np.uint8))
     return LabelledImages(NOISE, (), images, np.zeros(len(images), dtype=np.int64))
-
-
-def _images(folder: Path) -> list[Path]:
-    """Return the images under `folder`, but nothing hidden: macOS leaves a ._NAME.jpg that is none."""
-    return [
-        file
-        for file in folder.rglob("*")
-        if file.suffix.lower() in IMAGE_SUFFIXES
-        and not any(part.startswith(".") for part in file.relative_to(folder).parts)
-        and file.is_file()
-    ]
 
 
 def _abbreviate(names: Sequence[str], most: int = 5) -> str:

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from edge_moe.bundle import Preprocessing
 from edge_moe.errors import DataError, UsageError
+from edge_moe.formats import not_built_in, openable
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -24,6 +25,8 @@ __all__ = ["Source", "load_image", "normalize", "prepare", "resize_crop", "to_rg
 Source: TypeAlias = "str | Path | npt.NDArray[np.uint8] | Image.Image"
 
 _FORMATS = "expected an image such as .jpg or .png"
+# Files of these have no more than 16 bits a pixel, which Pillow scales to the whole of them.
+_SIXTEEN_BITS = ("PNG", "PPM")
 _ARRAYS = "expected a uint8 array [H, W], [H, W, 1], [H, W, 3] or [H, W, 4]"
 
 
@@ -46,12 +49,16 @@ def load_image(path: str | Path) -> Image.Image:
         warnings.simplefilter("ignore")  # Pillow remarks on odd metadata; the pixels are what counts
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         try:
-            with Image.open(file) as image:
+            with Image.open(file, formats=openable()) as image:
                 return _upright_rgb(image, str(file))
         except (Image.DecompressionBombWarning, Image.DecompressionBombError):
             limit = f"{Image.MAX_IMAGE_PIXELS or 0:,}"
             raise DataError(f"{file} is too large; expected at most {limit} pixels: make it smaller") from None
         except UnidentifiedImageError:
+            if missing := not_built_in(file.suffix):
+                raise DataError(
+                    f"{file} is {missing}, which the installed Pillow was built without; update Pillow, or convert it"
+                ) from None
             raise DataError(f"{file} is not an image; {_FORMATS}: convert it or leave it out") from None
         except OSError as error:
             raise DataError(f"{file} cannot be read: {error}; {_FORMATS}: copy or convert it again") from None
@@ -60,7 +67,8 @@ def load_image(path: str | Path) -> Image.Image:
 def to_rgb(source: Source) -> Image.Image:
     """Turn a file, a PIL image of any mode, or a uint8 array [H, W], [H, W, 1|3|4] into an RGB image.
 
-    Transparent pixels go on white; 16-bit grey is scaled to 8 bits; EXIF orientation is honoured.
+    Transparent pixels go on white; 16-bit grey is scaled to 8 bits; EXIF orientation is honoured. Other deep pixels
+    are refused: whether 200 of 2^32 is nearly white or black, nothing in them tells.
 
     Raises:
         DataError: the source is none of these, is empty, or cannot be decoded.
@@ -140,20 +148,23 @@ def _upright_rgb(image: Image.Image, name: str) -> Image.Image:
         image.load()
     except Exception as error:  # on a malformed file Pillow's decoders raise nearly anything
         raise DataError(f"{name} cannot be decoded: {error}; {_FORMATS}: copy or convert it again") from None
+    sixteen = image.format in _SIXTEEN_BITS
     with suppress(Exception):  # malformed EXIF is no reason to refuse good pixels
         image = ImageOps.exif_transpose(image)
-    return _rgb(image, name)
+    return _rgb(image, name, sixteen_bits=sixteen)
 
 
-def _rgb(image: Image.Image, name: str) -> Image.Image:
+def _rgb(image: Image.Image, name: str, *, sixteen_bits: bool = False) -> Image.Image:
+    """Turn pixels of any mode into RGB; with `sixteen_bits` those of mode I have no more than that."""
     from PIL import Image
 
     if image.mode == "RGB" and "transparency" not in image.info:
         return image
-    if image.mode.startswith("I"):
-        return _rgb(Image.fromarray(_eight_bits(np.asarray(image), name)), name)
-    if image.mode == "F":
-        raise DataError(f"{name} has float pixels, whose range is not known; expected 8 or 16 bits: convert it")
+    if image.mode.startswith("I;16") or (image.mode == "I" and sixteen_bits):
+        return _rgb(Image.fromarray(_eight_bits(np.asarray(image))), name)
+    if image.mode in ("I", "F"):
+        kind = "32-bit integer" if image.mode == "I" else "float"
+        raise DataError(f"{name} has {kind} pixels, whose range is not known; expected 8 or 16 bits: convert it")
     try:
         if "transparency" in image.info or image.mode in ("LA", "La", "PA", "RGBA", "RGBa"):
             image = image.convert("RGBA")
@@ -164,8 +175,6 @@ def _rgb(image: Image.Image, name: str) -> Image.Image:
         raise DataError(f"{name} has pixels of mode {image.mode}: {error}; convert it to RGB") from None
 
 
-def _eight_bits(pixels: npt.NDArray[Any], name: str) -> npt.NDArray[np.uint8]:
+def _eight_bits(pixels: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
     """[H, W] integers of 16 bits -> uint8, with 65535 becoming 255."""
-    if pixels.min() < 0 or pixels.max() > 65535:
-        raise DataError(f"{name} has pixels of more than 16 bits; expected 8 or 16: convert it")
     return (pixels / 257 + 0.5).astype(np.uint8)

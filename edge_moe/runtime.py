@@ -5,11 +5,9 @@ Axis letters: H W height and width, E embedding, K experts, Y classes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 from types import TracebackType
-from typing import TypeAlias
 
 import numpy as np
 
@@ -21,62 +19,25 @@ from edge_moe.anytime import (
     check_tau,
     ensemble,
     exits_before_gate,
-    softmax,
     top,
 )
 from edge_moe.backends import Backend, OpenPart, Tensor
 from edge_moe.bundle import ArtifactSet, Bundle, Manifest, expert_name
 from edge_moe.cache import ExpertCache
 from edge_moe.errors import DataError, UsageError
+from edge_moe.prediction import Prediction, Scores
 from edge_moe.preprocess import Source, prepare
+from edge_moe.turns import SharedPart, Turn, let_go_in_children
 
 __all__ = ["Prediction", "Runtime"]
-
-
-# [Y], or what they are computed from when somebody asks: a factor, and the logits whose sum goes through the softmax.
-_Scores: TypeAlias = Floats | tuple[float, tuple[Floats, ...]]
-
-
-@dataclass(slots=True, eq=False)  # not frozen: making a frozen one takes a device some microseconds longer
-class Prediction:
-    """The answer for one image, and what it took."""
-
-    label: str
-    index: int  # of the label
-    probability: float  # of the label
-    experts: tuple[int, ...]  # that ran, in ascending order
-    gate_ran: bool
-    macs: int  # of the parts that ran
-    # From the input tensor to the answer: without decoding an image, with loading an expert that is new.
-    milliseconds: float
-    _scores: _Scores
-
-    @property
-    def exited(self) -> bool:
-        """Whether the base's answer was taken."""
-        return not self.experts
-
-    @property
-    def scores(self) -> Floats:
-        """The paper's sum of g_k * d_k, not normalised; phi on exit: [Y]."""
-        if isinstance(self._scores, tuple):
-            weight, terms = self._scores
-            self._scores = weight * softmax(terms[0] if len(terms) == 1 else terms[0] + terms[1])
-        return self._scores
-
-    @property
-    def probabilities(self) -> Floats:
-        """The scores divided by their sum: [Y]."""
-        result: Floats = self.scores / self.scores.sum()
-        return result
-
 
 _FLOAT32 = np.dtype(np.float32)
 
 
 class Runtime:
-    """A bundle that answers. Not thread-safe: one thread at a time, or one Runtime a thread.
+    """A bundle that answers. One call at a time, in the process that opened it: one Runtime a thread, and a process.
 
+    It may go from thread to thread between calls. Two calls at once, and a call in a fork, are refused.
     The base and the gate are in memory from the start; an expert is loaded when it is first needed.
     Use as a context manager, or call `close`.
     """
@@ -134,6 +95,8 @@ class Runtime:
         )
         self._base: OpenPart | None = None
         self._gate: OpenPart | None = None
+        self._turn, self._lent = Turn(), dict[str, SharedPart]()
+        let_go_in_children(self)
         try:
             self._base = self._open("base")
             self._gate = self._open("gate")
@@ -191,7 +154,7 @@ class Runtime:
 
         Raises:
             DataError: the source is not an image.
-            UsageError: the runtime is closed.
+            UsageError: the runtime is closed, busy with another call, or of another process.
         """
         return self.predict_tensor(prepare(source, self.manifest.preprocessing))
 
@@ -201,12 +164,21 @@ class Runtime:
         Raises:
             DataError: another shape or dtype, or an answer that is not a number. A NaN in the input is not looked for:
                 artifacts in int8 may turn it into a number.
-            UsageError: the runtime is closed.
+            UsageError: the runtime is closed, busy with another call, or of another process.
         """
         start = perf_counter()
+        lock = self._turn.lock
+        if not lock.acquire(False):
+            raise self._turn.refusal()
+        try:
+            return self._predict(start, x)
+        finally:
+            lock.release()
+
+    def _predict(self, start: float, x: Tensor) -> Prediction:
         base, gate = self._base, self._gate
         if base is None or gate is None:
-            raise UsageError("the runtime is closed; open another one")
+            raise self._closed()
         base.invoke(self._checked(x))
         base_logits = base.output("logits")[0]
         index, max_phi = top(base_logits, self._spare)
@@ -241,7 +213,7 @@ class Runtime:
         return logits
 
     def _answer(
-        self, start: float, index: int, probability: float, experts: tuple[int, ...], gate_ran: bool, scores: _Scores
+        self, start: float, index: int, probability: float, experts: tuple[int, ...], gate_ran: bool, scores: Scores
     ) -> Prediction:
         macs = self._base_macs
         if gate_ran:
@@ -266,10 +238,17 @@ class Runtime:
         An expert is loaded if it is not in memory, and may be closed by the call that loads the next one.
 
         Raises:
-            UsageError: there is no such part, or the runtime is closed.
+            UsageError: there is no such part, or the runtime is closed, busy with another call, or of another process.
         """
+        with self._turn:
+            opened = self._part(name)
+            if name not in self._lent or self._lent[name].part is not opened:
+                self._lent[name] = SharedPart(opened, self._turn)
+            return self._lent[name]
+
+    def _part(self, name: str) -> OpenPart:
         if self._base is None or self._gate is None:
-            raise UsageError("the runtime is closed; open another one")
+            raise self._closed()
         if name == "base":
             return self._base
         if name == "gate":
@@ -280,12 +259,30 @@ class Runtime:
         raise UsageError(f"there is no part {name!r}; expected one of {', '.join(self.manifest.parts)}")
 
     def close(self) -> None:
-        """Release every part. May be called again; nothing else may."""
-        for part in (self._base, self._gate):
-            if part is not None:
-                part.close()
+        """Release every part. May be called again; nothing else may. In a fork there is nothing to release.
+
+        Raises:
+            UsageError: the runtime is busy with another call.
+        """
+        if self._turn.foreign:
+            return
+        with self._turn:
+            for part in (self._base, self._gate):
+                if part is not None:
+                    part.close()
+            self._base = self._gate = None
+            self._lent.clear()
+            self._experts.close()
+
+    def _let_go(self) -> list[object]:
+        """Forget every part without closing it, and return them: for a fork, see `edge_moe.turns`."""
+        self._turn.foreign = True
+        parts = [self._base, self._gate, *self._experts.let_go()]
         self._base = self._gate = None
-        self._experts.close()
+        return [part for part in parts if part is not None]
+
+    def _closed(self) -> UsageError:
+        return self._turn.refusal() if self._turn.foreign else UsageError("the runtime is closed; open another one")
 
     def _open(self, name: str) -> OpenPart:
         # Bundle.read compares the hash: altered bytes do not reach native code.

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import os
+import time
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -114,12 +117,16 @@ def test_one_empty_class_among_others_is_named(folder: Path) -> None:
 
 
 def test_a_folder_that_may_not_be_read(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def denied(self: Path) -> Any:
-        raise PermissionError(13, "Permission denied", str(self))
+    def denied(path: str | Path) -> Any:
+        if Path(path).name != closed:
+            return scandir(path)
+        raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr(Path, "iterdir", denied)
-    with pytest.raises(DataError, match="train cannot be read: Permission denied"):
-        open_data(folder, "train")
+    scandir = os.scandir
+    monkeypatch.setattr(os, "scandir", denied)
+    for closed in ("data", "train", "cat", "deep"):
+        with pytest.raises(DataError, match=f"{closed} cannot be read: Permission denied"):
+            open_data(folder, "train")
 
 
 # --- the embedded digits, and noise ---
@@ -146,9 +153,20 @@ def test_digits_need_scikit_learn(monkeypatch: pytest.MonkeyPatch) -> None:
         open_data("digits", "train")
 
 
-def test_a_folder_called_digits_is_opened_by_its_path(tmp_path: Path) -> None:
-    put(tmp_path / "digits" / "cat" / "a.png")
-    assert open_data(tmp_path / "digits", "train").classes == ("cat",)
+@pytest.mark.parametrize("name", ["digits", "noise"])
+def test_a_folder_with_the_name_of_an_embedded_set_is_never_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    put(tmp_path / name / "cat" / "a.png")
+    monkeypatch.chdir(tmp_path)
+    for path in (tmp_path / name, Path(name), f"./{name}", f"{name}/"):
+        assert open_data(path, "train").classes == ("cat",)
+    message = f"{name} is an embedded data set, and there is a folder of that name here; give ./{name} for the folder"
+    for strict in (False, True):
+        with pytest.raises(UsageError, match=f"{message}, or rename it, or work in another folder, for the embedded"):
+            open_data(name, "train", strict=strict)
+    monkeypatch.chdir(tmp_path / name)
+    assert "cat" not in open_data(name, "val").classes, "there the name can only be the embedded set's"
 
 
 def test_noise_is_repeatable_unlabelled_and_nothing_to_train_on() -> None:
@@ -210,6 +228,24 @@ def test_an_unknown_class_is_named() -> None:
     )
     with pytest.raises(DataError, match=message):
         numbered(6).with_classes(("a", *map(str, range(9))))
+
+
+def test_accents_composed_or_not_are_one_name() -> None:
+    composed, apart = (unicodedata.normalize(form, "café") for form in ("NFC", "NFD"))
+    assert composed != apart
+    for ours, model in ((composed, apart), (apart, composed)):
+        data = numbered(6, (ours, "b", "c")).with_classes(("c", "b", model))
+        assert data.classes == ("c", "b", model), "the model's own spelling"
+        assert data.labels.tolist() == [2, 1, 0, 2, 1, 0]
+
+
+def test_many_classes_are_matched_at_once() -> None:
+    # All of ImageNet: looked up one by one in a tuple, they took ten seconds.
+    classes = tuple(f"n{i:08d}" for i in range(21_841))
+    data = LabelledImages("x", classes, [], np.arange(3))
+    start = time.perf_counter()
+    assert data.with_classes(classes[::-1]).labels.tolist() == [21_840, 21_839, 21_838]
+    assert time.perf_counter() - start < 2
 
 
 @pytest.mark.parametrize(("name", "title"), [("digits", "digits"), ("/d/birds/val", "birds"), ("/d/birds", "birds")])

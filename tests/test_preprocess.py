@@ -114,11 +114,29 @@ def test_sixteen_bit_grey(tmp_path, suffix):
     assert found[0].tolist() == [[v] * 3 for v in (0, 1, 128, 255)]
 
 
-def test_thirty_two_bit_grey():
-    assert np.asarray(to_rgb(Image.fromarray(np.array([[65535]], np.int32))))[0, 0, 0] == 255
-    with pytest.raises(DataError, match="more than 16 bits"):
-        to_rgb(Image.fromarray(np.array([[70000]], np.int32)))
-    with pytest.raises(DataError, match="float pixels"):
+def test_sixteen_bit_grey_that_pillow_reads_as_mode_i(tmp_path):
+    # A grey map of 16 bits is mode I in every version of Pillow, a PNG in old ones.
+    (tmp_path / "deep.pgm").write_bytes(b"P5 4 1 65535\n" + np.array([0, 257, 32768, 65535], ">u2").tobytes())
+    with Image.open(tmp_path / "deep.pgm") as image:
+        assert image.mode == "I"
+    found = np.asarray(load_image(tmp_path / "deep.pgm"))
+    assert found[0].tolist() == [[v] * 3 for v in (0, 1, 128, 255)]
+    (tmp_path / "less.pgm").write_bytes(b"P5 2 1 1000\n" + np.array([500, 1000], ">u2").tobytes())
+    assert np.asarray(load_image(tmp_path / "less.pgm"))[0, :, 0].tolist() == [128, 255]
+
+
+@pytest.mark.parametrize("value", [200, 65535, 70000])
+def test_thirty_two_bit_grey_is_refused(tmp_path, value):
+    # 200 would come out as black, where somebody stored 8-bit pixels with more bits.
+    image = Image.fromarray(np.full((4, 4), value, np.int32))
+    image.save(tmp_path / "deep.tif")
+    for source in (image, tmp_path / "deep.tif"):
+        with pytest.raises(DataError, match="has 32-bit integer pixels, whose range is not known; expected 8 or 16"):
+            to_rgb(source)
+
+
+def test_float_grey_is_refused():
+    with pytest.raises(DataError, match="has float pixels, whose range is not known; expected 8 or 16"):
         to_rgb(Image.fromarray(np.array([[0.5]], np.float32)))
 
 

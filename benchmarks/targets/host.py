@@ -22,6 +22,7 @@ from edge_moe import backends
 from edge_moe.backends import BACKENDS, OpenPart
 from edge_moe.benchmarks import cold, limits, machine
 from edge_moe.benchmarks.conditions import Seen, Watch, judge
+from edge_moe.benchmarks.native import bare
 from edge_moe.benchmarks.peers import Way, make_stock_parts, ways
 from edge_moe.benchmarks.results import Conditions, Limit
 from edge_moe.benchmarks.targets.base import Availability, Plan, Round, Session, SetPlan, SetRound, Setting, Target
@@ -178,12 +179,12 @@ def _time_parts(runtime: Runtime, one: SetPlan, plan: Plan, into: dict[str, list
     unseen = sorted(set(range(runtime.manifest.experts)) - set(ranked.ravel().tolist()))
     turns = [*enumerate(ranked[:_WARM_UP]), *enumerate(ranked)]
     turns += [(index, np.array(unseen)) for index in range(min(len(plan.inputs), _UNSEEN_IMAGES)) if unseen]
-    base, gate = runtime.part("base"), runtime.part("gate")
+    base, gate = bare(runtime.part("base")), bare(runtime.part("gate"))
     for turn, (index, experts) in enumerate(turns):
         x = plan.inputs[index]
         elapsed = [("base", _base_ms(base, x)), ("base", _base_ms(base, x)), ("gate", _ms(gate, base, "embedding"))]
         for k in np.sort(experts).tolist():
-            elapsed.append((expert_name(k), _ms(runtime.part(expert_name(k)), base, "features")))
+            elapsed.append((expert_name(k), _ms(bare(runtime.part(expert_name(k))), base, "features")))
         if turn >= min(_WARM_UP, len(plan.inputs)):
             for name, value in elapsed:
                 into.setdefault(name, []).append(value)

@@ -12,6 +12,7 @@ imports along; this file imports the binding beneath it, which needs torch alone
 from __future__ import annotations
 
 import importlib
+import os
 import re
 import threading
 from contextlib import AbstractContextManager
@@ -187,6 +188,7 @@ def _version(package: str) -> str:
 
 _threads: int | None = None
 _generation = 0  # of the process's threads
+_watches_forks = False
 _lock = threading.Lock()
 
 
@@ -195,11 +197,26 @@ def _set_threads(library: Any, threads: int) -> None:
 
     A loaded method has a pointer to the threads that it was loaded with; see `ExecuTorchPart.invoke`.
     """
-    global _threads, _generation
+    global _threads, _generation, _watches_forks
     with _lock:
         if threads != _threads:
             library._unsafe_reset_threadpool(threads)
             _threads, _generation = threads, _generation + 1
+            if not _watches_forks and hasattr(os, "register_at_fork"):
+                os.register_at_fork(after_in_child=lambda: _renew_threads(library))
+                _watches_forks = True
+
+
+def _renew_threads(library: Any) -> None:
+    """Give a fork, which has none of the process's threads, a set of its own: one.
+
+    ExecuTorch notes a fork and gives the lost threads up when it is next asked for threads, as here. Unasked it would
+    wait for them when the fork ends, which crashes.
+    """
+    global _lock
+    _lock = threading.Lock()  # another thread of the parent may have held it
+    with _without_log():
+        _set_threads(library, 1)
 
 
 _LOG_LINE = re.compile(rb"^\[[\w.]+:\d+\] .*\n?", re.MULTILINE)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import TextIOWrapper
 
 import typer
 from typer.exceptions import Abort, TyperException
@@ -11,6 +15,7 @@ from typer.exceptions import Abort, TyperException
 from edge_moe.cli import bench, choose, convert, report, run, simulate, train
 from edge_moe.cli.extras import EXTRAS
 from edge_moe.errors import EdgeMoeError
+from edge_moe.text import printable
 
 __all__ = ["app", "run_app"]
 
@@ -29,8 +34,12 @@ _STOPPED = 130
 
 def run_app() -> int:
     """Run the command line; return its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # a name that the terminal cannot show is no reason to fail
+            stream.reconfigure(errors="backslashreplace")
     try:
-        result = app(standalone_mode=False)
+        with _notes():
+            result = app(standalone_mode=False)
     except EdgeMoeError as error:
         return _fail(str(error), error.exit_code)
     except (KeyboardInterrupt, Abort):
@@ -55,6 +64,37 @@ def run_app() -> int:
     if result == _STOPPED:  # which typer makes of Ctrl-C
         return _fail("stopped; what was there before is untouched", _STOPPED)
     return result if isinstance(result, int) else 0
+
+
+class _Notes(logging.Handler):
+    """Shows what the library logs as notes on stderr, each once."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.INFO)
+        self._shown: set[str] = set()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        text = record.getMessage()
+        if text not in self._shown:
+            self._shown.add(text)
+            print(
+                f"edge-moe: note: {printable(' '.join(text.split()))}", file=sys.stderr
+            )  # above a bar, if there is one
+
+
+@contextmanager
+def _notes() -> Iterator[None]:
+    logger, handler = logging.getLogger("edge_moe"), _Notes()
+    before = logger.level, logger.propagate
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(before[0])
+        logger.propagate = before[1]
 
 
 def _fail(message: str, code: int) -> int:

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from edge_moe.cli.console import console
 from edge_moe.errors import EdgeMoeError, UsageError
+from edge_moe.text import printable
 
 if TYPE_CHECKING:
     from edge_moe.bundle import ArtifactSet
@@ -114,7 +115,7 @@ def run(
                 if isinstance(error, UsageError) or len(images) == 1:
                     raise
                 failures.append(error)
-                rows.append({"image": str(image), "error": str(error)})
+                rows.append({"image": printable(image), "error": printable(str(error))})
         if not model.manifest.trained:
             typer.echo("UNTRAINED network: for latency only, its answers are noise", err=True)
     if json:
@@ -127,7 +128,7 @@ def run(
 
 def _row(image: Path, prediction: Prediction) -> dict[str, Any]:
     return {
-        "image": str(image),
+        "image": printable(image),
         "label": prediction.label,
         "probability": prediction.probability,
         "exited": prediction.exited,

@@ -36,7 +36,7 @@ bundle, recipe, *images = sys.argv[1:]
 said["answers"] = []
 for tau, max_experts in ((0.0, 1), (0.0, 2), (0.2, 1)):
     with Runtime(bundle, backend="litert", recipe=recipe, tau=tau, max_experts=max_experts) as model:
-        said["partitions"] = [model.part(name).partitions() for name in ("base", "gate", "expert_00")]
+        said["partitions"] = [model.part(name).part.partitions() for name in ("base", "gate", "expert_00")]
         for image in images:
             one = model.predict(image)
             said["answers"].append([one.label, one.experts, one.gate_ran, one.scores.tolist()])
