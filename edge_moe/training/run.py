@@ -33,6 +33,7 @@ from edge_moe.errors import CheckpointError, DataError, UsageError
 from edge_moe.nn import Base, Gate, build_base
 from edge_moe.output import check_target, partial_path, publish, write_file, writing
 from edge_moe.progress import Progress, Silent
+from edge_moe.sizes import size_text
 from edge_moe.training.base import train_base
 from edge_moe.training.checkpoint import (
     CONFIG,
@@ -85,10 +86,10 @@ def train(
             f"found {len(images)} training images in batches of {plan.config.batch_size}; "
             "expected at least 2 of each: one image has no batch statistics"
         )
-    if plan.architecture.image_size != plan.preprocessing.image_size:
+    if plan.architecture.size != plan.preprocessing.size:
         raise UsageError(
-            f"the architecture takes {plan.architecture.image_size} pixels, the preprocessing gives "
-            f"{plan.preprocessing.image_size}; expected the same"
+            f"the architecture takes {size_text(plan.architecture.image_size)} pixels, the preprocessing gives "
+            f"{size_text(plan.preprocessing.image_size)}; expected the same"
         )
     partial = partial_path(out)
     take_up(partial, plan, force=force)
