@@ -23,7 +23,7 @@ import numpy.typing as npt
 
 from edge_moe.anytime import Ensemble, Space
 from edge_moe.errors import BundleError, IntegrityError, UsageError
-from edge_moe.sizes import StoredSize, height_width, short_size_text, size_text
+from edge_moe.sizes import StoredSize, height_width, resize_problem
 
 __all__ = [
     "GOLDEN_FEED",
@@ -72,18 +72,6 @@ class Preprocessing(_Strict, frozen=True):
     def size(self) -> tuple[int, int]:
         """H and W of the input tensor, in pixels."""
         return height_width(self.image_size)
-
-    @property
-    def problem(self) -> str | None:
-        """What makes it impossible to follow for some image, in words; None: nothing."""
-        crop = short_size_text(self.image_size)
-        if isinstance(self.resize, int):
-            if self.resize < max(self.size):
-                side = "" if self.size[0] == self.size[1] else "the longer side of "
-                return f"resize is {self.resize}; expected at least {side}image_size, which is {crop}"
-        elif self.resize[0] < self.size[0] or self.resize[1] < self.size[1]:
-            return f"resize is {size_text(self.resize)}; expected at least image_size, which is {crop}"
-        return None
 
 
 class TensorSpec(_Strict, frozen=True):
@@ -300,8 +288,8 @@ def _inconsistency(manifest: Manifest) -> str | None:
         return "it has no artifacts"
     if not manifest.labels:
         return "it has no labels"
-    if manifest.preprocessing.problem:
-        return f"its images would be resized to less than the crop: {manifest.preprocessing.problem}"
+    if too_small := resize_problem(manifest.preprocessing.resize, manifest.preprocessing.image_size):
+        return f"its images would be resized to less than the crop: {too_small}"
     if not all(s > 0 for s in manifest.preprocessing.std):
         return "its preprocessing divides by a std that is not above 0"
     for artifacts in manifest.sets:

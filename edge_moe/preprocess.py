@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from edge_moe.bundle import Preprocessing
 from edge_moe.errors import DataError, UsageError
+from edge_moe.sizes import resize_problem
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -97,8 +98,8 @@ def resize_crop(image: Image.Image, spec: Preprocessing) -> npt.NDArray[np.uint8
     """
     from PIL import Image
 
-    if spec.problem:
-        raise UsageError(spec.problem)
+    if problem := resize_problem(spec.resize, spec.image_size):
+        raise UsageError(problem)
     width, height = image.size
     if isinstance(spec.resize, int):
         short = min(width, height)

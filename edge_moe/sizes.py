@@ -8,9 +8,20 @@ import msgspec
 
 from edge_moe.errors import UsageError
 
-__all__ = ["Size", "StoredSize", "height_width", "parse_size", "short_size_text", "size_text"]
+__all__ = [
+    "SMALLEST",
+    "Size",
+    "StoredSize",
+    "height_width",
+    "parse_size",
+    "resize_problem",
+    "short_size_text",
+    "size_text",
+]
 
 Size: TypeAlias = int | tuple[int, ...]  # of a square, or (H, W)
+
+SMALLEST = 8  # pixels a side that a network takes
 
 # The same in a file. Not tuple[int, int]: msgspec 0.22 crashes on a union of that and a number with a bound.
 _Side = Annotated[int, msgspec.Meta(ge=1)]
@@ -33,6 +44,20 @@ def short_size_text(size: Size) -> str:
     """Return "224" for a square, else "224 x 320"."""
     height, width = height_width(size)
     return str(height) if height == width else size_text(size)
+
+
+def resize_problem(resize: Size, crop: Size) -> str | None:
+    """Say why a picture, of whatever proportions, cannot be cropped once it was resized; None where it can."""
+    height, width = height_width(crop)
+    if isinstance(resize, int):
+        side = "" if height == width else "the longer side of "
+        small = resize < max(height, width)
+    else:
+        side = ""
+        small = resize[0] < height or resize[1] < width
+    found = resize if isinstance(resize, int) else size_text(resize)
+    expected = f"expected at least {side}image_size, which is {short_size_text(crop)}"
+    return f"resize is {found}; {expected}" if small else None
 
 
 def parse_size(text: str, name: str) -> Size:

@@ -13,7 +13,7 @@ from edge_moe.errors import UsageError
 from edge_moe.nn.custom import find_builder
 from edge_moe.nn.parts import Base, SplitBase
 from edge_moe.nn.torchvision import torchvision
-from edge_moe.sizes import height_width
+from edge_moe.sizes import SMALLEST, height_width
 
 __all__ = ["ARCHITECTURES", "Architecture", "build_base", "build_empty_base"]
 
@@ -52,7 +52,7 @@ class _MaxPoolAfterReLU(nn.Module):
         return functional.max_pool2d(functional.pad(x, (1, 1, 1, 1)), 3, stride=2)
 
 
-_Side = Annotated[int, msgspec.Meta(ge=8)]
+_Side = Annotated[int, msgspec.Meta(ge=SMALLEST)]
 
 
 class Architecture(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

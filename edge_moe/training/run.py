@@ -140,12 +140,13 @@ def retrain_expert(
 def _open(plan: Plan) -> tuple[LabelledImages, LabelledImages]:
     """Return the training and the validation images, once they are known to fit the plan."""
     images = open_data(plan.config.data, "train", strict=True)
-    if images.classes != plan.labels:
+    if sorted(images.classes) != sorted(plan.labels):  # given weights may have them in another order
         raise DataError(
             f"{images.name} has {len(images.classes)} classes that are not those of the run; "
             f"expected {len(plan.labels)}, the ones that it was planned for"
         )
-    return images, open_data(plan.config.data, "val", strict=True).with_classes(plan.labels)
+    validation = open_data(plan.config.data, "val", strict=True)
+    return images.with_classes(plan.labels), validation.with_classes(plan.labels)
 
 
 def _finish(run: _Run, validation: LabelledImages, out: Path, jobs: int) -> CheckpointConfig:
@@ -294,7 +295,7 @@ def _start_worker(plan: Plan, partial: Path, threads: int, reports: Any) -> None
     global _run_here
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the first one ends the others
     torch.set_num_threads(threads)
-    source = open_data(plan.config.data, "train", strict=True)
+    source = open_data(plan.config.data, "train", strict=True).with_classes(plan.labels)
     _run_here = _Run(plan, partial, source, 0, _QueueProgress(reports))
     _run_here.images = Images(source, plan.preprocessing)  # not reported: each process would
 

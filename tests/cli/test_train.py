@@ -60,8 +60,8 @@ def test_macs_in_a_table(cli):
     [
         (["--base", "vgg16"], ["'vgg16'", "mobilenet_v3_small, mobilenet_v3_large, resnet18"]),
         (["--classes", 0], ["classes is 0", "expected int >= 1"]),
-        (["--image-size", 7], ["image_size is 7", "expected int >= 8"]),
-        (["--image-size", 0], ["image_size is 0", "expected int >= 8"]),
+        (["--image-size", 7], ["image_size is 7", "expected at least 8 pixels"]),
+        (["--image-size", 0], ["image_size is 0", "expected at least 8 pixels"]),
         (["--stem-stride", 3], ["stem_stride is 3", "expected one of 1, 2"]),
         (["--stem-stride", 0], ["stem_stride is 0", "expected one of 1, 2"]),
         (["--experts", 0], ["experts is 0", "expected at least 1"]),
