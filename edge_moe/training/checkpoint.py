@@ -29,7 +29,7 @@ from edge_moe.bundle import Preprocessing, expert_name
 from edge_moe.errors import CheckpointError, UsageError
 from edge_moe.nn import Architecture, SingleGateMoE, build_base
 from edge_moe.output import check_target, fresh_partial, publish, write_file
-from edge_moe.sizes import size_text
+from edge_moe.sizes import short_size_text
 from edge_moe.training.config import TrainingConfig
 
 __all__ = [
@@ -268,8 +268,8 @@ def from_state_dicts(
         )
     if preprocessing.size != architecture.size:
         raise UsageError(
-            f"the architecture takes {size_text(architecture.image_size)} pixels, the preprocessing gives "
-            f"{size_text(preprocessing.image_size)}; expected the same"
+            f"the architecture takes {short_size_text(architecture.image_size)} pixels, the preprocessing gives "
+            f"{short_size_text(preprocessing.image_size)}; expected the same"
         )
     mixture = new_mixture(architecture, len(experts))
     named = [base, gate, *experts]

@@ -33,7 +33,7 @@ from edge_moe.errors import CheckpointError, DataError, UsageError
 from edge_moe.nn import Base, Gate, build_base
 from edge_moe.output import check_target, partial_path, publish, write_file, writing
 from edge_moe.progress import Progress, Silent
-from edge_moe.sizes import size_text
+from edge_moe.sizes import short_size_text
 from edge_moe.training.base import train_base
 from edge_moe.training.checkpoint import (
     CONFIG,
@@ -88,8 +88,8 @@ def train(
         )
     if plan.architecture.size != plan.preprocessing.size:
         raise UsageError(
-            f"the architecture takes {size_text(plan.architecture.image_size)} pixels, the preprocessing gives "
-            f"{size_text(plan.preprocessing.image_size)}; expected the same"
+            f"the architecture takes {short_size_text(plan.architecture.image_size)} pixels, the preprocessing gives "
+            f"{short_size_text(plan.preprocessing.image_size)}; expected the same"
         )
     partial = partial_path(out)
     take_up(partial, plan, force=force)
