@@ -135,7 +135,7 @@ def _labels(
             check_labels(names, str(file), classes, str(given.file))
         return names, f"from {file}"
     if given.known and classes in (None, len(given.known.labels)):
-        return given.known.labels, given.known.where
+        return given.known.labels, f"from {given.known.where}"
     if classes is None:
         raise UsageError(f"{given.file} has no linear layer, so the number of classes is unknown; give --labels")
     if images is not None and len(images.classes) == classes:

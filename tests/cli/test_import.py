@@ -84,7 +84,7 @@ def test_a_config_beside_the_base_is_believed(cli, tiny_checkpoint, tiny_images,
     assert done.code == 0, done.err
     prepared = "images: shorter side to 32, bilinear, cut to 32 x 32, mean 0.5, std 0.25, stem stride 1"
     assert done.out.startswith(f"{prepared} ({source / 'config.json'}); ")
-    assert f"labels {source / 'config.json'}; bagging in probability space" in done.out
+    assert f"labels from {source / 'config.json'}; bagging in probability space" in done.out
     found = read_config(tmp_path / "out")
     for name in ("architecture", "preprocessing", "labels", "ensemble", "space"):
         assert getattr(found, name) == getattr(config, name)
@@ -182,7 +182,7 @@ def test_a_base_of_torchvision(cli, tmp_path, monkeypatch):
     done = cli("import", *parts, "-o", tmp_path / "out")
     assert (done.code, done.err) == (0, "")
     assert done.out.startswith("images: shorter side to 256, bilinear, cut to 224 x 224, mean 0.485, 0.456, 0.406, ")
-    assert "(torchvision's IMAGENET1K_V1); labels torchvision's IMAGENET1K_V1; " in done.out
+    assert "(torchvision's IMAGENET1K_V1); labels from torchvision's IMAGENET1K_V1; " in done.out
     config = read_config(tmp_path / "out")
     assert (config.labels[0], config.labels[999], len(config.labels)) == ("tench", "toilet tissue", 1000)
     theirs, ours = base.state_dict(), read_weights(tmp_path / "out/base.safetensors")
