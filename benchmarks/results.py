@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from edge_moe.bundle import Artifact, Manifest, OperatingPoint, sha256
 from edge_moe.errors import DataError
+from edge_moe.sizes import StoredSize
 from edge_moe.trace import Trace
 
 __all__ = [
@@ -191,7 +192,7 @@ class BundleInfo(_Strict, frozen=True):
     architecture: str
     experts: int
     classes: int
-    image_size: int
+    image_size: StoredSize  # H = W, or (H, W)
     trained: bool
 
 

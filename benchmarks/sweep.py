@@ -42,6 +42,7 @@ from edge_moe.errors import CheckpointError, UsageError
 from edge_moe.evaluate import operating_point
 from edge_moe.progress import Progress, Silent, track
 from edge_moe.runtime import Runtime
+from edge_moe.sizes import short_size_text
 from edge_moe.tensors import Tensors
 from edge_moe.trace import Trace, record
 
@@ -259,9 +260,9 @@ def _check_checkpoint(checkpoint: Path, manifest: Manifest) -> None:
     from edge_moe.training.checkpoint import read_config
 
     config = read_config(checkpoint)
-    found = (config.architecture.base, config.architecture.image_size, config.architecture.classes, config.experts)
+    found = (config.architecture.base, config.architecture.size, config.architecture.classes, config.experts)
     spec = manifest.preprocessing
-    expected = (manifest.architecture, spec.image_size, len(manifest.labels), manifest.experts)
+    expected = (manifest.architecture, spec.size, len(manifest.labels), manifest.experts)
     if found != expected:
         raise CheckpointError(
             f"{checkpoint} is {_words(found)}, but the bundle is {_words(expected)}; give the checkpoint that the "
@@ -269,9 +270,9 @@ def _check_checkpoint(checkpoint: Path, manifest: Manifest) -> None:
         )
 
 
-def _words(network: tuple[str, int, int, int]) -> str:
+def _words(network: tuple[str, tuple[int, int], int, int]) -> str:
     base, size, classes, experts = network
-    return f"{base} for {size} pixels and {classes} classes with {experts} experts"
+    return f"{base} for {short_size_text(size)} pixels and {classes} classes with {experts} experts"
 
 
 def _trace(

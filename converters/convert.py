@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
@@ -32,6 +33,7 @@ from edge_moe.output import check_target, partial_path, publish, write_file, wri
 from edge_moe.progress import Progress, Silent
 from edge_moe.tensors import Tensors
 from edge_moe.training.checkpoint import Checkpoint, load_checkpoint, tool_versions
+from edge_moe.training.preflight import check_expectation, check_mixture
 
 __all__ = ["Options", "convert"]
 
@@ -49,12 +51,14 @@ def convert(
     force: bool = False,
     jobs: int = 1,
     progress: Progress | None = None,
+    say: Callable[[str], None] | None = None,
 ) -> dict[str, Any]:
     """Write the bundle `out` and return its parity report (also there as parity.json and parity.md).
 
     Calibrates on training images and measures on validation images of `data`. The fp32 artifacts of each backend are
     its reference, whether or not they are shipped. Parts that were converted before the conversion was stopped, or
-    that `out` or an earlier bundle has of the same weights, are not converted again.
+    that `out` or an earlier bundle has of the same weights, are not converted again. `say` is told the accuracy of
+    the checkpoint, in fp32, before anything is converted.
 
     Raises:
         CheckpointError, DataError, BundleError, UsageError, OutputError: an argument cannot be used; nothing is
@@ -69,12 +73,16 @@ def convert(
         validation = validation.sample(options.validation_images)
     progress = progress or Silent()
     partial = partial_path(out)
+    tensors = Tensors(validation, loaded.config.preprocessing, progress)
+    if say or options.expect_accuracy is not None:
+        expected = options.expect_accuracy
+        check_mixture(loaded, validation, expected, tensors=tensors, say=say, progress=progress)
     conversion = _Conversion(
         checkpoint=checkpoint,
         loaded=loaded,
         calibration=open_data(data, "train").sample(options.calibration_images),
         validation=validation,
-        tensors=Tensors(validation, loaded.config.preprocessing, progress),
+        tensors=tensors,
         options=options,
         partial=partial,
         store=Store(partial / _STORE, (*options.reuse, *([out] if out.exists() else []))),
@@ -132,6 +140,7 @@ def _check(options: Options, loaded: Checkpoint, jobs: int) -> None:
     if options.tau is not None:
         check_tau(options.tau)
     check_max_experts(options.max_experts, loaded.config.experts)
+    check_expectation(options.expect_accuracy)
     for share in ("min_agreement", "min_routing"):
         if not 0 <= getattr(options, share) <= 1:
             raise UsageError(f"{share} is {getattr(options, share)}; expected a share from 0 to 1")

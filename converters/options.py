@@ -20,6 +20,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     ship_float: bool = True
     calibration_images: int = 128
     validation_images: int | None = None  # None: all
+    expect_accuracy: float | None = None  # per cent of the mixture in fp32; a point less is refused at the start
     min_agreement: float = 0.985  # least share of images on which a part, or the whole, answers as in fp32
     min_routing: float = 0.97  # least share of images that exit, or wake the same experts, as in fp32
     keep_going: bool = False

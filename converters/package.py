@@ -67,7 +67,7 @@ def part_specs(loaded: Checkpoint) -> dict[str, PartSpec]:
     costs = part_costs(mixture.base, mixture.gate, size)
     shapes = mixture.base.shapes(size)
     map_shape = tuple(shapes.features.permute(0, 2, 3, 1).shape)
-    base = tensor_shapes(mixture.base, "base", np.zeros((1, size, size, 3), np.float32))
+    base = tensor_shapes(mixture.base, "base", np.zeros((1, *loaded.config.architecture.size, 3), np.float32))
     gate = tensor_shapes(mixture.gate, "gate", np.zeros(tuple(shapes.embedding.shape), np.float32))
     expert = tensor_shapes(mixture.experts[0], "expert", np.zeros(map_shape, np.float32))
     kinds = {"base": (costs.base, base), "gate": (costs.gate, gate)}

@@ -23,6 +23,7 @@ import numpy.typing as npt
 
 from edge_moe.anytime import Ensemble, Space
 from edge_moe.errors import BundleError, IntegrityError, UsageError
+from edge_moe.sizes import StoredSize, height_width, resize_problem
 
 __all__ = [
     "GOLDEN_FEED",
@@ -58,12 +59,19 @@ class _Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 class Preprocessing(_Strict, frozen=True):
     """How an image becomes the input tensor [1, H, W, 3]."""
 
-    image_size: Positive  # H = W after the crop, pixels
-    resize: Positive  # length of the shorter side before the centre crop, pixels
+    # Pixels after the centre crop: H = W, or (H, W).
+    image_size: StoredSize
+    # Pixels before it: of the shorter side, the other in proportion; or (H, W), whatever the proportions were.
+    resize: StoredSize
     mean: tuple[float, float, float]  # of R, G, B in [0, 1]
     std: tuple[float, float, float]
     interpolation: Literal["nearest", "bilinear", "bicubic"] = "bilinear"
     layout: Literal["NHWC"] = "NHWC"
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """H and W of the input tensor, in pixels."""
+        return height_width(self.image_size)
 
 
 class TensorSpec(_Strict, frozen=True):
@@ -282,8 +290,8 @@ def _inconsistency(manifest: Manifest) -> str | None:
         return "it has no artifacts"
     if not manifest.labels:
         return "it has no labels"
-    if manifest.preprocessing.resize < manifest.preprocessing.image_size:
-        return "its images would be resized to less than the crop"
+    if too_small := resize_problem(manifest.preprocessing.resize, manifest.preprocessing.image_size):
+        return f"its images would be resized to less than the crop: {too_small}"
     if not all(s > 0 for s in manifest.preprocessing.std):
         return "its preprocessing divides by a std that is not above 0"
     for artifacts in manifest.sets:

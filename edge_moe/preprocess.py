@@ -16,6 +16,7 @@ import numpy.typing as npt
 from edge_moe.bundle import Preprocessing
 from edge_moe.errors import DataError, UsageError
 from edge_moe.formats import not_built_in, openable
+from edge_moe.sizes import resize_problem
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -94,33 +95,37 @@ def to_rgb(source: Source) -> Image.Image:
 
 
 def resize_crop(image: Image.Image, spec: Preprocessing) -> npt.NDArray[np.uint8]:
-    """Resize the shorter side to `spec.resize` with antialiasing, cut out the centre -> uint8 [H, W, 3].
+    """Resize to `spec.resize` with antialiasing, cut out the centre -> uint8 [H, W, 3].
 
-    The sizes are rounded as torchvision's Resize and CenterCrop do. Only the cut is computed: a picture of one by
-    a million pixels needs no more memory than another.
+    One number is the new length of the shorter side; two are height and width, and proportions are not kept. The
+    sizes are rounded as torchvision's Resize and CenterCrop do. Only the cut is computed: a picture of one by a million
+    pixels needs no more memory than another.
 
     Raises:
         UsageError: `spec` resizes to less than the crop.
     """
     from PIL import Image
 
-    if spec.resize < spec.image_size:
-        raise UsageError(f"resize is {spec.resize}; expected at least image_size, which is {spec.image_size}")
+    if problem := resize_problem(spec.resize, spec.image_size):
+        raise UsageError(problem)
     width, height = image.size
-    short = min(width, height)
-    new_width = spec.resize if width == short else int(spec.resize * width / short)
-    new_height = spec.resize if height == short else int(spec.resize * height / short)
-    size = spec.image_size
-    left, top = round((new_width - size) / 2), round((new_height - size) / 2)
+    if isinstance(spec.resize, int):
+        short = min(width, height)
+        new_width = spec.resize if width == short else int(spec.resize * width / short)
+        new_height = spec.resize if height == short else int(spec.resize * height / short)
+    else:
+        new_height, new_width = spec.resize
+    crop_height, crop_width = spec.size
+    left, top = round((new_width - crop_width) / 2), round((new_height - crop_height) / 2)
     across, down = width / new_width, height / new_height  # source pixels a resized pixel
     box = (
         left * across,
         top * down,
-        min((left + size) * across, width),
-        min((top + size) * down, height),
+        min((left + crop_width) * across, width),
+        min((top + crop_height) * down, height),
     )
     method = Image.Resampling[spec.interpolation.upper()]
-    return np.array(image.resize((size, size), method, box=box), dtype=np.uint8)
+    return np.array(image.resize((crop_width, crop_height), method, box=box), dtype=np.uint8)
 
 
 def normalize(pixels: npt.NDArray[np.uint8], spec: Preprocessing) -> npt.NDArray[np.float32]:

@@ -28,7 +28,8 @@ class Tensors:
         """
         self._images, self._spec = images, spec
         self._pixels: list[npt.NDArray[np.uint8]] | None = None
-        if len(images) * spec.image_size**2 * 3 <= _MEMORY_BYTES:
+        height, width = spec.size
+        if len(images) * height * width * 3 <= _MEMORY_BYTES:
             indices = track(range(len(images)), "reading images", len(images), progress or Silent())
             self._pixels = [images.pixels(index, spec) for index in indices]
 

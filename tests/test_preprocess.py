@@ -85,6 +85,57 @@ def test_equals_torchvision(shape):
     np.testing.assert_allclose(prepare(image, SPEC)[0], expected, atol=1.01 / 255 / 0.22)
 
 
+def torchvision_transforms():
+    torchvision = pytest.importorskip("edge_moe.nn.torchvision", reason="needs the train extra")
+    assert torchvision
+    return pytest.importorskip("torchvision.transforms")
+
+
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic", "nearest"])
+@pytest.mark.parametrize("seed", range(12))
+def test_any_size_equals_torchvision(seed, interpolation):
+    """Squashed or in proportion, square or not, larger or smaller."""
+    transforms = torchvision_transforms()
+    rng = np.random.default_rng(seed)
+    height, width, crop_height, crop_width = (int(n) for n in rng.integers(8, 90, 4))
+    by = int(rng.integers(0, 20))
+    squash = (crop_height + by, crop_width + int(rng.integers(0, 20)))
+    in_proportion = max(crop_height, crop_width) + by
+    # Away from 0 and 255: Pillow may go across or down first, and clips in between where bicubic overshoots.
+    image = Image.fromarray(80 + noise(height, width, seed=seed) // 3)
+    for resize in (squash, in_proportion, (crop_height, crop_width)):
+        wanted = spec((crop_height, crop_width), resize, interpolation)
+        mode = transforms.InterpolationMode(interpolation)
+        pipeline = [transforms.Resize(resize, mode), transforms.CenterCrop((crop_height, crop_width))]
+        expected = np.asarray(transforms.Compose(pipeline)(image), np.int16)
+        found = resize_crop(image, wanted).astype(np.int16)
+        assert found.shape == (crop_height, crop_width, 3)
+        if resize == (crop_height, crop_width):
+            np.testing.assert_array_equal(found, expected)
+        elif interpolation == "nearest":
+            assert (found == expected).mean() > 0.9  # a sample exactly between two pixels may go either way
+        else:
+            # A level of 255, from rounding between the two passes; two of them, one pixel in a million.
+            off = np.abs(found - expected)
+            assert off.max() <= 2
+            assert (off > 1).mean() < 1e-3
+
+
+def test_squashing_by_hand():
+    """Two pixels across, four down: each column becomes one pixel, whatever the proportions were."""
+    image = Image.fromarray(np.array([[0, 100]] * 4, np.uint8)).convert("RGB")
+    found = resize_crop(image, spec((1, 2), (1, 2), "nearest"))[:, :, 0]
+    assert found.tolist() == [[0, 100]]
+    # In proportion, the shorter side of 2 stays 2: four down, of which the middle two are kept.
+    rows = Image.fromarray(np.array([[0, 0], [10, 10], [20, 20], [30, 30]], np.uint8)).convert("RGB")
+    assert resize_crop(rows, spec(2, 2))[:, 0, 0].tolist() == [10, 20]
+    assert resize_crop(rows, spec(2, (2, 2), "nearest"))[:, 0, 0].tolist() == [10, 30]
+
+
+def test_a_tensor_that_is_no_square():
+    assert prepare(noise(30, 50), spec((10, 16), (12, 20))).shape == (1, 10, 16, 3)
+
+
 def test_prepare_is_the_same_for_file_array_and_image(tmp_path):
     pixels = noise(20, 30)
     Image.fromarray(pixels).save(tmp_path / "image.png")

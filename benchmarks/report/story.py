@@ -9,6 +9,7 @@ from edge_moe.benchmarks.report.series import Point, Series
 from edge_moe.benchmarks.report.words import change, cost, interval, listed, plural, sentence, tau
 from edge_moe.benchmarks.results import Results
 from edge_moe.evaluate import paired_difference
+from edge_moe.sizes import short_size_text
 
 __all__ = ["blind_spots", "finding", "highlight", "lost", "subject", "title", "warnings"]
 
@@ -20,11 +21,15 @@ def title(results: Sequence[Results]) -> str:
     return f"{listed(_several(results, lambda r: r.bundle.name))} on {listed(_several(results, _machine))}"
 
 
+def _px(results: Results) -> str:
+    return short_size_text(results.bundle.image_size)
+
+
 def subject(results: Sequence[Results]) -> str:
     """Return what was measured on what."""
     first = results[0]
     bundles = listed(_several(results, lambda r: f"{r.bundle.name} ({r.bundle.architecture}, "
-                              f"{plural(r.bundle.experts, 'expert')}, {r.bundle.image_size} px)"))  # fmt: skip
+                              f"{plural(r.bundle.experts, 'expert')}, {_px(r)} px)"))  # fmt: skip
     where = listed(_several(results, _machine))
     if len(results) > 1:
         sets = sum(len(file.sets) for file in results)

@@ -21,6 +21,7 @@ from edge_moe.benchmarks.report.words import (
     tau,
 )
 from edge_moe.benchmarks.results import PointCosts, Results, Unit, summary
+from edge_moe.sizes import size_text
 
 __all__ = ["HEADER", "Table", "header", "measured", "point_row", "points", "shares", "starts", "without_empty"]
 
@@ -95,7 +96,7 @@ def _facts(file: Results) -> dict[str, str]:
         "Measured": f"{file.created}, {'1 sitting' if file.sittings == 1 else f'{file.sittings} sittings'}",
         "Rounds": f"{file.rounds} of {file.rounds_asked}" + ("" if file.complete else ", stopped early"),
         "Bundle": f"{b.name}{'' if b.trained else ', UNTRAINED'}: {b.architecture}, {b.experts} experts, "
-        f"{b.classes} classes, {b.image_size} x {b.image_size} pixels",
+        f"{b.classes} classes, {size_text(b.image_size)} pixels",
         "Answers decided by": f"rule {b.rule_sha256[:12]}",
         "Data": f"{file.data}: {file.images:,} images, {'with' if file.labels is not None else 'without'} labels",
         "Samples": f"{len(file.timed):,} images x {file.rounds} rounds at each operating point; seed {file.seed}",

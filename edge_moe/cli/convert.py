@@ -10,6 +10,7 @@ from rich.table import Table
 
 from edge_moe.cli.console import console
 from edge_moe.cli.extras import require
+from edge_moe.cli.network import ExpectAccuracy
 
 __all__ = ["register"]
 
@@ -48,6 +49,7 @@ def convert(
     fp32: Annotated[bool, typer.Option("--fp32/--no-fp32", help="Ship the fp32 artifacts too.")] = True,
     calibration_images: Annotated[int, typer.Option(help="Training images from which ranges are taken.")] = 128,
     validation_images: Annotated[int | None, typer.Option(help="Images to measure on; all by default.")] = None,
+    expect_accuracy: ExpectAccuracy = None,
     min_agreement: Annotated[float, typer.Option(help="Least share of images that int8 answers as fp32.")] = 0.985,
     min_routing: Annotated[float, typer.Option(help="Least share of images that int8 routes as fp32.")] = 0.97,
     debug_parity: Annotated[
@@ -92,6 +94,7 @@ def convert(
         ship_float=fp32,
         calibration_images=calibration_images,
         validation_images=validation_images,
+        expect_accuracy=expect_accuracy,
         min_agreement=min_agreement,
         min_routing=min_routing,
         keep_going=keep_going,
@@ -102,7 +105,7 @@ def convert(
     )
     with bars() as progress:
         processes = min(os.cpu_count() or 1, 4) if jobs is None else jobs
-        report = run(checkpoint, data, output, options, force=force, jobs=processes, progress=progress)
+        report = run(checkpoint, data, output, options, force=force, jobs=processes, progress=progress, say=typer.echo)
     _show(report, output)
 
 

@@ -36,6 +36,7 @@ def inspect(bundle: BundlePath, json: Json = False) -> None:
     import msgspec
 
     from edge_moe.bundle import Bundle
+    from edge_moe.sizes import size_text
 
     manifest = Bundle(bundle).manifest
     if json:
@@ -45,7 +46,7 @@ def inspect(bundle: BundlePath, json: Json = False) -> None:
     trained = "" if manifest.trained else ", UNTRAINED (for latency only)"
     screen.print(
         f"{bundle}: {manifest.architecture}, {manifest.experts} experts, {len(manifest.labels)} classes, "
-        f"{manifest.preprocessing.image_size} x {manifest.preprocessing.image_size} pixels{trained}",
+        f"{size_text(manifest.preprocessing.image_size)} pixels{trained}",
     )
     table = Table(title="parts")
     table.add_column("part")

@@ -14,6 +14,7 @@ from edge_moe.nn.check import check_base
 from edge_moe.nn.custom import find_builder
 from edge_moe.nn.parts import Base, SplitBase
 from edge_moe.nn.torchvision import torchvision
+from edge_moe.sizes import SMALLEST, height_width
 
 __all__ = ["ARCHITECTURES", "Architecture", "build_base", "build_empty_base"]
 
@@ -52,13 +53,21 @@ class _MaxPoolAfterReLU(nn.Module):
         return functional.max_pool2d(functional.pad(x, (1, 1, 1, 1)), 3, stride=2)
 
 
+_Side = Annotated[int, msgspec.Meta(ge=SMALLEST)]
+
+
 class Architecture(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What is needed to build a base without its weights."""
 
     base: str  # one of ARCHITECTURES, or "module:function" of a network of one's own, see base_builder
     classes: Annotated[int, msgspec.Meta(ge=1)]
-    image_size: Annotated[int, msgspec.Meta(ge=8)]
+    image_size: _Side | Annotated[tuple[_Side, ...], msgspec.Meta(min_length=2, max_length=2)]  # H = W, or (H, W)
     stem_stride: Literal[1, 2] = 2  # of the first convolution; 1 keeps small images from vanishing
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """H and W of the image, in pixels."""
+        return height_width(self.image_size)
 
 
 def build_base(architecture: Architecture) -> Base:

@@ -149,8 +149,7 @@ def _check_experts(base: Base, outputs: BaseOutputs, name: str) -> None:
 def _images(architecture: Architecture) -> Tensor:
     """Random images [B, 3, H, W], each with a colour of its own: noise alone looks the same to a network that pools."""
     draw = np.random.default_rng(0)
-    size = architecture.image_size
-    images = draw.standard_normal((_IMAGES, 3, size, size)) + draw.standard_normal((_IMAGES, 3, 1, 1))
+    images = draw.standard_normal((_IMAGES, 3, *architecture.size)) + draw.standard_normal((_IMAGES, 3, 1, 1))
     return torch.from_numpy(images.astype(np.float32))
 
 

@@ -16,6 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from edge_moe.nn.architectures import Architecture, build_empty_base
 from edge_moe.nn.parts import Base, Gate
+from edge_moe.sizes import Size, height_width
 
 __all__ = ["Cost", "MixtureCost", "cost", "mixture_cost", "part_costs"]
 
@@ -45,10 +46,10 @@ def cost(module: nn.Module, example: Tensor) -> Cost:
     return Cost(counter.get_total_flops() // 2, sum(p.numel() for p in module.parameters()))
 
 
-def part_costs(base: Base, gate: Gate, image_size: int) -> MixtureCost:
-    """Return the costs of a mixture with this base and gate, for one image of `image_size` x `image_size`."""
+def part_costs(base: Base, gate: Gate, image_size: Size) -> MixtureCost:
+    """Return the costs of a mixture with this base and gate, for one image of `image_size`."""
     shapes = base.shapes(image_size)
-    whole = cost(base, torch.empty(1, 3, image_size, image_size, device="meta"))
+    whole = cost(base, torch.empty(1, 3, *height_width(image_size), device="meta"))
     expert = cost(base.new_expert(), shapes.features)
     both = Cost(whole.macs + expert.macs, whole.parameters + expert.parameters)
     return MixtureCost(whole, cost(gate, shapes.embedding), expert, both)

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from edge_moe.errors import UsageError
+from edge_moe.sizes import Size, height_width
 
 __all__ = ["Base", "BaseOutputs", "Expert", "Gate", "SplitBase"]
 
@@ -56,15 +57,15 @@ class Base(nn.Module, ABC):
         It takes [B, C, H, W] features and gives [B, Y] logits: at the start the base's own.
         """
 
-    def new_gate(self, experts: int, image_size: int) -> Gate:
+    def new_gate(self, experts: int, image_size: Size) -> Gate:
         """Return a fresh gate for `experts` experts on this base's embedding."""
         return Gate(self.shapes(image_size).embedding.shape[1], experts)
 
     @torch.no_grad()
-    def shapes(self, image_size: int) -> BaseOutputs:
-        """Return the outputs for one meta image [1, 3, image_size, image_size]: shapes without arithmetic."""
+    def shapes(self, image_size: Size) -> BaseOutputs:
+        """Return the outputs for one meta image [1, 3, H, W], H = W = `image_size` or both: shapes, no arithmetic."""
         twin = copy.deepcopy(self).to("meta").eval()
-        outputs: BaseOutputs = twin(torch.empty(1, 3, image_size, image_size, device="meta"))
+        outputs: BaseOutputs = twin(torch.empty(1, 3, *height_width(image_size), device="meta"))
         return outputs
 
 

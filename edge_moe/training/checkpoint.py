@@ -25,6 +25,7 @@ from edge_moe.bundle import Preprocessing, expert_name
 from edge_moe.errors import CheckpointError, UsageError
 from edge_moe.nn import Architecture, SingleGateMoE, build_base
 from edge_moe.output import check_target, fresh_partial, publish, write_file
+from edge_moe.sizes import short_size_text
 from edge_moe.training.config import TrainingConfig
 from edge_moe.training.record import DataDigest
 from edge_moe.training.weights import load_state, read_weights
@@ -201,10 +202,10 @@ def from_state_dicts(
             f"expected {architecture.classes} different labels, one a class; found {len(labels)}, "
             f"{len(set(labels))} of them different"
         )
-    if preprocessing.image_size != architecture.image_size:
+    if preprocessing.size != architecture.size:
         raise UsageError(
-            f"the architecture takes {architecture.image_size} pixels, the preprocessing gives "
-            f"{preprocessing.image_size}; expected the same"
+            f"the architecture takes {short_size_text(architecture.image_size)} pixels, the preprocessing gives "
+            f"{short_size_text(preprocessing.image_size)}; expected the same"
         )
     mixture = new_mixture(architecture, len(experts))
     named = [base, gate, *experts]

@@ -31,9 +31,9 @@ class Images(Dataset[tuple[Tensor, int]]):
         self.source, self.spec = source, spec
         self.labels = torch.from_numpy(source.labels)
         self._stored: Tensor | None = None
-        size = spec.image_size
-        if len(source) * size * size * 3 <= _MEMORY_BYTES:
-            self._stored = torch.empty(len(source), 3, size, size, dtype=torch.uint8)
+        height, width = spec.size
+        if len(source) * height * width * 3 <= _MEMORY_BYTES:
+            self._stored = torch.empty(len(source), 3, height, width, dtype=torch.uint8)
             name = f"reading {source.name}"
             for index in track(range(len(source)), name, len(source), progress or Silent()):
                 self._stored[index] = self._decode(index)
@@ -51,7 +51,7 @@ class Images(Dataset[tuple[Tensor, int]]):
 
 class _Augmented(Dataset[tuple[Tensor, int]]):
     def __init__(self, images: Images, augment: Augment) -> None:
-        self._images, self._transform = images, _augmentation(augment, images.spec.image_size)
+        self._images, self._transform = images, _augmentation(augment, images.spec.size)
 
     def __len__(self) -> int:
         return len(self._images)
@@ -93,10 +93,14 @@ def seed_everything(*key: int) -> torch.Generator:
     return torch.manual_seed(int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> 1))
 
 
-def _augmentation(augment: Augment, size: int) -> v2.Transform:
-    crop = v2.RandomCrop(size, padding=max(1, size // _PAD_SHARE), padding_mode="edge")
+def _augmentation(augment: Augment, size: tuple[int, int]) -> v2.Transform:
+    height, width = size
+    padding = [max(1, width // _PAD_SHARE), max(1, height // _PAD_SHARE)]  # left and right, top and bottom
+    crop = v2.RandomCrop(size, padding=padding, padding_mode="edge")
     flip = v2.RandomHorizontalFlip()
-    resized = v2.RandomResizedCrop(size, scale=(0.35, 1.0), antialias=True)
+    # Stretched by at most 4/3 against the image that it is cut from, which has these proportions already.
+    stretch = (3 / 4 * (width / height), 4 / 3 * (width / height))
+    resized = v2.RandomResizedCrop(size, scale=(0.35, 1.0), ratio=stretch, antialias=True)
     return {
         "crop": crop,
         "crop-flip": v2.Compose([crop, flip]),

@@ -25,6 +25,7 @@ from edge_moe.errors import CheckpointError, DataError, UsageError
 from edge_moe.nn import Base, Gate, build_base
 from edge_moe.output import check_target, partial_path, publish, write_file, writing
 from edge_moe.progress import Progress, Silent
+from edge_moe.sizes import short_size_text
 from edge_moe.training.base import train_base
 from edge_moe.training.checkpoint import (
     CONFIG,
@@ -81,10 +82,10 @@ def train(
             f"found {len(images)} training images in batches of {plan.config.batch_size}; "
             "expected at least 2 of each: one image has no batch statistics"
         )
-    if plan.architecture.image_size != plan.preprocessing.image_size:
+    if plan.architecture.size != plan.preprocessing.size:
         raise UsageError(
-            f"the architecture takes {plan.architecture.image_size} pixels, the preprocessing gives "
-            f"{plan.preprocessing.image_size}; expected the same"
+            f"the architecture takes {short_size_text(plan.architecture.image_size)} pixels, the preprocessing gives "
+            f"{short_size_text(plan.preprocessing.image_size)}; expected the same"
         )
     partial = partial_path(out)
     record = record_data(images, validation)
@@ -148,14 +149,14 @@ def _open(plan: Plan) -> tuple[LabelledImages, LabelledImages]:
             f"{images.name} has 1 class, {images.classes[0]!r}; expected at least 2, each a folder of its images: "
             "with one there is nothing to tell apart"
         )
-    if images.classes != plan.labels:
+    if sorted(images.classes) != sorted(plan.labels):  # given weights may have them in another order
         raise DataError(
             f"{images.name} has {len(images.classes)} classes that are not those of the run; "
             f"expected {len(plan.labels)}, the ones that it was planned for"
         )
     validation = open_data(plan.config.data, "val", strict=True).with_classes(plan.labels)
     build_base(plan.architecture)  # a network that is not what it should be is refused before anything is made
-    return images, validation
+    return images.with_classes(plan.labels), validation
 
 
 def _finish(

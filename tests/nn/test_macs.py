@@ -4,7 +4,18 @@ import pytest
 import torch
 from torch import nn
 
-from edge_moe.nn import ARCHITECTURES, Architecture, Cost, Gate, build_empty_base, cost, mixture_cost, part_costs
+from edge_moe.nn import (
+    ARCHITECTURES,
+    Architecture,
+    Cost,
+    Gate,
+    MixtureCost,
+    build_empty_base,
+    cost,
+    mixture_cost,
+    part_costs,
+)
+from edge_moe.sizes import Size, height_width
 
 
 def test_the_papers_network_costs_what_the_design_says() -> None:
@@ -38,7 +49,7 @@ def test_worked_by_hand(module: nn.Module, shape: tuple[int, ...], macs: int) ->
     assert cost(module, torch.empty(shape)) == Cost(macs, sum(p.numel() for p in module.parameters()))
 
 
-def _counted_by_hooks(network: nn.Module, size: int) -> int:
+def _counted_by_hooks(network: nn.Module, size: Size) -> int:
     """Count the MACs of an independent run: from the layers' own shapes, not from torch's counter."""
     found: list[int] = []
 
@@ -55,17 +66,34 @@ def _counted_by_hooks(network: nn.Module, size: int) -> int:
             module.register_forward_hook(convolution)
         elif isinstance(module, nn.Linear):
             module.register_forward_hook(linear)
-    network.eval()(torch.empty(1, 3, size, size, device="meta"))
+    network.eval()(torch.empty(1, 3, *height_width(size), device="meta"))
     return sum(found)
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
-@pytest.mark.parametrize(("size", "stride"), [(224, 2), (32, 1)])
-def test_against_an_independent_count(name: str, size: int, stride: int) -> None:
+@pytest.mark.parametrize(("size", "stride"), [(224, 2), (32, 1), ((48, 96), 2), ((72, 40), 1)])
+def test_against_an_independent_count(name: str, size: Size, stride: int) -> None:
     architecture = Architecture(base=name, classes=10, image_size=size, stem_stride=stride)
     counted = _counted_by_hooks(build_empty_base(architecture), size)
     assert counted > 0
     assert mixture_cost(architecture, 2).base.macs == counted
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_images_that_are_no_squares(name: str) -> None:
+    """Height and width change places at no cost, and what depends on the area grows with it."""
+
+    def macs(size: Size) -> MixtureCost:
+        return mixture_cost(Architecture(base=name, classes=10, image_size=size), 2)
+
+    assert macs((64, 64)) == macs(64)
+    assert macs((64, 128)) == macs((128, 64))
+    assert macs((64, 128)).gate == macs(64).gate
+    if name == "resnet18":  # all convolutions but for 512 * 10 at the end
+        assert macs((64, 128)).base.macs - 5120 == 2 * (macs(64).base.macs - 5120)
+        assert macs((64, 128)).expert.macs - 5120 == 2 * (macs(64).expert.macs - 5120)
+    else:
+        assert macs(64).base.macs < macs((64, 128)).base.macs < 2 * macs(64).base.macs
 
 
 def test_counting_leaves_the_module_as_it_was() -> None:

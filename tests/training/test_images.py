@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
+import msgspec
 import numpy as np
 import pytest
 import torch
@@ -43,6 +45,30 @@ def test_augmentation_follows_the_seed(images: Images, augment: Augment) -> None
     assert torch.equal(first, draw(1))
     assert torch.equal(first, draw(2)) == (augment == "none")
     assert torch.equal(first, next(batches(images, 8, CPU))[0]) == (augment == "none")
+
+
+@pytest.mark.parametrize("augment", get_args(Augment))
+def test_images_that_are_no_squares(images: Images, augment: Augment) -> None:
+    """Left half 0, right half 255: what is cut out and stretched keeps the edge near the middle, upright."""
+    pixels = np.zeros((24, 48, 3), np.uint8)
+    pixels[:, 24:] = 255
+    source = replace(images.source, sources=[pixels] * 8, labels=np.zeros(8, np.int64))
+    spec = msgspec.structs.replace(small_preprocessing(), image_size=(24, 48), resize=(24, 48))
+    seed_everything(0)
+    found, _ = next(batches(Images(source, spec), 8, CPU, augment=augment))
+    assert found.shape == (8, 3, 24, 48)
+    if augment != "resized-crop-flip":  # a crop is moved by at most an eighth of the width
+        edges = ((found[:, 0, 12] > 0).sum(dim=1) - 24).abs()
+        assert edges.max() <= 6
+        assert (edges.max() == 0) == (augment == "none")
+
+
+def test_a_random_crop_keeps_the_proportions_of_the_image() -> None:
+    """Against the image's own, the cut is stretched by at most 4/3, for a square as torchvision's default has it."""
+    for size in ((30, 60), (60, 30), (32, 32)):
+        resized = module._augmentation("resized-crop-flip", size).transforms[0]
+        assert resized.size == size
+        np.testing.assert_allclose(np.array(resized.ratio) * size[0] / size[1], [3 / 4, 4 / 3])
 
 
 def test_one_key_one_sequence() -> None:

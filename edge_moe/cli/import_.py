@@ -1,0 +1,143 @@
+"""edge-moe import."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from edge_moe.cli.network import (
+    ExpectAccuracy,
+    Force,
+    ImageSize,
+    Interpolation,
+    Mean,
+    Out,
+    Resize,
+    Std,
+    StemStride,
+    architecture,
+    default_or,
+    one_of,
+    wishes,
+)
+from edge_moe.errors import UsageError
+
+if TYPE_CHECKING:
+    from edge_moe.data import LabelledImages
+    from edge_moe.training.given import Given
+
+__all__ = ["register"]
+
+_SIZE = 224
+
+
+def register(app: typer.Typer) -> None:
+    """Add this module's commands to `app`."""
+    app.command("import")(import_)
+
+
+def import_(
+    base: Annotated[
+        str,
+        typer.Option(
+            help="The base: a state dict, .pth or .safetensors, or torchvision:IMAGENET1K_V1 "
+            "(which weights and preprocessing are then torchvision's)."
+        ),
+    ],
+    gate: Annotated[Path, typer.Option(help="The gate: weight [K, E] and bias [K] of a linear layer.")],
+    experts: Annotated[list[Path], typer.Option(help="One file an expert: what follows the branch point.")],
+    output: Out,
+    architecture_: Annotated[
+        str,
+        typer.Option(
+            "--architecture",
+            help="mobilenet_v3_small, mobilenet_v3_large, resnet18, or MODULE:FUNCTION of a network of your own.",
+        ),
+    ] = "mobilenet_v3_small",
+    more_experts: Annotated[list[Path] | None, typer.Argument(help="More experts.", metavar="[EXPERT]...")] = None,
+    labels: Annotated[Path | None, typer.Option(help="A text file in UTF-8 with one label a line.")] = None,
+    image_size: ImageSize = None,
+    resize: Resize = None,
+    mean: Mean = None,
+    std: Std = None,
+    interpolation: Interpolation = None,
+    stem_stride: StemStride = None,
+    data: Annotated[
+        str | None, typer.Option(help="Labelled images, such as DATA/val/<class>/: the accuracy is printed.")
+    ] = None,
+    expect_accuracy: ExpectAccuracy = None,
+    ensemble: Annotated[
+        str | None, typer.Option(help="bagging (base and expert together, usual) or expert (alone).")
+    ] = None,
+    space: Annotated[
+        str | None, typer.Option(help="Where base and expert are summed: logit (usual) or probability.")
+    ] = None,
+    force: Force = False,
+) -> None:
+    """Make a checkpoint of parts that were trained elsewhere: --base b.pth --gate g.pth --experts e0.pth e1.pth ..."""
+    from edge_moe.data import open_data
+    from edge_moe.output import check_target
+    from edge_moe.progress import bars
+    from edge_moe.training.checkpoint import from_state_dicts, read_weights, save_checkpoint
+    from edge_moe.training.given import class_count, find_weights
+    from edge_moe.training.preflight import check_expectation, check_mixture
+    from edge_moe.training.preparation import decide
+
+    check_target(output, force=force)
+    check_expectation(expect_accuracy)
+    if expect_accuracy is not None and data is None:
+        raise UsageError("--expect-accuracy needs images to measure on; give --data as well")
+    wished = wishes(image_size, resize, mean, std, interpolation, stem_stride)
+    given = find_weights(base, architecture_)
+    files = [*experts, *(more_experts or [])]
+    states = [(str(file), read_weights(file)) for file in (given.file, gate, *files)]
+    prepared = decide(wished, given, _SIZE)
+    classes = class_count(architecture(architecture_, 2, prepared), states[0][1])
+    images = open_data(data, "val") if data is not None else None
+    names, source = _labels(labels, given, classes, images)
+    known = given.known
+    together = known if known and experts[0].parent == given.file.parent else None
+    checkpoint = from_state_dicts(
+        architecture(architecture_, len(names), prepared),
+        states[0],
+        states[1],
+        states[2:],
+        labels=names,
+        preprocessing=prepared.preprocessing,
+        ensemble=one_of(
+            "ensemble", default_or(ensemble, (together and together.ensemble) or "bagging"), ("bagging", "expert")
+        ),
+        space=one_of("space", default_or(space, (together and together.space) or "logit"), ("logit", "probability")),
+    )
+    typer.echo(f"{prepared}; labels {source}; {checkpoint.config.ensemble} in {checkpoint.config.space} space")
+    if images is not None:
+        with bars() as progress:
+            found = check_mixture(
+                checkpoint, images.with_classes(names), expect_accuracy, say=typer.echo, progress=progress
+            )
+        if found is None:
+            typer.echo(f"{images.name} has no labels: the accuracy is not known")
+    save_checkpoint(output, checkpoint, force=force)
+    typer.echo(f"{output}: {architecture_}, {len(files)} experts, {len(names)} classes, imported")
+
+
+def _labels(
+    file: Path | None, given: Given, classes: int | None, images: LabelledImages | None
+) -> tuple[tuple[str, ...], str]:
+    """Return one label a class and where they came from: `file`, what is known, the data's classes, or numbers."""
+    from edge_moe.training.labels import check_labels, read_labels
+
+    if file is not None:
+        names = read_labels(file)
+        if classes is not None:
+            check_labels(names, str(file), classes, str(given.file))
+        return names, f"from {file}"
+    if given.known and classes in (None, len(given.known.labels)):
+        return given.known.labels, f"from {given.known.where}"
+    if classes is None:
+        raise UsageError(f"{given.file} has no linear layer, so the number of classes is unknown; give --labels")
+    if images is not None and len(images.classes) == classes:
+        return images.classes, f"assumed: the classes of {images.name}, sorted"
+    return tuple(f"class {i}" for i in range(classes)), "numbered, for none are given"

@@ -1,0 +1,96 @@
+"""edge-moe init, macs."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from edge_moe.cli.console import console
+from edge_moe.cli.network import (
+    BaseName,
+    Experts,
+    Force,
+    ImageSize,
+    Interpolation,
+    Mean,
+    Out,
+    Resize,
+    Seed,
+    Std,
+    StemStride,
+    architecture,
+    at_least_one_expert,
+    wishes,
+)
+
+__all__ = ["register"]
+
+_SIZE = 224
+
+
+def register(app: typer.Typer) -> None:
+    """Add this module's commands to `app`."""
+    app.command("init")(init)
+    app.command("macs")(macs)
+
+
+def init(
+    output: Out,
+    base: BaseName = "mobilenet_v3_small",
+    experts: Experts = 4,
+    classes: int = 1000,
+    image_size: ImageSize = None,
+    resize: Resize = None,
+    mean: Mean = None,
+    std: Std = None,
+    interpolation: Interpolation = None,
+    stem_stride: StemStride = None,
+    seed: Seed = 0,
+    force: Force = False,
+) -> None:
+    """Make an UNTRAINED checkpoint with random weights. Its latency is real, its answers are noise."""
+    from edge_moe.output import check_target
+    from edge_moe.training.checkpoint import save_checkpoint
+    from edge_moe.training.preparation import decide
+    from edge_moe.training.untrained import new_untrained
+
+    check_target(output, force=force)
+    prepared = decide(wishes(image_size, resize, mean, std, interpolation, stem_stride), None, _SIZE)
+    network = architecture(base, classes, prepared)
+    checkpoint = new_untrained(network, at_least_one_expert(experts), prepared.preprocessing, seed=seed)
+    save_checkpoint(output, checkpoint, force=force)
+    typer.echo(prepared)
+    typer.echo(f"{output}: {base}, {experts} experts, {classes} classes, UNTRAINED (for latency only)")
+
+
+def macs(
+    base: BaseName = "mobilenet_v3_small",
+    classes: int = 1000,
+    image_size: ImageSize = None,
+    experts: Experts = 4,
+    stem_stride: StemStride = None,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Count multiply-accumulates (convolutions and linear layers) and parameters of each part, for one image."""
+    import msgspec
+
+    from edge_moe.nn.macs import mixture_cost
+    from edge_moe.sizes import size_text
+    from edge_moe.training.preparation import decide
+
+    prepared = decide(wishes(image_size, None, None, None, None, stem_stride), None, _SIZE)
+    network = architecture(base, classes, prepared)
+    cost = mixture_cost(network, at_least_one_expert(experts))
+    rows = msgspec.structs.asdict(cost)
+    if json:
+        typer.echo(msgspec.json.format(msgspec.json.encode(rows)).decode())
+        return
+    table = Table(title=f"{base}, {classes} classes, {size_text(network.image_size)}, {experts} experts")
+    table.add_column("part")
+    table.add_column("MACs (M)", justify="right")
+    table.add_column("parameters", justify="right")
+    for name, part in rows.items():
+        table.add_row(name.replace("_and_", " + one "), f"{part.macs / 1e6:,.3f}", f"{part.parameters:,}")
+    console().print(table)
