@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
@@ -28,6 +27,7 @@ from edge_moe.converters.interface import OUTPUTS, kind_of, tensor_shapes
 from edge_moe.converters.options import Options
 from edge_moe.evaluate import Outputs, route
 from edge_moe.nn import part_costs
+from edge_moe.npz import pack
 from edge_moe.output import write_file
 from edge_moe.training.checkpoint import Checkpoint
 
@@ -143,10 +143,8 @@ def _golden(
     outputs = Outputs(tensors["base.logits"], tensors["gate.logits"], experts)
     routed = route(outputs, 0.0, max_experts, config.ensemble, config.space)
     tensors["scores"] = routed.scores[0].astype(np.float32)
-    buffer = io.BytesIO()
-    np.savez(buffer, **tensors)  # type: ignore[arg-type]
     file = folder / key.backend / key.recipe / "golden.npz"
-    write_file(file, buffer.getvalue())
+    write_file(file, pack(tensors))
     return Golden(
         file=_artifact(folder, file),
         tolerance=_FLOAT_TOLERANCE if key.is_float else _INT8_TOLERANCE,
