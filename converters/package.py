@@ -31,7 +31,7 @@ from edge_moe.npz import pack
 from edge_moe.output import write_file
 from edge_moe.training.checkpoint import Checkpoint
 
-__all__ = ["SetKey", "Targets", "artifact_set", "part_specs", "to_json"]
+__all__ = ["SetKey", "Targets", "artifact_set", "network", "part_specs", "to_json"]
 
 
 class SetKey(NamedTuple):
@@ -154,6 +154,13 @@ def _golden(
         exited=bool(routed.exited[0]),
         experts=tuple(int(k) for k in np.flatnonzero(routed.active[0])),
     )
+
+
+def network(folder: Path, outputs: dict[str, dict[str, npt.NDArray[np.float32]]]) -> Artifact:
+    """Write into the bundle `folder` what torch makes of the fixed input: part -> output -> values."""
+    file = folder / "network.npz"
+    write_file(file, pack({f"{part}.{name}": x for part, named in outputs.items() for name, x in named.items()}))
+    return _artifact(folder, file)
 
 
 def _artifact(folder: Path, file: Path) -> Artifact:
