@@ -92,7 +92,7 @@ def convert(
                 f"{listed(failed)}; {out} stays as it was, for the new bundle would be without {', '.join(lost)}: mend "
                 f"that and repeat the command, or choose another target; the report is {partial / 'parity.md'}"
             )
-        publish_bundle(partial, out, keep=conversion.keys.of(failed) if failed else ())
+        publish_bundle(partial, out, keep=conversion.keys.besides(report["shipped"]) if failed else ())
     except ConversionError:
         clear(partial, "parity.json", "parity.md", "layers.png", "convert.log")  # to see why
         raise

@@ -62,9 +62,9 @@ class Keys:
         """Return the key of the traced graph: of this code and these tools, as the base is."""
         return f"{self.made_from[SetKey(backend, recipes.FLOAT)]['base']}-{kind}"
 
-    def of(self, backends: Collection[str]) -> set[str]:
-        """Return the keys of all artifacts of `backends`, and of what says that they are of this network."""
-        made = {made for key, parts in self.made_from.items() if key.backend in backends for made in parts.values()}
+    def besides(self, shipped: Collection[str]) -> set[str]:
+        """Return the keys of the artifacts of all sets but those labelled `shipped`, and of the fixed outputs."""
+        made = {made for key, parts in self.made_from.items() if key.label not in shipped for made in parts.values()}
         return made | set(self.weights.values())
 
     @cached_property

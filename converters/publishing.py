@@ -42,15 +42,16 @@ def publish_bundle(partial: Path, out: Path, *, keep: Collection[str]) -> None:
         for file in store.iterdir():
             if not file.name.startswith(tuple(keep)):
                 file.unlink()
-        if keep:
+        worth_it = any(file.suffix != ".npz" for file in store.iterdir())  # more than what torch made
+        if worth_it:
             store.rename(aside)
         else:
-            store.rmdir()
+            shutil.rmtree(store)
         log.unlink(missing_ok=True)
     try:
         publish(partial, out)
     finally:
-        if keep:
+        if worth_it:
             with writing(partial):
                 partial.mkdir(exist_ok=True)
                 aside.rename(store)

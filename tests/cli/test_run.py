@@ -137,13 +137,13 @@ def test_verify(cli, tiny_bundle, opened):
     done = cli("verify", tiny_bundle)
     assert (done.code, done.err) == (0, "")
     assert "FAILED" not in done.out
-    # Four sets of four parts and a golden sample, six outputs and one answer: 4 * (5 + 6 + 1).
-    assert done.out.splitlines()[-1] == f"{tiny_bundle}: 48 checks passed"
-    for options, checks in ((("--recipe", "int8"), 24), (("--backend", "onnx"), 24)):
+    # Four sets of four parts and a golden sample, six outputs and one answer: 4 * (5 + 6 + 1); and network.npz.
+    assert done.out.splitlines()[-1] == f"{tiny_bundle}: 49 checks passed"
+    for options, checks in ((("--recipe", "int8"), 25), (("--backend", "onnx"), 25)):
         quiet = cli("verify", tiny_bundle, *options, "--quiet")
         assert quiet.out == f"{tiny_bundle}: {checks} checks passed\n"
     one = cli("verify", tiny_bundle, "--backend", "onnx", "--recipe", "fp32", "--quiet")
-    assert one.out == f"{tiny_bundle}: 12 checks passed\n"
+    assert one.out == f"{tiny_bundle}: 13 checks passed\n"
 
 
 @pytest.mark.parametrize("backend", ["litert", "onnx"])
