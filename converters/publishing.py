@@ -42,8 +42,8 @@ def publish_bundle(partial: Path, out: Path, *, keep: Collection[str]) -> None:
         for file in store.iterdir():
             if not file.name.startswith(tuple(keep)):
                 file.unlink()
-        worth_it = any(file.suffix != ".npz" for file in store.iterdir())  # more than what torch made
-        if worth_it:
+        kept = _has_parts(store)
+        if kept:
             store.rename(aside)
         else:
             shutil.rmtree(store)
@@ -51,7 +51,7 @@ def publish_bundle(partial: Path, out: Path, *, keep: Collection[str]) -> None:
     try:
         publish(partial, out)
     finally:
-        if worth_it:
+        if kept:
             with writing(partial):
                 partial.mkdir(exist_ok=True)
                 aside.rename(store)
@@ -68,7 +68,12 @@ def clear(partial: Path, *keep: str) -> None:
             elif path.is_file() and path.name not in keep:
                 path.unlink()
         store = partial / STORE
-        if store.is_dir() and not any(store.iterdir()):
-            store.rmdir()
+        if store.is_dir() and not _has_parts(store):
+            shutil.rmtree(store)
         if not any(partial.iterdir()):
             partial.rmdir()
+
+
+def _has_parts(store: Path) -> bool:
+    """Return whether there is more than what torch made of the fixed input, which is made in no time."""
+    return any(file.suffix != ".npz" for file in store.iterdir())

@@ -145,7 +145,7 @@ class Store:
         return False
 
     def _remark(self, part: str, stored: Any) -> None:
-        why = "torch gives other outputs than when they were kept: code that the network's builder imports was edited"
+        why = "torch gives other outputs than when they were kept (was code edited that the network's builder imports?)"
         if stored is None:
             why = "it was not kept with them what torch made of a fixed input"
         self._anew.setdefault(why, {})[part] = None

@@ -410,8 +410,8 @@ def test_experts_that_bring_nothing_are_told(cli, own_checkpoint, tiny_images, t
     done = cli("convert", own_checkpoint, "--data", tiny_images, "-o", out, *FAST)
     said = [line for line in done.out.splitlines() if "bring nothing" in line]
     assert said == [
-        f"litert/{recipe}: on these 12 images the experts bring nothing: the base alone is right on 75.00%, the mixture "
-        "(tau 0) on 75.00%; at its default tau of 1 no expert is ever used"
+        f"litert/{recipe}: on these 12 images the experts bring nothing: the base alone is right on 75.00%, the "
+        "mixture (tau 0) on 75.00%; at its default tau of 1 no expert is ever used"
         for recipe in ("int8", "fp32")
     ]
     assert [line for line in cli("inspect", out).out.splitlines() if "bring nothing" in line] == said
@@ -425,13 +425,13 @@ def test_noise_is_for_what_init_made(cli, own_checkpoint, tmp_path, made_here):
 
 def test_what_was_made_anew_is_told(cli, own_checkpoint, tiny_images, tmp_path):
     command = ("convert", own_checkpoint, "--data", tiny_images, "-o", tmp_path / "bundle", *FAST)
-    assert "anew" not in cli(*command).out
+    assert "made anew" not in cli(*command).out
     raw = json.loads((tmp_path / "bundle/manifest.json").read_text())
     del raw["network"]
     (tmp_path / "bundle/manifest.json").write_text(json.dumps(raw))
     done = cli(*command, "--force")
     assert "base, gate, expert_00, expert_01: made anew, because it was not kept" in done.out
-    assert "anew" not in cli(*command, "--force").out
+    assert "made anew" not in cli(*command, "--force").out
 
 
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="reads processes from /proc")

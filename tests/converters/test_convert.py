@@ -754,7 +754,7 @@ def test_an_edit_in_what_the_builder_imports(make, made_here, edited, tmp_path):
     assert set(made_here.calls[2]) == {f"{one}/{part}" for one in every for part in PARTS}
     (line,) = make.report["made_anew"]
     assert line.startswith("base, gate, expert_00, expert_01: made anew, because torch gives other outputs")
-    assert "code that the network's builder imports was edited" in line
+    assert "was code edited that the network's builder imports?" in line
     for part in parts:
         assert first.sets[0].parts[part].sha256 != second.sets[0].parts[part].sha256
     mixture, x = load_checkpoint(checkpoint).mixture, fixed_image(32, 32)
