@@ -80,7 +80,7 @@ def test_inspect_shows_parts_sizes_and_operating_points(cli, tiny_bundle):
     assert (done.code, done.err) == (0, "")
     manifest = Bundle(tiny_bundle).manifest
     for name, part in manifest.parts.items():
-        (row,) = [line for line in done.out.splitlines() if f" {name} " in line]
+        (row,) = [line for line in done.out.splitlines() if f" {name} " in line and line[0] == "\u2502"]
         for cell in (f"{part.macs / 1e6:.3f}", f"{part.parameters:,}"):
             assert cell in row
         for one in manifest.sets:
