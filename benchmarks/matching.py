@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from edge_moe.benchmarks.results import Results, SetResults, bundle_info, load
 from edge_moe.bundle import ArtifactSet, Bundle
+from edge_moe.digest import answers_digest
 from edge_moe.errors import DataError
 
 __all__ = ["Match", "match"]
@@ -63,6 +64,18 @@ def match(bundle: Bundle, file: Path, backend: str | None = None, recipe: str | 
 
 
 def _difference(bundle: Bundle, artifacts: ArtifactSet, results: Results, measured: SetResults) -> str | None:
+    """Return in words what decides other answers in the bundle than in the results; None: nothing does."""
+    digest = answers_digest(bundle.manifest, artifacts)
+    if measured.digest == digest:
+        return None
+    other = _named_difference(bundle, artifacts, results, measured)
+    if measured.digest is None or other:
+        return other
+    return f"the digest of {measured.label} is {digest[:12]}... here, {measured.digest[:12]}... there"
+
+
+def _named_difference(bundle: Bundle, artifacts: ArtifactSet, results: Results, measured: SetResults) -> str | None:
+    """Return the same by rule and artifacts, which results without a digest have too."""
     info = bundle_info(bundle.path.name, bundle.manifest)
     if results.bundle.rule_sha256 != info.rule_sha256:
         return "labels, preprocessing, number of experts or ensemble differ"

@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_moe.bundle import Artifact, Manifest, OperatingPoint, sha256
+from edge_moe.digest import stated
 from edge_moe.errors import DataError
 from edge_moe.sizes import StoredSize
 from edge_moe.trace import Trace
@@ -177,6 +178,7 @@ class SetResults(_Strict, frozen=True):
     points: tuple[PointCosts, ...]
     cold_start_ms: tuple[Cost, ...]  # one a process: from its start to its first answer
     peak_rss_bytes: tuple[int, ...]  # one a process that runs this set and nothing else
+    digest: str | None = None  # of all that decides the answers, see edge_moe.digest; None: of an older edge-moe
 
     @property
     def label(self) -> str:
@@ -224,7 +226,9 @@ class Results(_Strict, frozen=True):
 
 def bundle_info(name: str, manifest: Manifest) -> BundleInfo:
     """Describe a bundle. Artifacts, defaults and operating points may change without changing its rule."""
-    rule = (manifest.labels, manifest.preprocessing, manifest.experts, manifest.ensemble, manifest.space)
+    # A field that a later edge-moe adds, with its default, must not make another rule of an older one.
+    preprocessing = stated(manifest.preprocessing, ("interpolation", "layout"))
+    rule = (manifest.labels, preprocessing, manifest.experts, manifest.ensemble, manifest.space)
     return BundleInfo(
         name=name,
         rule_sha256=sha256(msgspec.json.encode(rule)),

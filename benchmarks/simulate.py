@@ -25,6 +25,7 @@ from edge_moe.benchmarks.simulation import SCHEMA_VERSION, Compared, Comparison,
 from edge_moe.bundle import Bundle
 from edge_moe.checks import check_at_least_one
 from edge_moe.data import open_data
+from edge_moe.digest import answers_digest
 from edge_moe.errors import DataError, UsageError
 from edge_moe.evaluate import operating_point
 from edge_moe.progress import Progress, Silent, track
@@ -131,6 +132,7 @@ def simulate(
         overhead=overhead,
         points=tuple(points),
         comparison=None if other is None else _compare(trace, points, found, other),
+        digest=answers_digest(manifest, found.artifacts),
     )
 
 

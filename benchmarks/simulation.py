@@ -110,6 +110,7 @@ class Simulation(_Strict, frozen=True):
     overhead: dict[int, tuple[float, float]]
     points: tuple[SimulatedPoint, ...]
     comparison: Comparison | None
+    digest: str | None = None  # of all that decides the answers, see edge_moe.digest; None: of an older edge-moe
 
 
 def write(simulation: Simulation, out: Path, *, force: bool = False) -> list[Path]:

@@ -26,6 +26,7 @@ from edge_moe.benchmarks.journal import Journal
 from edge_moe.benchmarks.machine import this_machine
 from edge_moe.benchmarks.results import (
     SCHEMA_VERSION,
+    Conditions,
     PartCosts,
     PointCosts,
     Results,
@@ -37,7 +38,8 @@ from edge_moe.benchmarks.results import (
 from edge_moe.benchmarks.targets import Plan, Round, Session, SetPlan, Setting
 from edge_moe.bundle import ArtifactSet, Bundle, Manifest, sha256
 from edge_moe.checks import check_at_least_one
-from edge_moe.data import LabelledImages, open_data
+from edge_moe.data import NOISE, LabelledImages, open_data
+from edge_moe.digest import answers_digest
 from edge_moe.errors import CheckpointError, UsageError
 from edge_moe.evaluate import operating_point
 from edge_moe.progress import Progress, Silent, track
@@ -163,7 +165,7 @@ def sweep(
             created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             sittings=journal.sittings if journal else 1,
             machine=session.machine,
-            conditions=session.conditions(seen),
+            conditions=_with_doubt(session.conditions(seen), data, manifest),
             versions=_versions(),
             bundle=bundle_info(bundle.resolve().name, manifest),
             data=images.title,
@@ -184,6 +186,14 @@ def sweep(
                 for i, limit in enumerate(session.limits)
             ),
         )
+
+
+def _with_doubt(conditions: Conditions, data: str, manifest: Manifest) -> Conditions:
+    """Add that a trained network was measured on made-up images, if it was; an untrained one says enough by itself."""
+    if data != NOISE or not manifest.trained:
+        return conditions
+    remark = "the images are noise: what parts cost is real, exit rates and the costs at a tau are those of noise"
+    return msgspec.structs.replace(conditions, remarks=(*conditions.remarks, remark))
 
 
 def _versions() -> dict[str, str]:
@@ -365,6 +375,7 @@ def _set_results(
         points=tuple(points),
         cold_start_ms=tuple(one.cold_start_ms for one in mine if one.cold_start_ms is not None),
         peak_rss_bytes=tuple(one.peak_rss_bytes for one in mine if one.peak_rss_bytes is not None),
+        digest=answers_digest(manifest, plan.artifacts),
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,35 +10,33 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import numpy as np
 
 from edge_moe import backends
-from edge_moe.anytime import check_max_experts, check_tau
-from edge_moe.bundle import MANIFEST, SCHEMA_VERSION, Bundle, Manifest, OperatingPoint, expert_name, sha256
-from edge_moe.checks import check_at_least_one
-from edge_moe.converters import bars, layers_picture, measure, package, parity, recipes, toolchain
+from edge_moe.bundle import MANIFEST, SCHEMA_VERSION, Bundle, Manifest, OperatingPoint
+from edge_moe.converters import bars, judging, layers_picture, measure, package, parity, recipes, toolchain
 from edge_moe.converters.interface import Floats, Kind, kind_of
+from edge_moe.converters.judging import listed
+from edge_moe.converters.keys import Keys
 from edge_moe.converters.layers import Ranking
-from edge_moe.converters.options import Options
+from edge_moe.converters.options import Options, check
 from edge_moe.converters.package import SetKey, Targets
 from edge_moe.converters.parity_page import to_markdown
-from edge_moe.converters.store import Store, artifact_key
-from edge_moe.converters.workers import Job, convert_parts, rank_layers, structure_file
+from edge_moe.converters.publishing import STORE, backends_of, clear, publish_bundle, refuse_fewer
+from edge_moe.converters.store import Store
+from edge_moe.converters.workers import FailedBackends, Job, convert_parts, rank_layers, structure_file
 from edge_moe.data import LabelledImages, open_data
-from edge_moe.errors import ConversionError, UsageError
+from edge_moe.errors import ConversionError, LeftOutError
 from edge_moe.evaluate import Outputs
-from edge_moe.nn.custom import code_digest
-from edge_moe.output import check_target, partial_path, publish, write_file, writing
+from edge_moe.output import check_target, partial_path, write_file, writing
 from edge_moe.progress import Progress, Silent
 from edge_moe.tensors import Tensors
 from edge_moe.training.checkpoint import Checkpoint, load_checkpoint, tool_versions
-from edge_moe.training.preflight import check_expectation, check_mixture
+from edge_moe.training.preflight import check_mixture
 
 __all__ = ["Options", "convert"]
 
 _TORCH_IMAGES = 32
 _COMPARED_TAU = 0.25
-_STORE = "parts"  # in the partial folder; all that is worth keeping of a conversion that was stopped
 
 
 def convert(
@@ -57,17 +54,20 @@ def convert(
 
     Calibrates on training images and measures on validation images of `data`. The fp32 artifacts of each backend are
     its reference, whether or not they are shipped. Parts that were converted before the conversion was stopped, or
-    that `out` or an earlier bundle has of the same weights, are not converted again. `say` is told the accuracy of
+    that `out` or an earlier bundle has of the same network, are not converted again. `say` is told the accuracy of
     the checkpoint, in fp32, before anything is converted.
 
     Raises:
+        LeftOutError: some of several backends failed; the bundle of the others stands, and the error has its report.
         CheckpointError, DataError, BundleError, UsageError, OutputError: an argument cannot be used; nothing is
             written.
-        ConversionError: a part cannot be converted, is not wholly delegated, or differs too much from fp32.
+        ConversionError: a part cannot be converted, is not wholly delegated, or differs too much from fp32; in every
+            backend, or in one that the bundle to be replaced has.
     """
     check_target(out, force=force)
     loaded = load_checkpoint(checkpoint)
-    _check(options, loaded, jobs)
+    check(options, loaded, data, jobs)
+    refuse_fewer(out, options.backends)
     validation = open_data(data, "val").with_classes(loaded.config.labels)
     if options.validation_images is not None:
         validation = validation.sample(options.validation_images)
@@ -85,68 +85,35 @@ def convert(
         tensors=tensors,
         options=options,
         partial=partial,
-        store=Store(partial / _STORE, (*options.reuse, *([out] if out.exists() else []))),
+        store=Store(partial / STORE, (*options.reuse, *([out] if out.exists() else []))),
         jobs=jobs,
         progress=progress,
     )
-    _clear(partial)
+    clear(partial)
     try:
         with writing(partial):
             partial.mkdir(parents=True, exist_ok=True)
         report = conversion.run()
-        shutil.rmtree(partial / _STORE)
-        publish(partial, out)
+        failed = conversion.failed
+        if failed and (lost := [name for name in backends_of(out) if name not in conversion.alive]):
+            raise ConversionError(
+                f"{listed(failed)}; {out} stays as it was, for the new bundle would be without {', '.join(lost)}: mend "
+                f"that and repeat the command, or choose another target; the report is {partial / 'parity.md'}"
+            )
+        publish_bundle(partial, out, keep=conversion.keys.besides(report["shipped"]) if failed else ())
     except ConversionError:
-        _clear(partial, "parity.json", "parity.md", "layers.png", "convert.log")  # to see why
+        clear(partial, "parity.json", "parity.md", "layers.png", "convert.log")  # to see why
         raise
     except BaseException:
-        _clear(partial)
+        clear(partial)
         raise
+    if failed:
+        error = LeftOutError(
+            f"{out} was written without {', '.join(failed)}: {listed(failed)}; the report is {out / 'parity.md'}"
+        )
+        error.report = report
+        raise error
     return report
-
-
-def _clear(partial: Path, *keep: str) -> None:
-    """Leave in the folder `partial` only converted parts, and the files `keep`; remove it if it has neither."""
-    if not partial.is_dir():
-        return
-    with writing(partial):
-        for path in partial.iterdir():
-            if path.is_dir() and path.name != _STORE:
-                shutil.rmtree(path)
-            elif path.is_file() and path.name not in keep:
-                path.unlink()
-        store = partial / _STORE
-        if store.is_dir() and not any(store.iterdir()):
-            store.rmdir()
-        if not any(partial.iterdir()):
-            partial.rmdir()
-
-
-def _check(options: Options, loaded: Checkpoint, jobs: int) -> None:
-    for backend in options.backends:
-        backends.get(backend)
-    if not options.backends or len(set(options.backends)) != len(options.backends):
-        raise UsageError(f"backends are {', '.join(options.backends) or 'none'}; expected each at most once")
-    wanted = recipes.choose(options.recipes, options.backends)
-    if not options.ship_float and any(set(names) == {recipes.FLOAT} for names in wanted.values()):
-        raise UsageError("nothing is left to put into the bundle; choose a --recipe other than fp32, or drop --no-fp32")
-    there = [name for part in (loaded.mixture.base, loaded.mixture.experts[0]) for name, _ in part.named_modules()]
-    for name in options.keep_float:
-        if name not in there:
-            near = [one for one in dict.fromkeys(there) if one and "." not in one]
-            raise UsageError(f"keep_float is {name!r}, which is no module of the network; it has {', '.join(near)} ...")
-    for path in options.reuse:
-        Bundle(path)  # raises where there is none
-    if options.tau is not None:
-        check_tau(options.tau)
-    check_max_experts(options.max_experts, loaded.config.experts)
-    check_expectation(options.expect_accuracy)
-    for share in ("min_agreement", "min_routing"):
-        if not 0 <= getattr(options, share) <= 1:
-            raise UsageError(f"{share} is {getattr(options, share)}; expected a share from 0 to 1")
-    check_at_least_one(
-        jobs=jobs, calibration_images=options.calibration_images, validation_images=options.validation_images
-    )
 
 
 @dataclass(kw_only=True)
@@ -164,20 +131,32 @@ class _Conversion:
     jobs: int
     progress: Progress
 
+    def __post_init__(self) -> None:
+        """Nothing has failed yet."""
+        self.failed: dict[str, str] = {}  # backend -> why the bundle has to do without it
+
     def run(self) -> dict[str, Any]:
-        """Write a whole bundle into the partial folder; return its parity report."""
+        """Write a whole bundle, of the backends that do not fail, into the partial folder; return its parity report."""
         config, most = self.loaded.config, self.options.max_experts
         seconds: dict[str, float] = {}
         outputs: dict[SetKey, Outputs] = {}
         structures: dict[SetKey, dict[str, toolchain.Structure | None]] = {}
         missed: dict[SetKey, list[bars.Missed]] = {}
-        while keys := bars.next_to_try(missed, self._wanted, self.options):
+        report: dict[str, Any] = {}
+        self.store.sift(self.keys.known)
+        while keys := bars.next_to_try(missed, self._wanted, self._alive_options):
             for name, took in self._convert(keys).items():
                 seconds[name] = seconds.get(name, 0.0) + took
-            targets = {key: self.targets[key] for key in keys}
-            found, split = measure.run_artifacts(targets, config.experts, self.tensors, self.progress)
-            structures |= split
-            outputs = {key: (outputs | found)[key] for key in self._recipes if key in outputs or key in found}
+            for backend in self.alive:
+                targets = {key: self.targets[key] for key in keys if key.backend == backend}
+                try:
+                    found, split = measure.run_artifacts(targets, config.experts, self.tensors, self.progress)
+                except ConversionError as error:
+                    self._fail(backend, error)
+                    continue
+                structures |= split
+                outputs |= found
+            outputs = {key: outputs[key] for key in self._recipes if key in outputs}
             report = self._report(outputs, structures)
             missed = {
                 key: bars.missed_bars(
@@ -190,29 +169,45 @@ class _Conversion:
             key: measure.operating_points(found, self.validation, specs, self.loaded, most)
             for key, found in outputs.items()
         }
-        shipped = bars.choose(missed, self._wanted, self.options)
-        defaults = [next(key for key in shipped if key.backend == backend) for backend in self.options.backends]
-        ranked = self._rank(missed, shipped)
+        chosen = bars.choose(missed, self._wanted, self._alive_options)
+        ranked = self._rank(missed, chosen)
+        self.failed |= {} if self.options.keep_going else judging.problems(chosen, missed, ranked)
+        shipped = [key for key in chosen if key.backend in self.alive]
+        defaults = [next(key for key in shipped if key.backend == backend) for backend in self.alive]
         report |= {
             "missed_bars": {key.label: found for key, found in missed.items()},
             "shipped": [key.label for key in shipped],
+            "left_out": self.failed,
+            "made_anew": self.store.remarks,
             "operating_points": parity.spread({key: points[key] for key in defaults}),
             "layers": {f"{key.label}/{part}": found.layers for (key, part), found in ranked.items()},
             "kernels": {f"{key.label}/{part}": found.kernels for (key, part), found in ranked.items()},
             "seconds": seconds,
         }
         self._write_report(report)
-        self._judge(missed, shipped, ranked)
+        if not shipped:
+            raise ConversionError(f"{listed(self.failed)}; the report is {self.partial / 'parity.md'}")
         self._package(shipped, points, specs)
         return report
+
+    @property
+    def alive(self) -> tuple[str, ...]:
+        """The backends that did not fail."""
+        return tuple(name for name in self.options.backends if name not in self.failed)
+
+    @property
+    def _alive_options(self) -> Options:
+        return msgspec.structs.replace(self.options, backends=self.alive)
+
+    def _fail(self, backend: str, error: ConversionError) -> None:
+        """Go on without `backend`, unless it was the last one."""
+        self.failed[backend] = str(error)
+        if not self.alive:
+            raise ConversionError(listed(self.failed)) from None
 
     @cached_property
     def _trained(self) -> bool:
         return self.loaded.config.origin != "untrained"
-
-    @cached_property
-    def _parts(self) -> list[str]:
-        return ["base", "gate", *(expert_name(k) for k in range(self.loaded.config.experts))]
 
     @cached_property
     def _wanted(self) -> dict[str, tuple[str, ...]]:
@@ -240,23 +235,9 @@ class _Conversion:
         return measure.calibration_samples(self.loaded, self._images, self.partial, self.progress)
 
     @cached_property
-    def _made_from(self) -> dict[SetKey, dict[str, str]]:
-        """Set -> part -> the key of its artifact."""
-        code = code_digest(self.loaded.config.architecture.base)
-        weights = {
-            part: sha256(code.encode() + (self.checkpoint / f"{part}.safetensors").read_bytes()) for part in self._parts
-        }
-        # Gate and experts are calibrated on what the base makes of the images.
-        inputs = sha256(weights["base"].encode() + np.concatenate(self._images).tobytes())
-        return {
-            key: {
-                part: artifact_key(
-                    toolchain.get(key.backend), recipe, kind_of(part), weights[part], inputs, len(self._images)
-                )
-                for part in self._parts
-            }
-            for key, recipe in self._recipes.items()
-        }
+    def keys(self) -> Keys:
+        """Under which the artifacts lie."""
+        return Keys(checkpoint=self.checkpoint, loaded=self.loaded, recipes=self._recipes, images=self._images)
 
     @cached_property
     def targets(self) -> Targets:
@@ -265,19 +246,17 @@ class _Conversion:
             key: {
                 part: self.store.file(made_from, backends.get(key.backend).suffix) for part, made_from in parts.items()
             }
-            for key, parts in self._made_from.items()
+            for key, parts in self.keys.made_from.items()
         }
 
     def _job(self, backend: str, part: str, keys: list[SetKey]) -> Job:
         kind = kind_of(part)
-        # Of the same code and tools, for it is only ever found in this conversion's own folder.
-        graph = self._made_from[SetKey(backend, recipes.FLOAT)]["base"]
         return Job(
             backend=backend,
             checkpoint=self.checkpoint,
             part=part,
             samples=self._samples[kind],
-            graph=self.store.file(f"{graph}-{kind}", ".graph"),
+            graph=self.store.file(self.keys.graph(backend, kind), ".graph"),
             targets=tuple((self._recipes[key], self.targets[key][part]) for key in keys),
         )
 
@@ -286,19 +265,24 @@ class _Conversion:
         todo = []
         for backend in self.options.backends:
             suffix = backends.get(backend).suffix
-            for part in self._parts:
+            for part in self.keys.parts:
                 missing = [
                     key
                     for key in keys
                     if key.backend == backend
                     and not (
-                        self.store.has(self._made_from[key][part], suffix)
+                        self.store.has(self.keys.made_from[key][part], suffix)
                         and structure_file(self.targets[key][part]).is_file()
                     )
                 ]
                 if missing:
                     todo.append(self._job(backend, part, missing))
-        return convert_parts(todo, self.jobs, self.partial, self.progress)
+        try:
+            return convert_parts(todo, self.jobs, self.partial, self.progress)
+        except FailedBackends as error:
+            for backend, why in error.errors.items():
+                self._fail(backend, why)
+            return error.seconds
 
     def _rank(
         self, missed: dict[SetKey, list[bars.Missed]], shipped: list[SetKey]
@@ -308,13 +292,20 @@ class _Conversion:
         for key in shipped:
             to_blame = {one.part or "base" for one in missed[key] if one.agreement and not self.options.keep_going}
             # A gate is one layer: there is nothing to rank.
-            parts = [part for part in self._parts if part != "gate" and (self.options.debug_parity or part in to_blame)]
+            parts = [
+                part for part in self.keys.parts if part != "gate" and (self.options.debug_parity or part in to_blame)
+            ]
             if parts and not key.is_float:
                 todo[key] = parts
         found: dict[tuple[SetKey, str], Ranking] = {}
         for key, parts in todo.items():
             jobs = [self._job(key.backend, part, [key]) for part in parts]
-            ranked = rank_layers(jobs, self.jobs, self.partial, self.progress)
+            try:
+                ranked = rank_layers(jobs, self.jobs, self.partial, self.progress)
+            except ConversionError:
+                if self.options.debug_parity or len(self.options.backends) == 1:
+                    raise
+                continue  # what was missed is said all the same, and the other backends do not wait for it
             found |= {(key, job.part): ranked[job.label] for job in jobs}
         return found
 
@@ -363,24 +354,6 @@ class _Conversion:
         if report["layers"]:
             write_file(self.partial / "layers.png", layers_picture.draw(report["layers"]))
 
-    def _judge(
-        self,
-        missed: dict[SetKey, list[bars.Missed]],
-        shipped: list[SetKey],
-        ranked: dict[tuple[SetKey, str], Ranking],
-    ) -> None:
-        """Raise ConversionError where what would be shipped misses a bar, unless told to go on."""
-        problems = [(key, one) for key in shipped for one in missed[key]]
-        if not problems or self.options.keep_going:
-            return
-        key, first = problems[0]
-        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-        what = "try another --recipe, or add --keep-going"
-        if first.agreement:
-            part = first.part or "base"
-            what = bars.advice(key, {part: ranked[key, part]} if (key, part) in ranked else {})
-        raise ConversionError(f"{first.problem}{more}; {what}; the report is {self.partial / 'parity.md'}")
-
     def _package(
         self,
         shipped: list[SetKey],
@@ -388,23 +361,22 @@ class _Conversion:
         specs: dict[str, Any],
     ) -> None:
         config, options = self.loaded.config, self.options
-        tau = options.tau if options.tau is not None else measure.default_tau(points[shipped[0]], options.max_experts)
         sets = tuple(
             package.artifact_set(
                 self.partial,
                 key,
                 self.targets[key],
-                self._made_from[key],
+                self.keys.made_from[key],
                 self._recipes[key],
                 self.loaded,
                 self.tensors[0],
                 points[key],
-                tau,
+                options.tau if options.tau is not None else measure.default_tau(points[key], options.max_experts),
                 options,
             )
             for key in shipped
         )
-        tools = dict.fromkeys(name for one in options.backends for name in toolchain.get(one).packages)
+        tools = dict.fromkeys(name for one in self.alive for name in toolchain.get(one).packages)
         manifest = Manifest(
             schema_version=SCHEMA_VERSION,
             architecture=config.architecture.base,
@@ -417,6 +389,7 @@ class _Conversion:
             parts=specs,
             sets=sets,
             tools=tool_versions(*tools),
+            network=package.network(self.partial, self.keys.outputs),
         )
         for file in self.partial.glob("*_samples.npy"):
             file.unlink()

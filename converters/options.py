@@ -1,4 +1,4 @@
-"""What a person may choose about a conversion."""
+"""What a person may choose about a conversion, and what makes no sense, said before any work."""
 
 from __future__ import annotations
 
@@ -6,7 +6,17 @@ from pathlib import Path
 
 import msgspec
 
-__all__ = ["Options"]
+from edge_moe import backends
+from edge_moe.anytime import check_max_experts, check_tau
+from edge_moe.bundle import Bundle
+from edge_moe.checks import check_at_least_one
+from edge_moe.converters import recipes
+from edge_moe.data import DIGITS, NOISE
+from edge_moe.errors import UsageError
+from edge_moe.training.checkpoint import Checkpoint
+from edge_moe.training.preflight import check_expectation
+
+__all__ = ["Options", "check"]
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
@@ -28,3 +38,38 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     tau: float | None = None  # the bundle's default; None: chosen, see measure.default_tau
     max_experts: int = 1
     reuse: tuple[Path, ...] = ()  # earlier bundles, whose parts are taken where nothing they were made from changed
+
+
+def check(options: Options, loaded: Checkpoint, data: str, jobs: int) -> None:
+    """Raise UsageError, or BundleError for what is to be reused, where a conversion should not begin."""
+    for backend in options.backends:
+        backends.get(backend)
+    if not options.backends or len(set(options.backends)) != len(options.backends):
+        raise UsageError(f"backends are {', '.join(options.backends) or 'none'}; expected each at most once")
+    wanted = recipes.choose(options.recipes, options.backends)
+    if not options.ship_float and any(set(names) == {recipes.FLOAT} for names in wanted.values()):
+        raise UsageError("nothing is left to put into the bundle; choose a --recipe other than fp32, or drop --no-fp32")
+    there = [name for part in (loaded.mixture.base, loaded.mixture.experts[0]) for name, _ in part.named_modules()]
+    for name in options.keep_float:
+        if name not in there:
+            near = [one for one in dict.fromkeys(there) if one and "." not in one]
+            raise UsageError(f"keep_float is {name!r}, which is no module of the network; it has {', '.join(near)} ...")
+    for path in options.reuse:
+        Bundle(path)  # raises where there is none
+    if options.tau is not None:
+        check_tau(options.tau)
+    check_max_experts(options.max_experts, loaded.config.experts)
+    check_expectation(options.expect_accuracy)
+    for share in ("min_agreement", "min_routing"):
+        if not 0 <= getattr(options, share) <= 1:
+            raise UsageError(f"{share} is {getattr(options, share)}; expected a share from 0 to 1")
+    check_at_least_one(
+        jobs=jobs, calibration_images=options.calibration_images, validation_images=options.validation_images
+    )
+
+    if data == NOISE and loaded.config.origin != "untrained":
+        raise UsageError(
+            f"the data is '{NOISE}', but the checkpoint is {loaded.config.origin}, and would be calibrated and judged "
+            f"on images that mean nothing; give --data a folder of images like those that it will see, or '{DIGITS}' "
+            f"if it learned them ('{NOISE}' is for what 'edge-moe init' made; a folder of that name is ./{NOISE})"
+        )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
@@ -29,10 +28,11 @@ from edge_moe.converters.options import Options
 from edge_moe.converters.tolerances import part_tolerance, tolerance
 from edge_moe.evaluate import Outputs, route
 from edge_moe.nn import part_costs
+from edge_moe.npz import pack
 from edge_moe.output import write_file
 from edge_moe.training.checkpoint import Checkpoint
 
-__all__ = ["SetKey", "Targets", "artifact_set", "part_specs", "to_json"]
+__all__ = ["SetKey", "Targets", "artifact_set", "network", "part_specs", "to_json"]
 
 
 class SetKey(NamedTuple):
@@ -143,10 +143,8 @@ def _golden(
     outputs = Outputs(tensors["base.logits"], tensors["gate.logits"], experts)
     routed = route(outputs, 0.0, max_experts, config.ensemble, config.space)
     tensors["scores"] = routed.scores[0].astype(np.float32)
-    buffer = io.BytesIO()
-    np.savez(buffer, **tensors)  # type: ignore[arg-type]
     file = folder / key.backend / key.recipe / "golden.npz"
-    write_file(file, buffer.getvalue())
+    write_file(file, pack(tensors))
     return Golden(
         file=_artifact(folder, file),
         tolerance=tolerance(key.backend, key.recipe),
@@ -157,6 +155,13 @@ def _golden(
         exited=bool(routed.exited[0]),
         experts=tuple(int(k) for k in np.flatnonzero(routed.active[0])),
     )
+
+
+def network(folder: Path, outputs: dict[str, dict[str, npt.NDArray[np.float32]]]) -> Artifact:
+    """Write into the bundle `folder` what torch makes of the fixed input: part -> output -> values."""
+    file = folder / "network.npz"
+    write_file(file, pack({f"{part}.{name}": x for part, named in outputs.items() for name, x in named.items()}))
+    return _artifact(folder, file)
 
 
 def _artifact(folder: Path, file: Path) -> Artifact:

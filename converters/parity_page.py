@@ -24,6 +24,8 @@ def to_markdown(report: dict[str, Any]) -> str:
         f"Shipped: {', '.join(report['shipped'])}. What else is here was tried and left out.",
         "",
     ]
+    for backend, why in report.get("left_out", {}).items():
+        lines += [f"**{backend} was left out of the bundle:** {why}", ""]
     for name in report["sets"]:
         lines += _set(report, name)
     if report["accuracy"]:

@@ -12,17 +12,20 @@ import importlib.metadata
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
-from edge_moe.bundle import Artifact, Bundle, sha256
+from edge_moe.bundle import Bundle, sha256
+from edge_moe.converters.interface import Floats
 from edge_moe.converters.recipes import Recipe
+from edge_moe.converters.same_network import is_same
 from edge_moe.converters.toolchain import Toolchain
 from edge_moe.errors import BundleError
-from edge_moe.output import write_file
+from edge_moe.npz import pack, unpack
+from edge_moe.output import write_file, writing
 
-__all__ = ["Store", "artifact_key"]
+__all__ = ["Part", "Store", "artifact_key"]
 
 
 def artifact_key(
@@ -56,13 +59,29 @@ def _own_code() -> str:
     return sha256(b"".join(file.read_bytes() for file in sorted(Path(__file__).parent.glob("*.py"))))
 
 
+class Part(NamedTuple):
+    """A part of the checkpoint that is converted."""
+
+    name: str
+    weights: str  # digest of its weights and of the code of its builder
+    keys: tuple[str, ...]  # of its artifacts, one a set
+    graphs: tuple[str, ...]  # keys of the traced graphs of its kind
+    outputs: dict[str, Floats]  # of the network as it is now, see same_network
+
+
 class Store:
-    """The folder of a conversion in which artifacts lie under their keys."""
+    """The folder of a conversion in which artifacts lie under their keys, and what torch made of the fixed input.
+
+    What is there, or in an earlier bundle, is taken over only where torch still makes the same of it: the keys hold the
+    code of the builder's own file, not of what that imports.
+    """
 
     def __init__(self, folder: Path, earlier: Iterable[Path] = ()) -> None:
         """Artifacts that `folder` lacks are looked for in the bundles `earlier`; one that cannot be read has none."""
         self._folder = folder
-        self._earlier: dict[str, tuple[Bundle, Artifact]] = {}
+        self._earlier: dict[str, list[tuple[Bundle, str]]] = {}  # key -> bundles, and which part of it that is
+        self._parts: dict[str, Part] = {}  # by key
+        self._anew: dict[str, dict[str, None]] = {}  # why -> parts
         for path in earlier:
             try:
                 bundle = Bundle(path)
@@ -70,19 +89,77 @@ class Store:
                 continue
             for artifacts in bundle.manifest.sets:
                 for part, key in artifacts.made_from.items():
-                    self._earlier.setdefault(key, (bundle, artifacts.parts[part]))
+                    self._earlier.setdefault(key, []).append((bundle, part))
+
+    @property
+    def remarks(self) -> list[str]:
+        """What was there and is not taken over, and why, in words."""
+        return [f"{', '.join(parts)}: made anew, because {why}" for why, parts in self._anew.items()]
+
+    def sift(self, parts: Iterable[Part]) -> None:
+        """Get to know the parts, and drop what the folder has of another network than theirs.
+
+        A graph has no weights: it is kept if every part of its kind is known to be the same.
+        """
+        for part in parts:
+            self._parts |= dict.fromkeys(part.keys, part)
+            file = self._folder / f"{part.weights}.npz"
+            stored = _read(file)
+            if stored is not None and is_same(stored, part.outputs):
+                continue
+            stale = [one for one in self._folder.glob("*") if one.name.startswith((*part.keys, *part.graphs))]
+            if any(one.suffix != ".graph" for one in stale):
+                self._remark(part.name, stored)
+            with writing(self._folder):
+                for one in stale:
+                    one.unlink()
+            write_file(file, pack(part.outputs))
 
     def file(self, key: str, suffix: str) -> Path:
         """Return where the artifact of `key` lies, or has to be written."""
         return self._folder / f"{key}{suffix}"
 
     def has(self, key: str, suffix: str) -> bool:
-        """Return whether the artifact of `key` is there; takes it from an earlier bundle if that has it."""
+        """Return whether the artifact of `key` is there; takes it from an earlier bundle if that has it.
+
+        The key is of a part that `sift` knows.
+        """
         file = self.file(key, suffix)
-        if not file.is_file() and key in self._earlier:
-            bundle, artifact = self._earlier[key]
+        if file.is_file():
+            return True
+        part = self._parts[key]
+        different = None
+        for bundle, name in self._earlier.get(key, []):
             try:
+                stored = _of_part(bundle, name)
+                if stored is None or not is_same(stored, part.outputs):
+                    different = (stored,)
+                    continue
+                artifact = next(one.parts[name] for one in bundle.manifest.sets if one.made_from.get(name) == key)
                 write_file(file, bundle.read(artifact))
             except BundleError:  # altered since: made anew
-                return False
-        return file.is_file()
+                continue
+            return True
+        if different:
+            self._remark(part.name, different[0])
+        return False
+
+    def _remark(self, part: str, stored: Any) -> None:
+        why = "torch gives other outputs than when they were kept (was code edited that the network's builder imports?)"
+        if stored is None:
+            why = "it was not kept with them what torch made of a fixed input"
+        self._anew.setdefault(why, {})[part] = None
+
+
+def _of_part(bundle: Bundle, part: str) -> dict[str, Floats] | None:
+    """Return what torch made of the fixed input for one part of a bundle; None where that was not kept."""
+    start = f"{part}."
+    stored = {k.removeprefix(start): v for k, v in (bundle.network() or {}).items() if k.startswith(start)}
+    return stored or None
+
+
+def _read(file: Path) -> dict[str, Floats] | None:
+    try:
+        return unpack(file.read_bytes(), str(file))
+    except (OSError, BundleError):  # not there, or damaged: nothing is known
+        return None

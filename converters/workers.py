@@ -8,7 +8,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -33,9 +33,18 @@ from edge_moe.output import write_file
 from edge_moe.progress import Progress
 from edge_moe.training.checkpoint import load_part, read_config
 
-__all__ = ["Job", "convert_parts", "load", "rank_layers", "structure_file"]
+__all__ = ["FailedBackends", "Job", "convert_parts", "load", "rank_layers", "structure_file"]
 
 _LOG = "convert.log"
+
+
+class FailedBackends(ConversionError):
+    """Backends of which a part could not be converted; the parts of the others were."""
+
+    def __init__(self, errors: dict[str, ConversionError], seconds: dict[str, float]) -> None:
+        """`errors`: backend -> the first of its errors; `seconds`: as `convert_parts` returns them."""
+        super().__init__("; ".join(map(str, errors.values())))
+        self.errors, self.seconds = errors, seconds
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,7 +85,8 @@ def convert_parts(jobs: Sequence[Job], processes: int, folder: Path, progress: P
         The seconds that each trace and each part that was made took, by their labels.
 
     Raises:
-        ConversionError: a part could not be converted; the message names it.
+        FailedBackends: a part could not be converted, the message names it; the other backends are done.
+        ConversionError: a process was killed.
     """
     untraced = {job.graph: job for job in reversed(jobs) if job.is_unmade and not job.graph.is_file()}
     traces = {f"{job.backend}/{job.kind} graph": job for job in untraced.values()}
@@ -94,7 +104,9 @@ def convert_parts(jobs: Sequence[Job], processes: int, folder: Path, progress: P
         return [(_build, job, job.label) for job in jobs if job.graph == traces[name].graph]
 
     ready = [(_build, job, job.label) for job in jobs if job.graph not in untraced]
-    _run([*((_trace, job, name) for name, job in traces.items()), *ready], done, processes, folder)
+    failed = _run([*((_trace, job, name) for name, job in traces.items()), *ready], done, processes, folder)
+    if failed:
+        raise FailedBackends(failed, seconds)
     return seconds
 
 
@@ -117,7 +129,8 @@ def rank_layers(jobs: Sequence[Job], processes: int, folder: Path, progress: Pro
         progress.advance("ranking layers", name)
         return []
 
-    _run([(_rank, job, job.label) for job in jobs], done, processes, folder)
+    for error in _run([(_rank, job, job.label) for job in jobs], done, processes, folder).values():
+        raise error
     return ranked
 
 
@@ -126,21 +139,34 @@ def _run(
     done: Callable[[str, Any], Sequence[_Work]],
     processes: int,
     folder: Path,
-) -> None:
-    """Do `work`, function and argument under a name; `done` takes each result and may say what can be done next."""
+) -> dict[str, ConversionError]:
+    """Do `work`, function and argument under a name; `done` takes each result and may say what can be done next.
+
+    A backend with an error gets no more work, the others do. Returns the first error of each that had one.
+    """
+    failed: dict[str, ConversionError] = {}
     if not work:
-        return
+        return failed
     context = multiprocessing.get_context("spawn")
     log = folder / _LOG
     with ProcessPoolExecutor(processes, context, _start, (log, processes)) as pool:
-        pending: dict[Future[Any], str] = {pool.submit(do, job): name for do, job, name in work}
+        pending: dict[Future[Any], tuple[str, Job]] = {pool.submit(do, job): (name, job) for do, job, name in work}
         try:
             while pending:
                 finished, _ = wait(pending, return_when=FIRST_COMPLETED)
                 for future in finished:
-                    name = pending.pop(future)
-                    for do, job, following in done(name, future.result()):
-                        pending[pool.submit(do, job)] = following
+                    if future not in pending:  # its backend failed meanwhile
+                        continue
+                    name, job = pending.pop(future)
+                    try:
+                        result = future.result()
+                    except ConversionError as error:
+                        failed.setdefault(job.backend, error)
+                        pending = {one: what for one, what in pending.items() if not _given_up(one, what[1], failed)}
+                        continue
+                    if job.backend not in failed:
+                        for do, following, called in done(name, result):
+                            pending[pool.submit(do, following)] = (called, following)
         except BrokenProcessPool:
             raise ConversionError(
                 f"a process that converts was killed, perhaps for lack of memory; use --jobs 1{_last_line(log)}"
@@ -148,7 +174,14 @@ def _run(
         except BaseException:
             pool.shutdown(wait=True, cancel_futures=True)
             raise
-    log.unlink(missing_ok=True)
+    if not failed:
+        log.unlink(missing_ok=True)
+    return failed
+
+
+def _given_up(future: Future[Any], job: Job, failed: Mapping[str, object]) -> bool:
+    """Take back work of a backend that failed; what already runs is waited for."""
+    return job.backend in failed and future.cancel()
 
 
 def _start(log: Path, processes: int) -> None:

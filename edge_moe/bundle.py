@@ -12,9 +12,7 @@ hashed by `Bundle.read`, the only way to an artifact, so that a native library n
 from __future__ import annotations
 
 import hashlib
-import io
-import zipfile
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -23,7 +21,9 @@ import numpy.typing as npt
 
 from edge_moe.anytime import Ensemble, Space
 from edge_moe.errors import BundleError, IntegrityError, UsageError
+from edge_moe.npz import unpack
 from edge_moe.sizes import StoredSize, height_width, resize_problem
+from edge_moe.soundness import leaving, wrong_width
 
 __all__ = [
     "GOLDEN_FEED",
@@ -163,6 +163,8 @@ class Manifest(_Strict, frozen=True):
     parts: dict[str, PartSpec]
     sets: tuple[ArtifactSet, ...]  # the first is the default
     tools: dict[str, str]  # package -> version that made the bundle
+    # An .npz of what torch made of a fixed input, by which a later conversion knows the network again; None: not kept.
+    network: Artifact | None = None
 
     def find(self, backend: str | None = None, recipe: str | None = None) -> ArtifactSet:
         """Return the first set of `backend` and `recipe` (None: any); raise UsageError if there is none.
@@ -231,11 +233,14 @@ class Bundle:
             IntegrityError: the file is missing, truncated or altered.
             BundleError: the file is not a plain .npz.
         """
-        try:
-            with np.load(io.BytesIO(self.read(artifacts.golden.file)), allow_pickle=False) as stored:
-                return {name: stored[name] for name in stored.files}
-        except (ValueError, TypeError, OSError, zipfile.BadZipFile) as error:
-            raise BundleError(f"{self.path / artifacts.golden.file.file} is no golden sample: {error}") from None
+        return self._tensors(artifacts.golden.file, "golden sample")
+
+    def network(self) -> dict[str, npt.NDArray[np.float32]] | None:
+        """Return what torch made of a fixed input: `<part>.<output>` -> values; None: not kept. Raises as `golden`."""
+        return None if self.manifest.network is None else self._tensors(self.manifest.network, "file of tensors")
+
+    def _tensors(self, artifact: Artifact, what: str) -> dict[str, npt.NDArray[np.float32]]:
+        return unpack(self.read(artifact), f"{self.path / artifact.file} is no {what}")
 
     def _check_size(self, artifact: Artifact) -> None:
         file = self.path / artifact.file
@@ -278,7 +283,8 @@ def _read_bytes(file: Path) -> bytes:
 
 
 def _files(manifest: Manifest) -> list[Artifact]:
-    return [a for s in manifest.sets for a in (*s.parts.values(), s.golden.file)]
+    network = () if manifest.network is None else (manifest.network,)
+    return [*(a for s in manifest.sets for a in (*s.parts.values(), s.golden.file)), *network]
 
 
 def _inconsistency(manifest: Manifest) -> str | None:
@@ -290,6 +296,8 @@ def _inconsistency(manifest: Manifest) -> str | None:
         return "it has no artifacts"
     if not manifest.labels:
         return "it has no labels"
+    if problem := wrong_width(manifest):
+        return problem
     if too_small := resize_problem(manifest.preprocessing.resize, manifest.preprocessing.image_size):
         return f"its images would be resized to less than the crop: {too_small}"
     if not all(s > 0 for s in manifest.preprocessing.std):
@@ -304,8 +312,4 @@ def _inconsistency(manifest: Manifest) -> str | None:
             return f"{name} has a max_experts above the number of experts"
         if artifacts.golden.label >= len(manifest.labels):
             return f"{name} has a golden label that does not exist"
-    for artifact in _files(manifest):
-        inside = PurePosixPath(artifact.file)
-        if inside.is_absolute() or ".." in inside.parts or "\\" in artifact.file or ":" in artifact.file:
-            return f"the path {artifact.file!r} leaves the bundle"
-    return None
+    return leaving(_files(manifest))

@@ -8,6 +8,7 @@
     │   └── IntegrityError       an artifact whose size or sha256 is not the manifest's
     ├── BackendError             a backend that is missing or that refuses an artifact   (exit code 1)
     ├── ConversionError          a part that could not be converted as asked             (exit code 1)
+    │   └── LeftOutError         ... so that a bundle was written without its backend
     ├── OutputError              a target that exists, is not writable, or is full       (exit code 1)
     ├── MissingExtraError        a package that an optional extra would install          (exit code 1)
     └── StoppedError             Ctrl-C, after results worth keeping were kept           (exit code 130)
@@ -17,6 +18,10 @@ Messages name the thing, say what was expected, and say what to do next.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
 __all__ = [
     "BackendError",
     "BundleError",
@@ -25,6 +30,7 @@ __all__ = [
     "DataError",
     "EdgeMoeError",
     "IntegrityError",
+    "LeftOutError",
     "MissingExtraError",
     "OutputError",
     "StoppedError",
@@ -66,6 +72,12 @@ class BackendError(EdgeMoeError):
 
 class ConversionError(EdgeMoeError):
     """A part could not be converted with the fidelity or the delegation that was asked for."""
+
+
+class LeftOutError(ConversionError):
+    """A bundle was written, whole, but without some of the backends that were asked for."""
+
+    report: Mapping[str, Any] = MappingProxyType({})  # the parity report of the bundle
 
 
 class OutputError(EdgeMoeError):

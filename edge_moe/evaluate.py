@@ -16,7 +16,7 @@ import numpy.typing as npt
 from edge_moe.anytime import Ensemble, Floats, Space, active_experts, alpha, combine, ensemble, softmax
 from edge_moe.backends import OpenPart, Tensor
 from edge_moe.bundle import OperatingPoint, PartSpec, expert_name
-from edge_moe.errors import DataError
+from edge_moe.errors import BackendError, DataError
 
 __all__ = [
     "Decisions",
@@ -80,7 +80,7 @@ def batches(
 
     Raises:
         DataError: there are no samples.
-        BackendError: a tensor has not the shape of the model's input.
+        BackendError: a tensor has not the shape of the model's input, or the logits of the parts do not fit each other.
     """
     names = [expert_name(k) for k in range(experts)]
     base, gate = part("base"), part("gate")
@@ -105,9 +105,20 @@ def batches(
                 rows.append(expert.output("logits")[0])
             by_expert.append(np.stack(rows))
         empty = False
-        yield Outputs(np.stack(base_logits), np.stack(gate_logits), np.stack(by_expert, axis=1))
+        outputs = Outputs(np.stack(base_logits), np.stack(gate_logits), np.stack(by_expert, axis=1))
+        _check_widths(outputs, experts)
+        yield outputs
     if empty:
         raise DataError("there are no samples to run; expected at least one")
+
+
+def _check_widths(outputs: Outputs, experts: int) -> None:
+    classes, gate, expert = outputs.base_logits.shape[1], outputs.gate_logits.shape[1], outputs.expert_logits.shape[2]
+    if gate != experts or expert != classes:
+        raise BackendError(
+            f"the artifacts do not fit each other: the gate gives {gate} logits for {experts} experts, the experts "
+            f"{expert}, the base {classes}; convert the checkpoint again"
+        )
 
 
 def collect(part: Callable[[str], OpenPart], experts: int, tensors: Iterable[Tensor], *, chunk: int = 256) -> Outputs:

@@ -5,6 +5,7 @@ Axis letters: H W height and width, E embedding, K experts, Y classes.
 
 from __future__ import annotations
 
+from collections.abc import Sized
 from pathlib import Path
 from time import perf_counter
 from types import TracebackType
@@ -24,7 +25,8 @@ from edge_moe.anytime import (
 from edge_moe.backends import Backend, OpenPart, Tensor
 from edge_moe.bundle import ArtifactSet, Bundle, Manifest, expert_name
 from edge_moe.cache import ExpertCache
-from edge_moe.errors import DataError, UsageError
+from edge_moe.digest import answers_digest, check_digest
+from edge_moe.errors import BundleError, DataError, UsageError
 from edge_moe.prediction import Prediction, Scores
 from edge_moe.preprocess import Source, prepare
 from edge_moe.turns import SharedPart, Turn, let_go_in_children
@@ -52,6 +54,7 @@ class Runtime:
         recipe: str | None = None,
         threads: int = 1,
         expert_budget_bytes: int | None = None,
+        expect_digest: str | None = None,
     ) -> None:
         """Open a bundle.
 
@@ -64,10 +67,11 @@ class Runtime:
             threads: of the backend, at least 1.
             expert_budget_bytes: how many bytes the artifacts of the loaded experts may have together; the least
                 recently used goes first. None is no limit.
+            expect_digest: refuse artifacts that would answer otherwise, see `digest`. None is any.
 
         Raises:
             UsageError: an argument is outside what it may be.
-            BundleError: there is no bundle, or it was altered.
+            BundleError: there is no bundle, or it was altered, or has another digest than the one expected.
             BackendError: the backend refuses an artifact.
             MissingExtraError: the backend is not installed.
         """
@@ -76,6 +80,8 @@ class Runtime:
         self._bundle = bundle if isinstance(bundle, Bundle) else Bundle(bundle)
         manifest = self._bundle.manifest
         self._set = manifest.find(backend.name if isinstance(backend, Backend) else backend, recipe)
+        if expect_digest is not None:
+            check_digest(manifest, self._set, expect_digest)
         self._backend = backend if isinstance(backend, Backend) else backends.get(self._set.backend)
         self._threads = threads
         self.tau = self._set.default_tau if tau is None else tau
@@ -125,6 +131,11 @@ class Runtime:
         return self._set
 
     @property
+    def digest(self) -> str:
+        """Of all that decides the answers of the artifacts that are run, see edge_moe.digest."""
+        return answers_digest(self.manifest, self._set)
+
+    @property
     def tau(self) -> float:
         """The threshold on alpha, in [0, 1]; may be set between calls."""
         return self._tau
@@ -164,6 +175,7 @@ class Runtime:
         Raises:
             DataError: another shape or dtype, or an answer that is not a number. A NaN in the input is not looked for:
                 artifacts in int8 may turn it into a number.
+            BundleError: an artifact gives another number of logits than the manifest has labels or experts.
             UsageError: the runtime is closed, busy with another call, or of another process.
         """
         start = perf_counter()
@@ -181,13 +193,18 @@ class Runtime:
             raise self._closed()
         base.invoke(self._checked(x))
         base_logits = base.output("logits")[0]
+        if base_logits.shape != self._spare.shape:
+            raise self._wrong_width("base", base_logits, self._spare)
         index, max_phi = top(base_logits, self._spare)
         if max_phi != max_phi:  # NaN
             raise DataError("the base's answer is not a number; check how the input tensor was normalised")
         if exits_before_gate(max_phi, self._tau):
             return self._answer(start, index, max_phi, (), False, (1.0, (base_logits,)))
         gate.invoke(base.output("embedding"))
-        active = active_weights(gate.output("logits")[0], max_phi, self._tau, self._max_experts)
+        gate_logits = gate.output("logits")[0]
+        if len(gate_logits) != len(self._expert_macs):
+            raise self._wrong_width("gate", gate_logits, self._expert_macs)
+        active = active_weights(gate_logits, max_phi, self._tau, self._max_experts)
         if not active:
             return self._answer(start, index, max_phi, (), True, (1.0, (base_logits,)))
 
@@ -210,7 +227,15 @@ class Runtime:
         expert = self._experts.get(k)
         expert.invoke(features)
         logits: Floats = expert.output("logits")[0]
+        if logits.shape != self._spare.shape:
+            raise self._wrong_width(expert_name(k), logits, self._spare)
         return logits
+
+    def _wrong_width(self, part: str, logits: Floats, expected: Sized) -> BundleError:
+        return BundleError(
+            f"{self._bundle.path / self._set.parts[part].file} gives {logits.size} logits, but the manifest has "
+            f"{len(expected)} {'experts' if part == 'gate' else 'labels'}; convert the checkpoint again"
+        )
 
     def _answer(
         self, start: float, index: int, probability: float, experts: tuple[int, ...], gate_ran: bool, scores: Scores

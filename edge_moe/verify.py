@@ -57,12 +57,24 @@ def verify(
     opened = bundle if isinstance(bundle, Bundle) else Bundle(bundle)
     name = backend.name if isinstance(backend, Backend) else backend
     opened.manifest.find(name, recipe)  # raises where there is none
-    checks: list[Check] = []
+    checks = _verify_network(opened)
     for artifacts in opened.manifest.sets:
         if name in (None, artifacts.backend) and recipe in (None, artifacts.recipe.name):
             engine = backend if isinstance(backend, Backend) else backends.get(artifacts.backend)
             checks += _verify_set(opened, artifacts, engine, threads)
     return checks
+
+
+def _verify_network(bundle: Bundle) -> list[Check]:
+    """Check the file by which a later conversion knows the network again; nothing runs it."""
+    artifact = bundle.manifest.network
+    if artifact is None:
+        return []
+    try:
+        bundle.network()
+    except BundleError as error:
+        return [Check("network", artifact.file, False, str(error))]
+    return [Check("network", artifact.file, True, f"sha256 {artifact.sha256[:12]}...")]
 
 
 def relative_error(found: Floats, expected: Floats) -> float:

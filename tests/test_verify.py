@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from edge_moe import BundleError, UsageError
+from edge_moe import Bundle, BundleError, IntegrityError, UsageError
 from edge_moe.bundle import MANIFEST, sha256
 from edge_moe.verify import relative_error, verify
 from tests.fakes import npz
@@ -148,3 +148,20 @@ def test_relative_error():
     assert relative_error(np.array([3.0, 4.5]), np.array([3.0, 4.0])) == pytest.approx(0.1)
     assert relative_error(np.zeros(2), np.zeros(2)) == 0
     assert np.isnan(relative_error(np.array([np.nan]), np.ones(1)))
+
+
+def test_the_file_by_which_the_network_is_known_again(make_bundle, fake_backend):
+    """Nothing runs it, but an altered byte is an altered byte."""
+    path = make_bundle()
+    data = npz(**{"base.logits": np.ones(5, np.float32)})
+    (path / "network.npz").write_bytes(data)
+    raw = json.loads((path / MANIFEST).read_text())
+    raw["network"] = {"file": "network.npz", "sha256": sha256(data), "bytes": len(data)}
+    (path / MANIFEST).write_text(json.dumps(raw))
+    assert all(one.passed for one in verify(path, backend=fake_backend))
+    assert Bundle(path).network()["base.logits"].tolist() == [1] * 5
+    flip(path / "network.npz")
+    assert [one.what for one in verify(path, backend=fake_backend) if not one.passed] == ["network.npz"]
+    (path / "network.npz").unlink()
+    with pytest.raises(IntegrityError, match=r"network\.npz should have"):
+        Bundle(path)

@@ -9,6 +9,7 @@ from edge_moe.benchmarks.report.series import Point, Series
 from edge_moe.benchmarks.report.words import change, cost, interval, listed, plural, sentence, tau
 from edge_moe.benchmarks.results import Results
 from edge_moe.evaluate import paired_difference
+from edge_moe.gains import without_gain
 from edge_moe.sizes import short_size_text
 
 __all__ = ["blind_spots", "finding", "highlight", "lost", "subject", "title", "warnings"]
@@ -82,8 +83,9 @@ def finding(one: Series) -> str:
         else:
             gained, low, high = (100 * value for value in paired_difference(*right))
             text += f" Image by image, the accuracy changes by {gained:+.2f} points (95%: {low:+.2f} to {high:+.2f})."
-    if what.exit_rate == 1 and start is not point:
-        text += " No expert runs there: on these images the experts gain nothing that could be seen."
+    nothing = without_gain([p.costs.point for p in one.points], point.max_experts)
+    if nothing is not None:
+        text += f" {sentence(nothing)}"
     return text
 
 

@@ -97,12 +97,17 @@ def _facts(file: Results) -> dict[str, str]:
         "Rounds": f"{file.rounds} of {file.rounds_asked}" + ("" if file.complete else ", stopped early"),
         "Bundle": f"{b.name}{'' if b.trained else ', UNTRAINED'}: {b.architecture}, {b.experts} experts, "
         f"{b.classes} classes, {size_text(b.image_size)} pixels",
-        "Answers decided by": f"rule {b.rule_sha256[:12]}",
+        "Answers decided by": f"rule {b.rule_sha256[:12]}{_digests(file)}",
         "Data": f"{file.data}: {file.images:,} images, {'with' if file.labels is not None else 'without'} labels",
         "Samples": f"{len(file.timed):,} images x {file.rounds} rounds at each operating point; seed {file.seed}",
         "Sets": ", ".join(f"{one.label} ({one.backend_version})" for one in file.sets),
         "Versions": ", ".join(f"{name} {version}" for name, version in sorted(file.versions.items())),
     }
+
+
+def _digests(file: Results) -> str:
+    """Return the digests of the sets, shortened, which 'edge-moe inspect' prints in full."""
+    return "".join(f", {one.label} {one.digest[:12]}" for one in file.sets if one.digest is not None)
 
 
 def points(one: Series) -> Table:

@@ -75,7 +75,7 @@ def convert(
     import os
 
     from edge_moe.cli.extras import TOOLS
-    from edge_moe.errors import UsageError
+    from edge_moe.errors import LeftOutError, UsageError
 
     backends = tuple(name.strip() for names in backend or ["litert"] for name in names.split(","))
     for name in backends:
@@ -103,10 +103,22 @@ def convert(
         tau=tau,
         max_experts=max_experts,
     )
-    with bars() as progress:
-        processes = min(os.cpu_count() or 1, 4) if jobs is None else jobs
-        report = run(checkpoint, data, output, options, force=force, jobs=processes, progress=progress, say=typer.echo)
+    left_out = None
+    try:
+        with bars() as progress:
+            processes = min(os.cpu_count() or 1, 4) if jobs is None else jobs
+            report = run(
+                checkpoint, data, output, options, force=force, jobs=processes, progress=progress, say=typer.echo
+            )
+    except LeftOutError as error:
+        typer.echo(str(error))  # before anything that looks like success
+        report, left_out = dict(error.report), error
     _show(report, output)
+    if left_out is not None:
+        raise LeftOutError(
+            f"{output} was written without {', '.join(report['left_out'])}; the first line above, and "
+            f"{output / 'parity.md'}, say why"
+        )
 
 
 def show_recipes() -> None:
@@ -126,6 +138,9 @@ def show_recipes() -> None:
 
 
 def _show(report: dict[str, Any], output: Path) -> None:
+    from edge_moe.bundle import Bundle
+    from edge_moe.gains import nothing_gained
+
     screen = console()
     table = Table(title=f"int8 against the fp32 of its backend, {report['images']} images")
     for column in ("set", "part", "KiB", "partitions", "agreement", "cosine", "SQNR dB"):
@@ -165,6 +180,8 @@ def _show(report: dict[str, Any], output: Path) -> None:
         screen.print(table)
     if report["layers"]:
         typer.echo(f"layers: {output / 'layers.png'}")
+    for line in (*report["made_anew"], *nothing_gained(Bundle(output).manifest.sets)):
+        typer.echo(line)
     if not report["trained"]:
         screen.print("UNTRAINED network: for latency only, its answers are noise")
     typer.echo(f"bundle: {output}  (parity report: {output / 'parity.md'})")

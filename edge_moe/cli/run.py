@@ -22,6 +22,9 @@ BundlePath = Annotated[Path, typer.Argument(help="Made by 'edge-moe convert'.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 BackendName = Annotated[str | None, typer.Option("--backend", help="The bundle's first by default.")]
 RecipeName = Annotated[str | None, typer.Option("--recipe", help="The bundle's first by default.")]
+ExpectDigest = Annotated[
+    str | None, typer.Option(help="Refuse a set that would answer otherwise; 'edge-moe inspect' prints the digest.")
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -32,15 +35,19 @@ def register(app: typer.Typer) -> None:
 
 
 def inspect(bundle: BundlePath, json: Json = False) -> None:
-    """Show what a bundle holds: parts, artifacts, operating points, and the tools that made it."""
+    """Show what a bundle holds: parts, artifacts, operating points, digests, and the tools that made it."""
     import msgspec
 
     from edge_moe.bundle import Bundle
+    from edge_moe.digest import answers_digest
+    from edge_moe.gains import nothing_gained
     from edge_moe.sizes import size_text
 
     manifest = Bundle(bundle).manifest
+    digests = {f"{one.backend}/{one.recipe.name}": answers_digest(manifest, one) for one in manifest.sets}
     if json:
-        typer.echo(msgspec.json.format(msgspec.json.encode(manifest)).decode())
+        shown = msgspec.to_builtins(manifest) | {"digests": digests}
+        typer.echo(msgspec.json.format(msgspec.json.encode(shown)).decode())
         return
     screen = console()
     trained = "" if manifest.trained else ", UNTRAINED (for latency only)"
@@ -61,6 +68,10 @@ def inspect(bundle: BundlePath, json: Json = False) -> None:
     for artifacts in manifest.sets:
         if artifacts.operating_points:
             screen.print(_operating_points(artifacts))
+    for line in nothing_gained(manifest.sets):
+        typer.echo(line)
+    for name, digest in digests.items():
+        typer.echo(f"digest of {name}: {digest}")
     tools = ", ".join(f"{name} {version}" for name, version in manifest.tools.items())
     screen.print(f"ensemble: {manifest.ensemble} in {manifest.space} space; made with {tools}")
 
@@ -69,13 +80,19 @@ def verify(
     bundle: BundlePath,
     backend: BackendName = None,
     recipe: RecipeName = None,
+    expect_digest: ExpectDigest = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Show only what failed.")] = False,
 ) -> None:
     """Check every hash, then run the golden sample through every artifact and compare."""
+    from edge_moe.bundle import Bundle
+    from edge_moe.digest import check_digest
     from edge_moe.errors import IntegrityError
     from edge_moe.verify import verify as check
 
-    checks = check(bundle, backend=backend, recipe=recipe)
+    opened = Bundle(bundle)
+    if expect_digest is not None:
+        check_digest(opened.manifest, opened.manifest.find(backend, recipe), expect_digest)
+    checks = check(opened, backend=backend, recipe=recipe)
     table = Table(title=f"{bundle}")
     for column in ("set", "what", "", "detail"):
         table.add_column(column)
@@ -97,6 +114,7 @@ def run(
     max_experts: Annotated[int | None, typer.Option(help="The bundle's default.")] = None,
     backend: BackendName = None,
     recipe: RecipeName = None,
+    expect_digest: ExpectDigest = None,
     threads: int = 1,
     json: Json = False,
 ) -> None:
@@ -107,7 +125,15 @@ def run(
 
     rows: list[dict[str, Any]] = []
     failures: list[EdgeMoeError] = []
-    with Runtime(bundle, tau=tau, max_experts=max_experts, backend=backend, recipe=recipe, threads=threads) as model:
+    with Runtime(
+        bundle,
+        tau=tau,
+        max_experts=max_experts,
+        backend=backend,
+        recipe=recipe,
+        threads=threads,
+        expect_digest=expect_digest,
+    ) as model:
         for image in images:
             # One bad file among many does not cost the answers for the others.
             try:

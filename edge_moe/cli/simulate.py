@@ -42,6 +42,7 @@ def simulate(
     from edge_moe.benchmarks.simulate import Options
     from edge_moe.benchmarks.simulate import simulate as predict
     from edge_moe.benchmarks.simulation import write
+    from edge_moe.data import NOISE
     from edge_moe.output import check_target
     from edge_moe.progress import bars
 
@@ -58,6 +59,8 @@ def simulate(
     with bars() as progress:
         simulation = predict(bundle, profile, data, options, compare=compare, progress=progress)
     files = [] if output is None else write(simulation, output, force=force)
+    if data == NOISE and simulation.bundle.trained:
+        typer.echo("edge-moe: warning: the images are noise: exit rates and costs are those of noise", err=True)
     for doubt in _doubts(simulation):
         typer.echo(f"edge-moe: warning: {profile}: {doubt}", err=True)
     for doubt in simulation.comparison.remarks if simulation.comparison else ():

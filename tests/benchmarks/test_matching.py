@@ -7,8 +7,10 @@ import pytest
 from edge_moe.benchmarks.matching import match
 from edge_moe.bundle import Bundle
 from edge_moe.defaults import write_defaults
+from edge_moe.digest import answers_digest
 from edge_moe.errors import DataError, UsageError
 from tests.benchmarks.fitted import edited, fitted, replace, save
+from tests.test_bundle import change
 
 
 @pytest.fixture
@@ -74,6 +76,41 @@ def test_labels_are_part_of_the_rule(make_bundle, results, tmp_path):
     other = make_bundle("other", recipes=("int8", "fp32"), edit=lambda raw: raw.update(labels=raw["labels"][::-1]))
     with pytest.raises(DataError, match="labels, preprocessing"):
         match(Bundle(other), save(results, tmp_path / "results.json"))
+
+
+# --- by the digest ---
+
+
+@pytest.fixture
+def signed(bundle, results):
+    """The same as they are made today."""
+    manifest = Bundle(bundle).manifest
+    sets = zip(results.sets, manifest.sets, strict=True)
+    return replace(results, sets=tuple(replace(one, digest=answers_digest(manifest, s)) for one, s in sets))
+
+
+def test_results_with_the_bundle_s_digest_are_of_the_bundle(bundle, signed, tmp_path):
+    write_defaults(bundle, None, None, 0.7, 3)
+    assert match(Bundle(bundle), save(signed, tmp_path / "results.json")).results == signed
+
+
+@pytest.mark.parametrize(
+    ("edit", "words"),
+    [
+        (change("labels", to=list("abcde")), "labels, preprocessing"),
+        (change("parts", "gate", "inputs", 0, "name", to="other"), "the digest of fake/int8 is .* here, .* there"),
+    ],
+)
+def test_results_with_another_digest_are_not(make_bundle, signed, tmp_path, edit, words):
+    """The second is what rule and artifacts cannot see."""
+    other = make_bundle("other", recipes=("int8", "fp32"), edit=edit)
+    with pytest.raises(DataError, match=words):
+        match(Bundle(other), save(signed, tmp_path / "results.json"))
+
+
+def test_a_set_that_came_on_top_makes_no_other_bundle(make_bundle, signed, tmp_path):
+    other = make_bundle("other", recipes=("int8", "fp32", "int8-all"))
+    assert match(Bundle(other), save(signed, tmp_path / "results.json")).label == "fake/int8"
 
 
 def test_a_set_that_the_bundle_lacks(bundle, results, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 
 import msgspec
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from edge_moe.benchmarks import results
+from edge_moe.bundle import Bundle
 from edge_moe.errors import DataError
 from edge_moe.trace import Trace
 from tests.benchmarks.made import make
@@ -48,6 +50,30 @@ def file(tmp_path):
 def test_round_trip(tmp_path, options):
     (tmp_path / "results.json").write_bytes(msgspec.json.encode(make(**SMALL | options)))
     assert results.load(tmp_path / "results.json") == make(**SMALL | options)
+
+
+def test_the_rule_of_older_results_stands(make_bundle):
+    """Worked out with json and hashlib: six fields of the preprocessing, defaults too, and none that came later."""
+    manifest = Bundle(make_bundle(experts=1, classes=2)).manifest
+    preprocessing = {
+        "image_size": 4,
+        "resize": 4,
+        "mean": [0.5] * 3,
+        "std": [0.25] * 3,
+        "interpolation": "bilinear",
+        "layout": "NHWC",
+    }
+    rule = [["class 0", "class 1"], preprocessing, 1, "bagging", "logit"]
+    text = json.dumps(rule, separators=(",", ":"))
+    assert results.bundle_info("x", manifest).rule_sha256 == hashlib.sha256(text.encode()).hexdigest()
+
+
+def test_results_without_a_digest_are_read(file):
+    raw = json.loads(file.read_text())
+    for one in raw["sets"]:
+        del one["digest"]
+    file.write_text(json.dumps(raw))
+    assert {one.digest for one in results.load(file).sets} == {None}
 
 
 def test_what_is_made_can_be_told_apart():

@@ -18,6 +18,7 @@ from edge_moe.benchmarks.simulate import Options, simulate
 from edge_moe.benchmarks.simulation import SCHEMA_VERSION, Simulation, write
 from edge_moe.bundle import Bundle, expert_name
 from edge_moe.data import open_data
+from edge_moe.digest import answers_digest
 from edge_moe.errors import BackendError, BundleError, DataError, MissingExtraError, OutputError, UsageError
 from edge_moe.evaluate import wilson
 from edge_moe.trace import record
@@ -94,6 +95,8 @@ def test_what_it_says_about_itself(bundle, data, profile):
     found = run(bundle, profile, data, taus=(0.5, 0.25), seed=3)
     assert (found.schema_version, found.unit, found.seed, found.images) == (SCHEMA_VERSION, "ms", 3, 12)
     assert (found.data, found.backend, found.recipe, found.bundle.name) == ("data", "fake", "int8", "bundle")
+    manifest = Bundle(bundle).manifest
+    assert found.digest == answers_digest(manifest, manifest.sets[0])
     assert (found.profile.machine.name, found.profile.threads, found.profile.complete) == ("a phone", 2, True)
     assert [(one.point.tau, one.point.max_experts) for one in found.points] == [(0.25, 1), (0.5, 1)]
     assert found.comparison is None

@@ -17,6 +17,7 @@ from edge_moe.benchmarks.results import Conditions, Limit, Machine, Peer
 from edge_moe.benchmarks.sweep import Options, run_key
 from edge_moe.benchmarks.targets import Availability, Round, Session, SetRound, Target
 from edge_moe.data import open_data
+from edge_moe.digest import answers_digest
 from edge_moe.evaluate import collect, route, wilson
 from tests.benchmarks.conftest import hurry
 from tests.fakes import BASE_MACS, EXPERT_MACS, GATE_MACS, FakeBackend, write_bundle
@@ -61,11 +62,24 @@ def test_what_was_measured_is_written_down(found, tiny_bundle, tiny_images):
     manifest = Bundle(tiny_bundle).manifest
     for one, artifacts in zip(found.sets, manifest.sets, strict=True):
         assert one.artifacts == artifacts.parts
+        assert one.digest == answers_digest(manifest, artifacts)
         assert {part.part: part.macs for part in one.parts} == {n: spec.macs for n, spec in manifest.parts.items()}
         assert (one.cold_start_ms, one.peak_rss_bytes) == ((), ())
     assert found.peers == ()
     assert {(one.library.split()[0], one.dtype) for one in found.limits} >= {("numpy", "fp32")}
     assert all(len(one.raw) == 3 * 3 for one in found.limits)
+
+
+def test_noise_is_told_where_the_network_is_trained(monkeypatch, make_bundle):
+    """What it costs is real; how often it exits says nothing about its images."""
+    monkeypatch.setattr(backends, "get", lambda name: FakeBackend())
+    for trained in (True, False):
+        bundle = make_bundle(str(trained), edit=lambda raw, trained=trained: raw.update(trained=trained))
+        measured = sweep.sweep(bundle, "noise", Options(**FAST, validation_images=8))
+        told = [remark for remark in measured.conditions.remarks if "noise" in remark]
+        assert len(told) == trained
+        assert measured.labels is None
+        assert {one.point.accuracy for one in measured.sets[0].points} == {None}
 
 
 def test_what_is_written_can_be_read(found, tmp_path):

@@ -11,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+import msgspec
 import psutil
 import pytest
 from PIL import Image
@@ -60,7 +61,14 @@ def test_convert(cli, own_checkpoint, tiny_images, tmp_path):
     assert done.code == 0, done.err
     assert "edge-moe: error" not in done.err
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bundle"]
-    assert sorted(path.name for path in out.iterdir()) == ["litert", MANIFEST, "onnx", "parity.json", "parity.md"]
+    assert sorted(path.name for path in out.iterdir()) == [
+        "litert",
+        MANIFEST,
+        "network.npz",
+        "onnx",
+        "parity.json",
+        "parity.md",
+    ]
     assert done.out.splitlines()[-1] == f"bundle: {out}  (parity report: {out / 'parity.md'})"
     report = json.loads((out / "parity.json").read_text())
     for name in ("litert/int8", "onnx/int8"):
@@ -359,6 +367,73 @@ def test_a_bar_that_is_missed(cli, own_checkpoint, tiny_images, tmp_path, old, m
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bundle"]
 
 
+def test_one_backend_that_misses_its_bars_does_not_cost_the_others(
+    cli, ruined_checkpoint, tiny_images, tmp_path, made_here
+):
+    out = tmp_path / "bundle"
+    command = ("convert", ruined_checkpoint, "--data", tiny_images, "-o", out, "--calibration-images", 8)
+    command += ("--backend", "litert,onnx", "--recipe", "litert/fp32", "--recipe", "onnx/int8")
+    done = cli(*command)
+    first = done.out.splitlines()[0]
+    assert first.startswith(f"{out} was written without onnx: onnx/int8/base agrees with fp32 on ")
+    assert "expected 98.50%" in first
+    assert f"--keep-float {own.RUINED}" in first
+    assert first.endswith(f"; the report is {out / 'parity.md'}")
+    done.refused(1, f"{out} was written without onnx", "the first line above", "parity.md", progress=True)
+    assert done.out.splitlines()[-1] == f"bundle: {out}  (parity report: {out / 'parity.md'})"
+    assert [f"{one.backend}/{one.recipe.name}" for one in Bundle(out).manifest.sets] == ["litert/fp32"]
+    assert cli("verify", out, "--quiet").code == 0
+
+    # A whole one is not replaced by less.
+    whole = cli(*command, "--keep-float", own.RUINED, "--force")
+    assert whole.code == 0, whole.err
+    before = tree(out)
+    less = cli(*command, "--force")
+    words = (f"{out} stays as it was", "without onnx", "mend that and repeat the command", "bundle.partial/parity.md")
+    less.refused(1, "onnx/int8/base agrees with fp32 on ", *words, progress=True)
+    assert tree(out) == before
+    calls = len(made_here.calls)
+    cli(*command[:-6], "--backend", "litert", "--force").refused(1, "has litert, onnx", "--backend litert,onnx")
+    assert (tree(out), len(made_here.calls)) == (before, calls)
+
+
+def test_experts_that_bring_nothing_are_told(cli, own_checkpoint, tiny_images, tmp_path, monkeypatch):
+    from edge_moe.converters import measure
+
+    real = measure.operating_points
+
+    def alike(*arguments):
+        return tuple(msgspec.structs.replace(point, accuracy=0.75) for point in real(*arguments))
+
+    monkeypatch.setattr(measure, "operating_points", alike)
+    out = tmp_path / "bundle"
+    done = cli("convert", own_checkpoint, "--data", tiny_images, "-o", out, *FAST)
+    said = [line for line in done.out.splitlines() if "bring nothing" in line]
+    assert said == [
+        f"litert/{recipe}: on these 12 images the experts bring nothing: the base alone is right on 75.00%, the "
+        "mixture (tau 0) on 75.00%; at its default tau of 1 no expert is ever used"
+        for recipe in ("int8", "fp32")
+    ]
+    assert [line for line in cli("inspect", out).out.splitlines() if "bring nothing" in line] == said
+
+
+def test_noise_is_for_what_init_made(cli, own_checkpoint, tmp_path, made_here):
+    done = cli("convert", own_checkpoint, "--data", "noise", "-o", tmp_path / "bundle", *FAST)
+    done.refused(2, "the data is 'noise', but the checkpoint is trained", "give --data a folder of images", "./noise")
+    assert (tree(tmp_path), made_here.calls) == ({}, [])
+
+
+def test_what_was_made_anew_is_told(cli, own_checkpoint, tiny_images, tmp_path):
+    command = ("convert", own_checkpoint, "--data", tiny_images, "-o", tmp_path / "bundle", *FAST)
+    assert "made anew" not in cli(*command).out
+    raw = json.loads((tmp_path / "bundle/manifest.json").read_text())
+    del raw["network"]
+    (tmp_path / "bundle/manifest.json").write_text(json.dumps(raw))
+    done = cli(*command, "--force")
+    assert "base, gate, expert_00, expert_01: made anew, because it was not kept" in done.out
+    assert "made anew" not in cli(*command, "--force").out
+
+
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="reads processes from /proc")
 def test_a_killed_conversion_is_taken_up_and_leaves_no_bundle_and_no_process(
     cli, own_checkpoint, tiny_images, tmp_path, old, made_here
@@ -396,7 +471,13 @@ def test_a_killed_conversion_is_taken_up_and_leaves_no_bundle_and_no_process(
     assert len(made) < 8
     assert cli("verify", old, "--quiet").code == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bundle"]
-    assert {path.name for path in old.iterdir()} == {"manifest.json", "onnx", "parity.json", "parity.md"}
+    assert {path.name for path in old.iterdir()} == {
+        "manifest.json",
+        "network.npz",
+        "onnx",
+        "parity.json",
+        "parity.md",
+    }
 
 
 def test_a_network_that_is_not_here(cli, spoiled, tiny_images, tmp_path):

@@ -16,6 +16,7 @@ from edge_moe import Runtime
 from edge_moe.backends.litert import LiteRT
 from edge_moe.backends.onnx import Onnx
 from edge_moe.bundle import MANIFEST, Bundle
+from edge_moe.digest import answers_digest
 from tests.fakes import write_bundle
 from tests.tiny import CLASSES, tree
 
@@ -67,7 +68,11 @@ def edit(bundle: Path, change) -> None:
 def test_inspect_json_is_the_manifest(cli, tiny_bundle):
     done = cli("inspect", tiny_bundle, "--json")
     assert (done.code, done.err) == (0, "")
-    assert json.loads(done.out) == json.loads((tiny_bundle / MANIFEST).read_text())
+    found, manifest = json.loads(done.out), Bundle(tiny_bundle).manifest
+    assert found.pop("digests") == {
+        f"{one.backend}/{one.recipe.name}": answers_digest(manifest, one) for one in manifest.sets
+    }
+    assert found == json.loads((tiny_bundle / MANIFEST).read_text())
 
 
 def test_inspect_shows_parts_sizes_and_operating_points(cli, tiny_bundle):
@@ -75,7 +80,7 @@ def test_inspect_shows_parts_sizes_and_operating_points(cli, tiny_bundle):
     assert (done.code, done.err) == (0, "")
     manifest = Bundle(tiny_bundle).manifest
     for name, part in manifest.parts.items():
-        (row,) = [line for line in done.out.splitlines() if f" {name} " in line]
+        (row,) = [line for line in done.out.splitlines() if f" {name} " in line and line[0] == "\u2502"]
         for cell in (f"{part.macs / 1e6:.3f}", f"{part.parameters:,}"):
             assert cell in row
         for one in manifest.sets:
@@ -88,17 +93,57 @@ def test_inspect_shows_parts_sizes_and_operating_points(cli, tiny_bundle):
     assert f"* {manifest.sets[0].default_tau:g} " in done.out
 
 
+def test_inspect_prints_the_digest_of_every_set(cli, tiny_bundle):
+    manifest = Bundle(tiny_bundle).manifest
+    lines = cli("inspect", tiny_bundle).out.splitlines()
+    for one in manifest.sets:
+        assert f"digest of {one.backend}/{one.recipe.name}: {answers_digest(manifest, one)}" in lines
+
+
+def test_an_expected_digest(cli, own_bundle, bundle, image, opened):
+    """A label less right, and nobody would have noticed: every artifact passes its hash."""
+    manifest = Bundle(own_bundle).manifest
+    digest = answers_digest(manifest, manifest.sets[0])
+    for command in (["run", own_bundle, image], ["verify", own_bundle]):
+        assert cli(*command, "--expect-digest", digest).code == 0
+        cli(*command, "--expect-digest", digest, "--backend", "onnx").refused(1, f"expected {digest}", "onnx/int8 has")
+    edit(bundle, lambda raw: raw.update(labels=["across", "diagonal", "dowo"]))
+    found = answers_digest(Bundle(bundle).manifest, manifest.sets[0])
+    assert cli("verify", bundle).code == 0
+    opened.clear()
+    for command in (["run", bundle, image], ["verify", bundle]):
+        cli(*command, "--expect-digest", digest).refused(1, f"has the digest {found}, expected {digest}", "inspect")
+    assert opened == []
+
+
+def test_inspect_says_where_the_experts_bring_nothing(cli, bundle):
+    def alike(raw):
+        for point in raw["sets"][0]["operating_points"]:
+            point["accuracy"] = 0.5
+        raw["sets"][0]["default_tau"] = 1.0
+        for point in raw["sets"][1]["operating_points"]:
+            point["accuracy"] = 0.5 - 0.1 * point["tau"]
+
+    edit(bundle, alike)
+    said = [line for line in cli("inspect", bundle).out.splitlines() if "bring nothing" in line]
+    assert said[0] == (
+        "litert/int8: on these 72 images the experts bring nothing: the base alone is right on 50.00%, the mixture "
+        "(tau 0) on 50.00%; at its default tau of 1 no expert is ever used"
+    )
+    assert not any(line.startswith("litert/fp32") for line in said)
+
+
 def test_verify(cli, tiny_bundle, opened):
     done = cli("verify", tiny_bundle)
     assert (done.code, done.err) == (0, "")
     assert "FAILED" not in done.out
-    # Four sets of four parts and a golden sample, six outputs and one answer: 4 * (5 + 6 + 1).
-    assert done.out.splitlines()[-1] == f"{tiny_bundle}: 48 checks passed"
-    for options, checks in ((("--recipe", "int8"), 24), (("--backend", "onnx"), 24)):
+    # Four sets of four parts and a golden sample, six outputs and one answer: 4 * (5 + 6 + 1); and network.npz.
+    assert done.out.splitlines()[-1] == f"{tiny_bundle}: 49 checks passed"
+    for options, checks in ((("--recipe", "int8"), 25), (("--backend", "onnx"), 25)):
         quiet = cli("verify", tiny_bundle, *options, "--quiet")
         assert quiet.out == f"{tiny_bundle}: {checks} checks passed\n"
     one = cli("verify", tiny_bundle, "--backend", "onnx", "--recipe", "fp32", "--quiet")
-    assert one.out == f"{tiny_bundle}: 12 checks passed\n"
+    assert one.out == f"{tiny_bundle}: 13 checks passed\n"
 
 
 @pytest.mark.parametrize("backend", ["litert", "onnx"])

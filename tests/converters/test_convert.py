@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import shutil
+import sys
 
 import msgspec
 import numpy as np
 import pytest
 import torch
 
-from edge_moe import Bundle, BundleError, ConversionError, DataError, Runtime, UsageError, backends
-from edge_moe.converters import recipes
+from edge_moe import Bundle, BundleError, ConversionError, DataError, OutputError, Runtime, UsageError, backends
+from edge_moe.converters import convert as module
+from edge_moe.converters import measure, recipes
 from edge_moe.converters.convert import Options, convert
 from edge_moe.converters.measure import TAUS
+from edge_moe.converters.same_network import fixed_image
+from edge_moe.converters.workers import FailedBackends
 from edge_moe.data import open_data
+from edge_moe.errors import LeftOutError
 from edge_moe.evaluate import wilson
-from edge_moe.training.checkpoint import Checkpoint, load_checkpoint, read_config, save_checkpoint
+from edge_moe.nn import Architecture
+from edge_moe.training.checkpoint import Checkpoint, load_checkpoint, new_mixture, read_config, save_checkpoint
 from edge_moe.verify import verify
 from tests import own
 from tests.test_bundle import flip
@@ -40,11 +47,11 @@ def test_the_real_conversion(tiny_bundle):
     files = [f"{name}/{p}{SUFFIX[name.split('/')[0]]}" for name in SETS for p in PARTS]
     files += [f"{name}/golden.npz" for name in SETS]
     assert sorted(tree(tiny_bundle)) == sorted(
-        ["litert", "onnx", "manifest.json", "parity.json", "parity.md", *SETS, *files]
+        ["litert", "onnx", "manifest.json", "network.npz", "parity.json", "parity.md", *SETS, *files]
     )
     assert not tiny_bundle.with_name("bundle.partial").exists()
     checks = verify(tiny_bundle)
-    assert len(checks) == len(SETS) * (5 + 6 + 1)
+    assert len(checks) == 1 + len(SETS) * (5 + 6 + 1)
     assert all(check.passed for check in checks)
 
 
@@ -153,13 +160,11 @@ def test_operating_points_are_those_of_single_predictions(tiny_bundle, tiny_imag
     assert any(0 < rate < 1 for rate in rates)  # something to see in between
 
 
-def test_the_default_tau_loses_nothing_on_the_first_recipe(tiny_bundle):
-    manifest = Bundle(tiny_bundle).manifest
-    points = {point.tau: point.accuracy for point in manifest.sets[0].operating_points}
-    tau = manifest.sets[0].default_tau
-    assert points[tau] >= points[0.0]
-    assert all(accuracy < points[0.0] for other, accuracy in points.items() if other > tau)
-    assert {one.default_tau for one in manifest.sets} == {tau}
+def test_the_default_tau_of_each_set_loses_nothing_on_that_set(tiny_bundle):
+    for one in Bundle(tiny_bundle).manifest.sets:
+        points = {point.tau: point.accuracy for point in one.operating_points}
+        assert points[one.default_tau] >= points[0.0]
+        assert all(accuracy < points[0.0] for other, accuracy in points.items() if other > one.default_tau)
 
 
 # --- variants, of a small network ---
@@ -185,6 +190,24 @@ def test_a_network_of_one_s_own(make):
     assert all(check.passed for check in verify(make.path))
     with Runtime(make.path) as model:  # the first backend is the default
         assert model.artifacts.backend == "onnx"
+
+
+def test_sets_that_differ_have_defaults_that_differ(make, monkeypatch):
+    """fp32 loses from tau 0.3 on, int8 from 0.6 on: each keeps its own largest tau that loses nothing."""
+    real = measure.operating_points
+
+    def bent(outputs, *arguments):
+        last = 0.25 if len(seen) == 0 else 0.5
+        seen.append(last)
+        return tuple(
+            msgspec.structs.replace(point, accuracy=0.75 if point.tau <= last else 0.5)
+            for point in real(outputs, *arguments)
+        )
+
+    seen: list[float] = []
+    monkeypatch.setattr(measure, "operating_points", bent)
+    manifest = make()
+    assert {one.recipe.name: one.default_tau for one in manifest.sets} == {"fp32": 0.25, "int8": 0.5}
 
 
 def test_chosen_defaults(make):
@@ -427,16 +450,155 @@ def test_a_kernel_that_is_wrong_is_named_and_no_layer_is(make, saturating):
 
 def test_the_next_recipe_is_made_only_where_the_first_misses_a_bar(make, made_here, ruined_checkpoint):
     """Nothing but linear layers is int8 in an int8-heavy of this network: the bad layer does not matter."""
-    with pytest.raises(ConversionError, match=r"^litert/int8-dynamic( as routed|/base agrees) "):
+    with pytest.raises(LeftOutError, match=r" without litert: litert/int8-dynamic( as routed|/base agrees) "):
         make(ruined_checkpoint, recipes=(), backends=("litert", "onnx"), **STRICT)
     first = [name for part in PARTS for name in (f"litert/fp32/{part}", f"litert/int8/{part}")]
     first += [name for part in PARTS for name in (f"onnx/fp32/{part}", f"onnx/int8/{part}")]
     then = [f"{name}/{part}" for name in ("litert/int8-dynamic", "onnx/int8-heavy") for part in PARTS]
     assert made_here.calls == [first, then]
-    manifest = make(ruined_checkpoint, recipes=(), backends=("onnx",), **STRICT)
+    assert names(Bundle(make.path).manifest) == ["onnx/int8-heavy", "onnx/fp32"]
+    manifest = make(ruined_checkpoint, force=True, recipes=(), backends=("onnx",), **STRICT)
     assert names(manifest) == ["onnx/int8-heavy", "onnx/fp32"]
     assert "onnx/int8/base agrees" in make.report["missed_bars"]["onnx/int8"][0].problem
     assert made_here.calls[2:] == [[], []]
+
+
+# --- one backend of several fails ---
+
+
+@pytest.fixture
+def broken(made_here):
+    """`broken("onnx")`: from now on, a part of this backend cannot be converted; the others are made first."""
+
+    def call(backend, problem="torch.onnx cannot convert this part"):
+        class Failing(type(made_here)):
+            def __call__(self, jobs, processes, folder, progress):
+                seconds = super().__call__([job for job in jobs if job.backend != backend], processes, folder, progress)
+                if any(job.backend == backend for job in jobs):
+                    raise FailedBackends({backend: ConversionError(f"{backend}/base: {problem}")}, seconds)
+                return seconds
+
+        made_here.__class__ = Failing
+
+    return call
+
+
+BOTH = {"backends": ("litert", "onnx")}
+
+
+def test_what_passes_is_published_without_what_misses_a_bar(make, made_here, ruined_checkpoint, tmp_path):
+    """litert/int8 cannot be told from fp32 with the layer kept in float by a recipe of its own; onnx/int8 can."""
+    wanted = {"recipes": ("litert/fp32", "onnx/int8"), **BOTH, **STRICT}
+    with pytest.raises(LeftOutError) as caught:
+        make(ruined_checkpoint, **wanted)
+    text = str(caught.value)
+    assert text.startswith(f"{make.path} was written without onnx: onnx/int8/base agrees with fp32 on ")
+    assert "expected 98.50%" in text
+    assert text.endswith(f"; the report is {make.path / 'parity.md'}")
+    assert "\n" not in text
+    assert names(Bundle(make.path).manifest) == ["litert/fp32"]
+    assert all(check.passed for check in verify(make.path))
+    assert caught.value.report["shipped"] == ["litert/fp32"]
+    stored = json.loads((make.path / "parity.json").read_text())
+    assert list(stored["left_out"]) == ["onnx"]
+    assert "**onnx was left out of the bundle:** onnx/int8/base agrees" in (make.path / "parity.md").read_text()
+    assert not [path for path in tree(make.path) if path.startswith("onnx")]
+    assert not {"onnx", "onnxruntime"} & Bundle(make.path).manifest.tools.keys()
+    # What onnx has so far is there for the next try, which makes nothing but what changed.
+    assert sorted(path.name for path in make.partial.iterdir()) == ["parts"]
+    manifest = make(ruined_checkpoint, force=True, keep_float=(own.RUINED,), **wanted)
+    assert names(manifest) == ["litert/fp32", "onnx/int8", "onnx/fp32"]
+    assert made_here.calls[1:] == [all_of("onnx/int8")]
+    assert make.report["left_out"] == {}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bundle"]
+
+
+@pytest.mark.parametrize("keep_going", [False, True])
+def test_a_backend_that_cannot_be_converted_counts_alike(make, broken, keep_going):
+    broken("onnx")
+    with pytest.raises(LeftOutError, match=r"without onnx: onnx/base: torch.onnx cannot convert this part; the report"):
+        make(keep_going=keep_going, **BOTH)
+    assert names(Bundle(make.path).manifest) == ["litert/int8", "litert/fp32"]
+    assert not make.partial.exists()
+
+
+def test_an_artifact_that_does_not_open_counts_alike(make, monkeypatch):
+    real = measure.run_artifacts
+
+    def refuse(targets, *arguments):
+        if any(key.backend == "litert" for key in targets):
+            raise ConversionError("litert/int8/base: LiteRT refuses the artifact")
+        return real(targets, *arguments)
+
+    monkeypatch.setattr(measure, "run_artifacts", refuse)
+    with pytest.raises(LeftOutError, match="without litert: litert/int8/base: LiteRT refuses the artifact"):
+        make(**BOTH)
+    assert names(Bundle(make.path).manifest) == ["onnx/int8", "onnx/fp32"]  # the default is another backend's
+    with Runtime(make.path) as model:
+        assert model.artifacts.backend == "onnx"
+
+
+def test_if_nothing_passes_nothing_is_published(make, made_here, broken, tmp_path):
+    made_here.structure = {"litert": b"[3,2]"}
+    broken("onnx")
+    with pytest.raises(ConversionError, match=r"onnx/base: torch.onnx cannot .*litert/.* 3 partitions .*parity\.md"):
+        make(**BOTH)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bundle.partial"]
+    assert sorted(path.name for path in make.partial.iterdir()) == ["parity.json", "parity.md", "parts"]
+
+
+def test_a_whole_bundle_is_not_replaced_by_half_of_one(make, made_here, broken):
+    make(**BOTH)
+    before = tree(make.path)
+    whole = made_here.__class__
+    broken("onnx")
+    made_here.made = {}
+    words = r"^onnx/base: torch.onnx cannot convert this part; .*bundle stays as it was, .* without onnx: mend that and"
+    with pytest.raises(ConversionError, match=words) as caught:
+        make(force=True, calibration_images=9, **BOTH)
+    assert not isinstance(caught.value, LeftOutError)
+    assert tree(make.path) == before
+    assert sorted(path.name for path in make.partial.iterdir()) == ["parity.json", "parity.md", "parts"]
+    made_here.__class__ = whole
+    make(force=True, calibration_images=9, **BOTH)
+    assert made_here.calls[1:] == [all_of("litert/int8"), all_of("onnx/int8")]  # the former are kept
+    assert not make.partial.exists()
+
+
+def test_nor_by_one_that_was_asked_for(make, made_here):
+    """Before any work; another backend in its place is what was asked for, and is not fewer."""
+    make(**BOTH)
+    before = tree(make.path)
+    words = r"has litert, onnx, and --force would leave it without litert; add --backend litert,onnx, choose another"
+    with pytest.raises(OutputError, match=words):
+        make(force=True, backends=("onnx",))
+    assert (tree(make.path), len(made_here.calls)) == (before, 1)
+    make(out=make.path.with_name("one"), backends=("litert",))
+    assert names(make(out=make.path, force=True, backends=("onnx",)))[0] == "onnx/int8"
+
+
+def test_a_ranking_that_fails_does_not_cost_the_others(make, monkeypatch, ruined_checkpoint):
+    def refuse(*_):
+        raise ConversionError("onnx/base: cannot be ranked")
+
+    monkeypatch.setattr(module, "rank_layers", refuse)
+    with pytest.raises(LeftOutError, match="without onnx: onnx/int8/base agrees"):
+        make(ruined_checkpoint, recipes=("litert/fp32", "onnx/int8"), **BOTH, **STRICT)
+
+
+# --- noise ---
+
+
+@pytest.mark.parametrize("origin", ["trained", "imported"])
+def test_noise_is_for_untrained_networks(make, made_here, own_checkpoint, tmp_path, origin):
+    copy = shutil.copytree(own_checkpoint, tmp_path / "checkpoint")
+    raw = json.loads((copy / "config.json").read_text())
+    (copy / "config.json").write_text(json.dumps(raw | {"origin": origin}))
+    words = rf"the data is 'noise', but the checkpoint is {origin}, .*; give --data a folder of images .* ./noise"
+    with pytest.raises(UsageError, match=words):
+        make(copy, "noise")
+    assert made_here.calls == []
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint"]
 
 
 def test_layers_of_every_part_on_demand(make):
@@ -551,9 +713,126 @@ def test_one_expert_alone(make, own_checkpoint, tmp_path):
 
 def test_another_code_of_the_network_is_another_network(make, made_here, monkeypatch):
     make()
-    monkeypatch.setattr("edge_moe.converters.convert.code_digest", lambda name: "changed")
+    monkeypatch.setattr("edge_moe.converters.keys.code_digest", lambda name: "changed")
     make(force=True)
     assert made_here.calls == [all_of(*LITERT)] * 2
+
+
+# --- nothing of another network is taken over ---
+
+HELPER = """
+from torch import nn
+
+def activation():
+    return nn.{}()
+"""
+BUILDER = """
+from torch import nn
+
+import {helper}
+from edge_moe.nn import SplitBase, base_builder
+
+
+class Network(nn.Module):
+    def __init__(self, classes):
+        super().__init__()
+        self.first = nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), {helper}.activation())
+        self.last = nn.Sequential(nn.Conv2d(8, 8, 1), {helper}.activation())
+        self.classifier = nn.Linear(8, classes)
+
+
+@base_builder
+def network(architecture):
+    return SplitBase(Network(architecture.classes), ("first",), ("last",), "classifier")
+"""
+
+
+@pytest.fixture
+def edited(tmp_path, monkeypatch, own_checkpoint):
+    """`edited(activation)` writes the helper that the builder imports, and returns the checkpoint, ever the same."""
+    builder, helper = f"builder_{tmp_path.name}".replace("-", "_"), f"helper_{tmp_path.name}".replace("-", "_")
+    monkeypatch.syspath_prepend(str(tmp_path / "code"))
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code" / f"{builder}.py").write_text(BUILDER.format(helper=helper))
+
+    def call(activation):
+        (tmp_path / "code" / f"{helper}.py").write_text(HELPER.format(activation))
+        for name in (builder, helper):
+            sys.modules.pop(name, None)
+        importlib.invalidate_caches()
+        shutil.rmtree(tmp_path / "code/__pycache__", ignore_errors=True)
+        if not (tmp_path / "checkpoint").exists():
+            torch.manual_seed(0)
+            architecture = Architecture(base=f"{builder}:network", classes=len(CLASSES), image_size=32)
+            mixture = new_mixture(architecture, EXPERTS).eval()
+            mixture.experts[1].classifier.bias.data += 1  # else both are the base's tail
+            config = msgspec.structs.replace(
+                read_config(own_checkpoint),
+                architecture=architecture,
+                experts=EXPERTS,
+                origin="imported",
+                training=None,
+            )
+            save_checkpoint(tmp_path / "checkpoint", Checkpoint(config, mixture))
+        return tmp_path / "checkpoint"
+
+    yield call
+    for name in (builder, helper):
+        sys.modules.pop(name, None)
+
+
+def test_an_edit_in_what_the_builder_imports(make, made_here, edited, tmp_path):
+    """The builder's own file stays as it is, and so do weights, recipe and images: the keys are the same."""
+    first = make(edited("ReLU"), **BOTH)
+    assert make.report["made_anew"] == []
+    again = make(edited("ReLU"), out=tmp_path / "again", reuse=(tmp_path / "bundle",), **BOTH)
+    assert made_here.calls[1:] == [[]]
+    assert again.sets[0].parts == first.sets[0].parts
+
+    checkpoint = edited("Hardswish")
+    made_here.made, made_here.graphs = {}, {}
+    second = make(checkpoint, out=tmp_path / "bundle", force=True, **BOTH)
+    assert [one.made_from for one in second.sets] == [one.made_from for one in first.sets]
+    parts = [part for part in PARTS if part != "gate"]
+    every = ("litert/fp32", "litert/int8", "onnx/fp32", "onnx/int8")
+    # The gate is one linear layer, but what it is fed, and calibrated on, differs.
+    assert set(made_here.calls[2]) == {f"{one}/{part}" for one in every for part in PARTS}
+    (line,) = make.report["made_anew"]
+    assert line.startswith("base, gate, expert_00, expert_01: made anew, because torch gives other outputs")
+    assert "was code edited that the network's builder imports?" in line
+    for part in parts:
+        assert first.sets[0].parts[part].sha256 != second.sets[0].parts[part].sha256
+    mixture, x = load_checkpoint(checkpoint).mixture, fixed_image(32, 32)
+    with Runtime(tmp_path / "bundle", recipe="fp32") as model, torch.no_grad():
+        base = model.part("base")
+        base.invoke(x)
+        expected = mixture.base(torch.from_numpy(x.transpose(0, 3, 1, 2).copy())).logits.numpy()
+        np.testing.assert_allclose(base.output("logits"), expected, rtol=1e-3, atol=1e-4)
+
+
+def test_an_edit_while_a_conversion_was_stopped(make, made_here, edited):
+    """Artifacts in the partial folder, and how they are split."""
+    made_here.stop_before = "onnx/int8/expert_00"
+    with pytest.raises(KeyboardInterrupt):
+        make(edited("ReLU"), **BOTH)
+    assert {".structure", ".tflite", ".npz"} <= {path.suffix for path in (make.partial / "parts").iterdir()}
+    made_here.stop_before = None
+    made_here.made, made_here.graphs = {}, {}
+    make(edited("Hardswish"), **BOTH)
+    assert set(made_here.calls[1]) == set(all_of("litert/fp32", "litert/int8", "onnx/fp32", "onnx/int8"))
+    assert "made anew, because torch gives other outputs" in make.report["made_anew"][0]
+
+
+def test_a_bundle_that_does_not_say_what_torch_made(make, made_here):
+    make()
+    raw = json.loads((make.path / "manifest.json").read_text())
+    del raw["network"]
+    (make.path / "manifest.json").write_text(json.dumps(raw))
+    assert Bundle(make.path).network() is None
+    make(force=True)
+    assert made_here.calls[1:] == [all_of(*LITERT)]
+    words = "made anew, because it was not kept with them what torch made of a fixed input"
+    assert make.report["made_anew"] == [f"{', '.join(PARTS)}: {words}"]
 
 
 def test_reusing_what_is_no_bundle(make, tmp_path):

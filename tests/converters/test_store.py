@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 
 import msgspec
+import numpy as np
 import pytest
 
-from edge_moe.bundle import MANIFEST, Bundle
+from edge_moe.bundle import MANIFEST, Bundle, sha256
 from edge_moe.converters import recipes, store, toolchain
-from edge_moe.converters.store import Store, artifact_key
+from edge_moe.converters.store import Part, Store, artifact_key
+from edge_moe.npz import pack
 from tests.test_bundle import flip
 
 GIVEN = {
@@ -96,53 +98,160 @@ def test_the_code_that_converts(monkeypatch, tmp_path):
 
 # --- the folder ---
 
+OUTPUTS = {"logits": np.arange(1, 6, dtype=np.float32)}
+
+
+def part(name="k", *keys, outputs=OUTPUTS, weights="w", graphs=("g",)):
+    return Part(name, weights, keys or (name,), graphs, outputs)
+
 
 def keys(bundle):
     (artifacts,) = Bundle(bundle).manifest.sets
-    return {part: (made_from, bundle / artifacts.parts[part].file) for part, made_from in artifacts.made_from.items()}
+    return {name: (made_from, bundle / artifacts.parts[name].file) for name, made_from in artifacts.made_from.items()}
+
+
+def known(store, bundle, factor=1.0):
+    """Let the store know every part of the bundle, with the outputs that the bundle has, times `factor`."""
+    for name, (made_from, _) in keys(bundle).items():
+        store.sift([part(name, made_from, weights=f"w-{name}", outputs={"logits": factor * OUTPUTS["logits"]})])
+    return store
+
+
+def kept_outputs(path):
+    """Add to a bundle what torch made of the fixed input."""
+    data = pack({f"{name}.logits": OUTPUTS["logits"] for name in keys(path)})
+    (path / "network.npz").write_bytes(data)
+    raw = json.loads((path / MANIFEST).read_text())
+    raw["network"] = {"file": "network.npz", "sha256": sha256(data), "bytes": len(data)}
+    (path / MANIFEST).write_text(json.dumps(raw))
+    return path
+
+
+@pytest.fixture
+def bundle(make_bundle):
+    return kept_outputs(make_bundle())
 
 
 def test_what_was_written_is_there(tmp_path):
     one = Store(tmp_path)
-    assert not one.has("k", ".npz")
-    one.file("k", ".npz").write_bytes(b"artifact")
-    assert one.has("k", ".npz")
+    one.sift([part("k", "k", "l")])
+    assert not one.has("k", ".bin")
+    one.file("k", ".bin").write_bytes(b"artifact")
+    assert one.has("k", ".bin")
     assert not one.has("k", ".pte")
-    assert not one.has("l", ".npz")
+    assert not one.has("l", ".bin")
+    again = Store(tmp_path)
+    again.sift([part("k", "k", "l")])
+    assert again.has("k", ".bin")
+    assert again.remarks == []
 
 
-def test_an_earlier_bundle_s_artifacts_are_taken(make_bundle, tmp_path):
-    bundle = make_bundle()
-    one = Store(tmp_path / "parts", [bundle])
+def test_an_earlier_bundle_s_artifacts_are_taken(bundle, tmp_path):
+    one = known(Store(tmp_path / "parts", [bundle]), bundle)
     for made_from, file in keys(bundle).values():
         assert one.has(made_from, ".npz")
         assert one.file(made_from, ".npz").read_bytes() == file.read_bytes()
+    one.sift([part("new", "0" * 64)])
     assert not one.has("0" * 64, ".npz")
-    assert sorted(one.file("x", "").parent.iterdir()) == sorted(one.file(k, ".npz") for k, _ in keys(bundle).values())
+    assert one.remarks == []
+    assert Store(tmp_path / "parts").remarks == []
 
 
-def test_what_is_there_is_not_overwritten(make_bundle, tmp_path):
-    bundle = make_bundle()
+def test_what_is_there_is_not_overwritten(bundle, tmp_path):
     made_from, _ = keys(bundle)["gate"]
-    one = Store(tmp_path, [bundle])
+    one = known(Store(tmp_path, [bundle]), bundle)
     one.file(made_from, ".npz").write_bytes(b"mine")
     assert one.has(made_from, ".npz")
     assert one.file(made_from, ".npz").read_bytes() == b"mine"
 
 
-def test_an_altered_artifact_is_not_taken(make_bundle, tmp_path):
-    altered = make_bundle()
-    made_from, file = keys(altered)["expert_01"]
+def test_an_altered_artifact_is_not_taken(bundle, tmp_path):
+    made_from, file = keys(bundle)["expert_01"]
     flip(file)
-    one = Store(tmp_path / "parts", [altered])
+    one = known(Store(tmp_path / "parts", [bundle]), bundle)
     assert not one.has(made_from, ".npz")
     assert not one.file(made_from, ".npz").exists()
-    assert one.has(keys(altered)["expert_00"][0], ".npz")
+    assert one.has(keys(bundle)["expert_00"][0], ".npz")
 
 
-def test_a_bundle_that_cannot_be_read_has_none(make_bundle, tmp_path):
-    truncated = make_bundle("truncated")
-    found = keys(truncated)
-    (truncated / MANIFEST).write_text(json.dumps({"schema_version": 1}))
-    one = Store(tmp_path / "parts", [truncated, tmp_path / "nowhere"])
-    assert not any(one.has(made_from, ".npz") for made_from, _ in found.values())
+def test_a_bundle_that_cannot_be_read_has_none(bundle, tmp_path):
+    found = keys(bundle)
+    one = Store(tmp_path / "parts", [bundle, tmp_path / "nowhere"])
+    (bundle / MANIFEST).write_text(json.dumps({"schema_version": 1}))
+    two = Store(tmp_path / "parts", [bundle])
+    for each in (one, two):
+        each.sift([part(name, made_from) for name, (made_from, _) in found.items()])
+    assert not any(two.has(made_from, ".npz") for made_from, _ in found.values())
+
+
+# --- of the same network ---
+
+
+@pytest.mark.parametrize(("factor", "same"), [(1.0, True), (1 + 5e-5, True), (1 + 2e-4, False), (np.nan, False)])
+def test_outputs_are_compared_as_numbers(bundle, tmp_path, factor, same):
+    """Up to 1e-4, for processors round differently; nothing is taken on trust."""
+    one = known(Store(tmp_path / "parts", [bundle]), bundle, factor)
+    assert [one.has(made_from, ".npz") for made_from, _ in keys(bundle).values()] == [same] * 5
+    words = "base, gate, expert_00, expert_01, expert_02: made anew, because torch gives other outputs than when they"
+    assert [line[: len(words)] for line in one.remarks] == ([] if same else [words])
+
+
+def test_a_bundle_that_does_not_say_is_not_believed(make_bundle, bundle, tmp_path):
+    silent = make_bundle("silent")
+    one = known(Store(tmp_path / "one", [silent]), silent)
+    assert not one.has(keys(silent)["gate"][0], ".npz")
+    assert one.remarks == ["gate: made anew, because it was not kept with them what torch made of a fixed input"]
+    two = known(Store(tmp_path / "two", [silent, bundle]), silent)  # of the same keys
+    assert two.has(keys(silent)["gate"][0], ".npz")
+    assert two.remarks == []
+
+
+def test_altered_outputs_are_not_believed(bundle, tmp_path):
+    flip(bundle / "network.npz")
+    one = known(Store(tmp_path / "parts", [bundle]), bundle)
+    assert not one.has(keys(bundle)["gate"][0], ".npz")
+
+
+def test_what_another_network_left_is_dropped(tmp_path):
+    """Artifacts, how they are split, and the graph of the kind; what is of others stays."""
+    one = Store(tmp_path)
+    one.sift([part("base", "b1", "b2", weights="wb", graphs=("gb",)), part("gate", "g1", weights="wg", graphs=("gg",))])
+    names = ("b1.pte", "b1.pte.structure", "b2.pte", "gb.graph", "g1.pte", "gg.graph", "other.pte")
+    for name in names:
+        (tmp_path / name).write_bytes(b"x")
+    changed = {"logits": 1.001 * OUTPUTS["logits"]}
+    two = Store(tmp_path)
+    two.sift(
+        [
+            part("base", "b1", "b2", weights="wb", graphs=("gb",), outputs=changed),
+            part("gate", "g1", weights="wg", graphs=("gg",)),
+        ]
+    )
+    assert {path.name for path in tmp_path.iterdir()} == {"wb.npz", "wg.npz", "g1.pte", "gg.graph", "other.pte"}
+    assert [line.split(":")[0] for line in two.remarks] == ["base"]
+    three = Store(tmp_path)
+    three.sift([part("base", "b1", "b2", weights="wb", graphs=("gb",), outputs=changed)])
+    assert three.remarks == []
+
+
+def test_a_graph_is_kept_only_if_every_part_of_its_kind_is_known(tmp_path):
+    one = Store(tmp_path)
+    one.sift([part("expert_00", "e0", weights="w0")])
+    (tmp_path / "g.graph").write_bytes(b"x")
+    two = Store(tmp_path)
+    two.sift([part("expert_00", "e0", weights="w0")])
+    assert (tmp_path / "g.graph").exists()
+    two.sift([part("expert_01", "e1", weights="w1")])
+    assert not (tmp_path / "g.graph").exists()
+    assert two.remarks == []
+
+
+def test_damaged_outputs_are_no_outputs(tmp_path):
+    one = Store(tmp_path)
+    one.sift([part("k")])
+    one.file("k", ".bin").write_bytes(b"x")
+    (tmp_path / "w.npz").write_bytes(b"no zip")
+    two = Store(tmp_path)
+    two.sift([part("k")])
+    assert not two.has("k", ".bin")
+    assert "it was not kept" in two.remarks[0]

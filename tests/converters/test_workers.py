@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+from concurrent.futures import Future
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from edge_moe.converters import recipes, toolchain, workers
-from edge_moe.converters.workers import Job, convert_parts, rank_layers, structure_file
+from edge_moe.converters.workers import FailedBackends, Job, convert_parts, rank_layers, structure_file
 from edge_moe.errors import BackendError, CheckpointError, ConversionError
 from edge_moe.progress import Silent
 from edge_moe.training.checkpoint import load_checkpoint
@@ -142,6 +143,48 @@ def test_an_artifact_that_makes_no_sense_names_backend_part_and_recipe(own_check
     with pytest.raises(ConversionError, match=words):
         workers._build(one)
     assert not list(tmp_path.glob("*.structure"))
+
+
+class Here:
+    """Instead of a pool of processes: what was submitted is done when it is waited for."""
+
+    def __init__(self, *_):
+        pass
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def submit(self, do, *arguments):
+        future = Future()
+        try:
+            future.set_result(do(*arguments))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+    def shutdown(self, **_):
+        pass
+
+
+def test_a_backend_with_an_error_does_not_cost_the_others(own_checkpoint, tmp_path, monkeypatch):
+    def refuse(*_):
+        raise ConversionError("cannot convert this part")
+
+    monkeypatch.setattr(workers, "ProcessPoolExecutor", Here)
+    monkeypatch.setattr(toolchain.get("onnx").__class__, "build", refuse)
+    both = [
+        job(own_checkpoint, tmp_path, part, backend=b) for b in ("onnx", "litert") for part in ("gate", "expert_00")
+    ]
+    with pytest.raises(FailedBackends, match=r"^onnx/(gate|expert_00): cannot convert this part$") as caught:
+        convert_parts(both, 1, tmp_path, Silent())
+    assert list(caught.value.errors) == ["onnx"]
+    assert {"litert/gate", "litert/expert_00"} <= caught.value.seconds.keys()
+    for one in both:
+        ((_, file),) = one.targets
+        assert file.is_file() is (one.backend == "litert")
 
 
 class Deadly(type(Path())):

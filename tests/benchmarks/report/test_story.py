@@ -53,7 +53,27 @@ def test_experts_that_gain_nothing():
     one = msgspec.structs.replace(one, trace=msgspec.structs.replace(one.trace, answers=answers), points=points)
     found = story.finding(build([msgspec.structs.replace(results, sets=(one,))])[0])
     assert found.startswith("At tau = 1,")
-    assert "right and wrong on the same ones. No expert runs there: on these images the experts gain nothing" in found
+    assert found.endswith(
+        "right and wrong on the same ones. On these 200 images the experts bring nothing: the base alone is right on "
+        "50.00%, the mixture (tau 0) on 50.00%."
+    )
+
+
+def test_experts_that_lose_are_told_wherever_the_headline_stands():
+    """The point worth telling is a cheaper one between: not all of its images exit."""
+    results = make(sets=ONE, taus=(0.0, 0.25, 1.0))
+    (one,) = results.sets
+    shares = (0.5, 0.75, 0.625)
+    points = tuple(
+        msgspec.structs.replace(p, point=msgspec.structs.replace(p.point, accuracy=share))
+        for p, share in zip(one.points, shares, strict=True)
+    )
+    one = msgspec.structs.replace(one, points=points)
+    found = story.finding(build([msgspec.structs.replace(results, sets=(one,))])[0])
+    assert "the base alone is right on 62.50%, the mixture (tau 0) on 50.00%." in found
+    better = (msgspec.structs.replace(points[0], point=msgspec.structs.replace(points[0].point, accuracy=0.7)),)
+    one = msgspec.structs.replace(one, points=(*better, *points[1:]))
+    assert "nothing" not in story.finding(build([msgspec.structs.replace(results, sets=(one,))])[0])
 
 
 def test_targets_that_run_parts_only():

@@ -1,0 +1,42 @@
+"""Do the experts bring anything on the images that a bundle was measured on? Said wherever its tau is shown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from edge_moe.bundle import ArtifactSet, OperatingPoint
+
+__all__ = ["nothing_gained", "without_gain"]
+
+
+def nothing_gained(sets: Iterable[ArtifactSet]) -> list[str]:
+    """Return a sentence for each of `sets` whose experts bring nothing on the images that it was measured on."""
+    found = []
+    for one in sets:
+        text = without_gain(one.operating_points, one.default_max_experts)
+        if text is not None:
+            default = next(
+                (p for p in one.operating_points
+                 if (p.tau, p.max_experts) == (one.default_tau, one.default_max_experts)), None
+            )  # fmt: skip
+            never = default is not None and default.exit_rate == 1
+            unused = f"; at its default tau of {one.default_tau:g} no expert is ever used" if never else ""
+            found.append(f"{one.backend}/{one.recipe.name}: {text}{unused}")
+    return found
+
+
+def without_gain(points: Sequence[OperatingPoint], max_experts: int) -> str | None:
+    """Return in words, with figures, that the base alone is as accurate as the mixture; None: it is not, or not known.
+
+    The mixture is that of tau 0; the base alone answers at tau 1, where every image exits.
+    """
+    by_tau = {one.tau: one for one in points if one.max_experts == max_experts}
+    mixture, base = by_tau.get(0.0), by_tau.get(1.0)
+    if mixture is None or base is None or mixture.accuracy is None or base.accuracy is None or base.exit_rate < 1:
+        return None
+    if mixture.accuracy > base.accuracy:
+        return None
+    return (
+        f"on these {base.samples} images the experts bring nothing: the base alone is right on {base.accuracy:.2%}, "
+        f"the mixture (tau 0) on {mixture.accuracy:.2%}"
+    )

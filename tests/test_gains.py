@@ -1,0 +1,62 @@
+"""Where the base alone is as good, that is said, with the figures that say so."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from edge_moe.bundle import Bundle, OperatingPoint
+from edge_moe.gains import nothing_gained, without_gain
+
+
+def point(tau, accuracy, *, exit_rate=None, max_experts=1):
+    return OperatingPoint(
+        tau=tau,
+        max_experts=max_experts,
+        samples=360,
+        exit_rate=tau if exit_rate is None else exit_rate,
+        mean_macs=1.0,
+        accuracy=accuracy,
+        accuracy_low=None,
+        accuracy_high=None,
+    )
+
+
+@pytest.mark.parametrize(
+    ("mixture", "base", "said"),
+    [
+        (0.9972, 0.9972, "the base alone is right on 99.72%, the mixture (tau 0) on 99.72%"),
+        (0.9, 0.95, "the base alone is right on 95.00%, the mixture (tau 0) on 90.00%"),
+        (0.9973, 0.9972, None),
+        (None, None, None),
+    ],
+)
+def test_as_good_or_better_alone(mixture, base, said):
+    found = without_gain([point(0.0, mixture), point(0.5, 0.1), point(1.0, base)], 1)
+    assert found == (said and f"on these 360 images the experts bring nothing: {said}")
+
+
+def test_what_cannot_be_told():
+    assert without_gain([], 1) is None
+    assert without_gain([point(0.0, 0.5)], 1) is None
+    assert without_gain([point(0.0, 0.5), point(1.0, 0.5, exit_rate=0.99)], 1) is None  # not the base alone
+    assert without_gain([point(0.0, 0.5), point(1.0, 0.5)], 2) is None
+    two = [point(0.0, 0.6, max_experts=2), point(1.0, 0.5, max_experts=2)]
+    assert without_gain([point(0.0, 0.5), point(1.0, 0.5), *two], 2) is None
+
+
+@pytest.mark.parametrize(
+    ("tau", "unused"), [(1.0, "; at its default tau of 1 no expert is ever used"), (0.5, ""), (0.3, "")]
+)
+def test_each_set_by_itself(make_bundle, tau, unused):
+    """tau 0.3 is no point that was measured."""
+    int8, fp32 = Bundle(make_bundle(recipes=("int8", "fp32"))).manifest.sets
+    alike = (point(0.0, 0.9), point(0.5, 0.9), point(1.0, 0.9))
+    better = (point(0.0, 0.91), point(1.0, 0.9))
+    sets = [
+        msgspec.structs.replace(int8, operating_points=better),
+        msgspec.structs.replace(fp32, operating_points=alike, default_tau=tau),
+    ]
+    (line,) = nothing_gained(sets)
+    assert line.startswith("fake/fp32: on these 360 images the experts bring nothing")
+    assert line.endswith(f"(tau 0) on 90.00%{unused}")
