@@ -110,6 +110,7 @@ class Simulation(_Strict, frozen=True):
     overhead: dict[int, tuple[float, float]]
     points: tuple[SimulatedPoint, ...]
     comparison: Comparison | None
+    groups: int | None = None  # over how many originals the intervals are; None: over the images
 
 
 def write(simulation: Simulation, out: Path, *, force: bool = False) -> list[Path]:
