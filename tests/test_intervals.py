@@ -43,7 +43,7 @@ def test_versions_that_are_all_alike_count_once():
 
 
 def test_design_effect_by_hand():
-    """Groups (2 of 2), (0 of 2), (1 of 2): p = 1/2, robust variance 3/2 x 2 / 36 = 1/12, simple 1/24: d = 2, N / d = 3."""
+    """(2 of 2), (0 of 2), (1 of 2): p = 1/2, robust variance 3/2 x 2 / 36 = 1/12, simple 1/24, d = 2, N / d = 3."""
     low, high = accuracy_interval([1, 1, 0, 0, 1, 0], np.array([0, 0, 1, 1, 2, 2]))
     z2 = 1.959963984540054**2
     half = np.sqrt(z2 * (0.25 / 3 + z2 / 36)) / (1 + z2 / 3)
