@@ -36,7 +36,7 @@ _DIGITS_VAL_SHARE, _DIGITS_SEED = 5, 0
 _NOISE_IMAGES, _NOISE_SEED = 256, 0
 
 # Of `cluttered-digits`; ranges are [from, to).
-_VERSIONS = {"train": 10, "val": 5}
+_VERSIONS = 10
 _SEED = 1
 _SIDE = 32
 _FRAGMENTS = 2
@@ -70,9 +70,7 @@ def _cluttered(split: Literal["train", "val"]) -> LabelledImages:
     from edge_moe.data import LabelledImages
 
     levels, targets, chosen = _stored(split)
-    versions = [
-        _version(levels, np.random.default_rng([_SEED, split == "val", number])) for number in range(_VERSIONS[split])
-    ]
+    versions = [_version(levels, np.random.default_rng([_SEED, split == "val", number])) for number in range(_VERSIONS)]
     images = np.stack(versions, axis=1).reshape(-1, _SIDE, _SIDE, 3)  # the versions of a digit side by side
     groups = np.repeat(chosen, len(versions))
     return LabelledImages(CLUTTERED, tuple("0123456789"), list(images), targets[groups], groups)
@@ -88,9 +86,9 @@ def _version(levels: Ints, draw: np.random.Generator) -> npt.NDArray[np.uint8]:
     image = _mottled(ground, draw)
     for _ in range(_FRAGMENTS):
         tint = np.clip(ink + _drawn(draw, -60, 61, n, 3), 0, 255)
-        image = _paint(image, _fragments(levels, draw), _placed(n, (15, 24), 600, 15, draw), tint, draw)
+        image = _paint(image, _fragments(levels, draw), _placed(n, (13, 20), 600, 15, draw), tint, draw)
     image = _paint(image, levels, _placed(n, (22, 32), 200, 3, draw), ink, draw)
-    grain = draw.integers(4, 28, (n, 1, 1, 1), dtype=np.int16)
+    grain = draw.integers(4, 22, (n, 1, 1, 1), dtype=np.int16)
     noise = draw.integers(-128, 128, (2, *image.shape), dtype=np.int16).sum(axis=0, dtype=np.int16) * grain >> 7
     return np.clip(image + noise, 0, 255).astype(np.uint8)
 
