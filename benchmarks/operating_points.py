@@ -25,6 +25,7 @@ __all__ = ["Candidate", "Figure", "Figures", "Quantity", "Statistic", "candidate
 Quantity: TypeAlias = Literal["accuracy", "drop", "exit_rate", "macs", "cost"]
 Statistic: TypeAlias = Literal["mean", "median", "p90"]
 Doubles: TypeAlias = npt.NDArray[np.float64]
+Groups: TypeAlias = npt.NDArray[np.integer]
 
 _QUANTILES: dict[Statistic, float] = {"median": 0.5, "p90": 0.9}
 
@@ -82,7 +83,10 @@ def candidates(match: Match, statistic: Statistic, seed: int) -> tuple[Candidate
         raise DataError(f"{match.file} has {results.images} image; expected two at least: to choose on, and to report")
     # The answers of a network that learned nothing say nothing about tau.
     labels = np.array(results.labels) if results.labels is not None and manifest.trained else None
-    in_a = halves(results.images, results.timed, labels, seed)
+    groups = None if results.groups is None else np.array(results.groups)
+    if groups is not None and len(np.unique(groups)) < 2:
+        raise DataError(f"{match.file} has images of 1 original; expected two at least: to choose on, and to report")
+    in_a = halves(results.images, results.timed, labels, seed, groups)
     trace, parts, macs = match.measured.trace.restored(), prices.costs(match.measured), prices.macs(manifest)
     # By what was measured: the bundle's default may have been changed since by a choice.
     always = trace.at(0.0, min(point.point.max_experts for point in match.measured.points))
@@ -101,7 +105,7 @@ def candidates(match: Match, statistic: Statistic, seed: int) -> tuple[Candidate
             known |= {"accuracy": correct, "drop": 100 * (right - correct)}
         columns.append(_Columns(known, *_costs(point, decisions, parts, results.timed)))
 
-    a, b = (_figures(columns, half, statistic, seed) for half in (in_a, ~in_a))
+    a, b = (_figures(columns, half, statistic, seed, groups) for half in (in_a, ~in_a))
     return tuple(
         Candidate(point.point.tau, point.point.max_experts, _is_measured(point), *both)
         for point, *both in zip(points, a, b, strict=True)
@@ -120,25 +124,32 @@ def _costs(
     return prices.per_image(decisions, parts), np.arange(len(decisions.predictions))
 
 
-def _figures(columns: list[_Columns], half: npt.NDArray[np.bool_], statistic: Statistic, seed: int) -> list[Figures]:
+def _figures(
+    columns: list[_Columns], half: npt.NDArray[np.bool_], statistic: Statistic, seed: int, groups: Groups | None
+) -> list[Figures]:
     """Return what each candidate does on the images of `half` [N]; all means over the same images go together."""
     names = tuple(columns[0].known)  # of every candidate the same
-    means = iter(_means([one.known[name][half] for one in columns for name in names], seed))
+    of_half = None if groups is None else groups[half]
+    means = iter(_means([one.known[name][half] for one in columns for name in names], seed, of_half))
     figures: list[dict[Quantity, Figure]] = [{name: next(means) for name in names} for _ in columns]
 
     costs = [one.cost[half[one.image]] for one in columns]
     for size in {len(values) for values in costs} - {0}:  # 0: no image of this half was timed
         found = {place: values for place, values in enumerate(costs) if len(values) == size}
         summed = _means if statistic == "mean" else partial(_quantiles, q=_QUANTILES[statistic])
-        for place, figure in zip(found, summed(list(found.values()), seed), strict=True):
+        # Costs of one length are of the same images.
+        image = columns[next(iter(found))].image
+        of_costs = None if groups is None else groups[image[half[image]]]
+        for place, figure in zip(found, summed(list(found.values()), seed, of_costs), strict=True):
             figures[place]["cost"] = figure
     return list(figures)
 
 
-def _means(values: list[Doubles], seed: int) -> list[Figure]:
+def _means(values: list[Doubles], seed: int, groups: Groups | None) -> list[Figure]:
     table = np.stack(values, axis=1)
-    return [Figure(*map(float, one)) for one in zip(table.mean(axis=0), *intervals_of_means(table, seed), strict=True)]
+    low, high = intervals_of_means(table, seed, groups=groups)
+    return [Figure(*map(float, one)) for one in zip(table.mean(axis=0), low, high, strict=True)]
 
 
-def _quantiles(values: list[Doubles], seed: int, q: float) -> list[Figure]:
-    return [Figure(float(np.quantile(one, q)), *interval_of_quantile(one, q, seed)) for one in values]
+def _quantiles(values: list[Doubles], seed: int, groups: Groups | None, q: float) -> list[Figure]:
+    return [Figure(float(np.quantile(one, q)), *interval_of_quantile(one, q, seed, groups=groups)) for one in values]

@@ -179,6 +179,8 @@ class SetResults(_Strict, frozen=True):
     cold_start_ms: tuple[Cost, ...]  # one a process: from its start to its first answer
     peak_rss_bytes: tuple[int, ...]  # one a process that runs this set and nothing else
     digest: str | None = None  # of all that decides the answers, see edge_moe.digest; None: of an older edge-moe
+    default_tau: Fraction | None = None  # of the bundle, when it was measured; None: not recorded
+    default_max_experts: int | None = None
 
     @property
     def label(self) -> str:
@@ -222,6 +224,7 @@ class Results(_Strict, frozen=True):
     sets: tuple[SetResults, ...]  # as in the bundle: the first is the default
     peers: tuple[Peer, ...]
     limits: tuple[Limit, ...]
+    groups: tuple[int, ...] | None = None  # [N] which images are versions of one original; None: each for itself
 
 
 def bundle_info(name: str, manifest: Manifest) -> BundleInfo:
@@ -290,6 +293,8 @@ def _inconsistency(results: Results) -> str | None:
         return f"it has {len(results.labels)} labels for {n} images"
     if results.labels is not None and any(not 0 <= label < results.bundle.classes for label in results.labels):
         return f"it has a label that is not among its {results.bundle.classes} classes"
+    if results.groups is not None and len(results.groups) != n:
+        return f"it has {len(results.groups)} groups for {n} images"
     if any(not 0 <= index < n for index in results.timed) or len(set(results.timed)) != t or not t:
         return f"its timed images are not some of its {n}, each once"
     if len({one.label for one in results.sets}) != len(results.sets):

@@ -111,7 +111,7 @@ def simulate(
             drawn = summary(prices.per_image(decisions, draws) + more)
             points.append(
                 SimulatedPoint(
-                    point=operating_point(decisions, labels, manifest.parts, tau, max_experts),
+                    point=operating_point(decisions, labels, manifest.parts, tau, max_experts, images.groups),
                     mean=float((prices.per_image(decisions, costs) + more).mean()),
                     median=drawn.median,
                     p10=drawn.p10,
@@ -128,6 +128,7 @@ def simulate(
         recipe=found.artifacts.recipe.name,
         data=images.title,
         images=len(images),
+        groups=None if images.groups is None else len(np.unique(images.groups)),
         seed=options.seed,
         overhead=overhead,
         points=tuple(points),

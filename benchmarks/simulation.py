@@ -111,6 +111,7 @@ class Simulation(_Strict, frozen=True):
     points: tuple[SimulatedPoint, ...]
     comparison: Comparison | None
     digest: str | None = None  # of all that decides the answers, see edge_moe.digest; None: of an older edge-moe
+    groups: int | None = None  # over how many originals the intervals are; None: over the images
 
 
 def write(simulation: Simulation, out: Path, *, force: bool = False) -> list[Path]:

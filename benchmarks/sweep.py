@@ -89,7 +89,8 @@ def run_key(bundle: Path, data: str, options: Options) -> Any:
         folder = Path(options.checkpoint)
         stock = [(file.name, sha256(file.read_bytes())) for file in sorted(folder.iterdir()) if file.is_file()]
     here = (this_machine(), _versions(), _libraries())
-    return info, sets, data, files, images.labels.tolist(), stock, options, here
+    groups = None if images.groups is None else images.groups.tolist()
+    return info, sets, data, files, images.labels.tolist(), groups, stock, options, here
 
 
 def check(bundle: Path, data: str, options: Options) -> tuple[Bundle, list[ArtifactSet], LabelledImages]:
@@ -171,6 +172,7 @@ def sweep(
             data=images.title,
             images=len(images),
             labels=_labels(images, manifest),
+            groups=None if images.groups is None else tuple(images.groups.tolist()),
             timed=tuple(timed.tolist()),
             rounds_asked=options.rounds,
             rounds=len(rounds),
@@ -359,7 +361,7 @@ def _set_results(
         predicted = float(prices.per_image(trace.rows(timed).at(*setting), costs).mean())
         points.append(
             PointCosts(
-                point=operating_point(trace.at(*setting), labels, manifest.parts, *setting),
+                point=operating_point(trace.at(*setting), labels, manifest.parts, *setting, images.groups),
                 raw=raw,
                 mean=predicted if raw is None else typical(raw),
                 predicted=predicted,
@@ -373,6 +375,8 @@ def _set_results(
         trace=StoredTrace.of(trace),
         parts=parts,
         points=tuple(points),
+        default_tau=plan.artifacts.default_tau,
+        default_max_experts=plan.artifacts.default_max_experts,
         cold_start_ms=tuple(one.cold_start_ms for one in mine if one.cold_start_ms is not None),
         peak_rss_bytes=tuple(one.peak_rss_bytes for one in mine if one.peak_rss_bytes is not None),
         digest=answers_digest(manifest, plan.artifacts),

@@ -337,7 +337,9 @@ class _Conversion:
                 ]
         accuracy = None
         if self.validation.labelled and self._trained:
-            accuracy = parity.accuracies(outputs, self.validation.labels, config.ensemble, config.space)
+            accuracy = parity.accuracies(
+                outputs, self.validation.labels, config.ensemble, config.space, self.validation.groups
+            )
         return {
             "checkpoint": self.checkpoint.resolve().name,
             "trained": self._trained,

@@ -118,7 +118,7 @@ def operating_points(
     for most in sorted({1, max_experts}):
         for tau in TAUS:
             answers = route(outputs, tau, most, loaded.config.ensemble, loaded.config.space)
-            points.append(operating_point(answers, labels, specs, tau, most))
+            points.append(operating_point(answers, labels, specs, tau, most, validation.groups))
     return tuple(points)
 
 

@@ -12,7 +12,8 @@ from edge_moe.anytime import Ensemble, Space
 from edge_moe.bundle import OperatingPoint, expert_name
 from edge_moe.converters.package import SetKey
 from edge_moe.converters.toolchain import Structure
-from edge_moe.evaluate import Outputs, paired_difference, route, wilson
+from edge_moe.evaluate import Outputs, paired_difference, route
+from edge_moe.intervals import accuracy_interval
 
 __all__ = [
     "Accuracy",
@@ -48,7 +49,7 @@ class PartParity(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Accuracy(msgspec.Struct, frozen=True, kw_only=True):
-    """Accuracy on the validation images, with its 95% Wilson interval."""
+    """Accuracy on the validation images, with its 95% interval."""
 
     what: str
     accuracy: float
@@ -109,12 +110,17 @@ def routed_agreement(
 
 
 def accuracies(
-    sets: dict[SetKey, Outputs], labels: npt.NDArray[np.int64], kind: Ensemble, space: Space
+    sets: dict[SetKey, Outputs],
+    labels: npt.NDArray[np.int64],
+    kind: Ensemble,
+    space: Space,
+    groups: npt.NDArray[np.int64] | None = None,
 ) -> dict[str, Any]:
     """Return base and mixture (tau = 0, one expert) of each set side by side, and the differences that matter.
 
     Differences are in accuracy, over the same images, with a 95% paired bootstrap interval: of the mixture to its
-    base, and of what is quantized to the fp32 of its backend.
+    base, and of what is quantized to the fp32 of its backend. All intervals are over `groups` of images where these
+    are given, see LabelledImages: their number is then reported too.
     """
     correct = {}
     for key, outputs in sets.items():
@@ -122,7 +128,7 @@ def accuracies(
         correct[f"mixture {key.label}"] = route(outputs, 0.0, 1, kind, space).predictions == labels
     rows = []
     for what, right in correct.items():
-        low, high = wilson(int(right.sum()), len(labels))
+        low, high = accuracy_interval(right, groups)
         rows.append(Accuracy(what=what, accuracy=float(right.mean()), low=low, high=high))
     pairs = [(f"mixture {key.label}", f"base {key.label}") for key in sets]
     pairs += [
@@ -131,8 +137,9 @@ def accuracies(
         for part in ("base", "mixture")
         if key.reference in sets and not key.is_float
     ]
-    differences = {f"{a} minus {b}": paired_difference(correct[a], correct[b], seed=0) for a, b in pairs}
-    return {"images": len(labels), "rows": rows, "differences": differences}
+    differences = {f"{a} minus {b}": paired_difference(correct[a], correct[b], seed=0, groups=groups) for a, b in pairs}
+    counted = {} if groups is None else {"groups": len(np.unique(groups))}
+    return {"images": len(labels), "rows": rows, "differences": differences, **counted}
 
 
 def spread(points: dict[SetKey, tuple[OperatingPoint, ...]]) -> list[dict[str, Any]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from edge_moe.converters.kernels import KernelNoise
+from edge_moe.intervals import over_groups
 
 __all__ = ["to_markdown"]
 
@@ -71,7 +72,8 @@ def _accuracy(accuracy: dict[str, Any]) -> list[str]:
     lines += ["| | accuracy | 95% interval |", "|---|---:|---:|"]
     for row in accuracy["rows"]:
         lines += [f"| {row['what']} | {row['accuracy']:.2%} | {row['low']:.2%} to {row['high']:.2%} |"]
-    lines += ["", "The mixture runs in static mode: tau = 0, one expert.", ""]
+    over = f" {over_groups(accuracy['groups'], accuracy['images'])}" if "groups" in accuracy else ""
+    lines += ["", f"The mixture runs in static mode: tau = 0, one expert.{over}", ""]
     lines += ["| difference, points | | 95% interval (paired) |", "|---|---:|---:|"]
     for what, (difference, low, high) in accuracy["differences"].items():
         lines += [f"| {what} | {100 * difference:+.2f} | {100 * low:+.2f} to {100 * high:+.2f} |"]

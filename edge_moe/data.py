@@ -1,12 +1,11 @@
-"""Labelled images, from a folder in the ImageFolder layout or from the embedded handwritten digits.
+"""Labelled images, from a folder in the ImageFolder layout or embedded ones, see edge_moe.embedded.
 
     DATA/train/<class>/*.jpg      or, for commands that only need one split,      DATA/<class>/*.jpg
     DATA/val/<class>/*.jpg        or, where labels are not known,                 DATA/*.jpg
 
 What counts as an image, a class and a split: `edge_moe/formats.py`, `edge_moe/folders.py`.
-`noise` is made up and has no labels: for the latency of networks whose answers mean nothing.
 
-Runs without torch, so that a benchmark on a device can use it. `digits` needs scikit-learn, which carries them.
+Runs without torch, so that a benchmark on a device can use it.
 """
 
 from __future__ import annotations
@@ -15,13 +14,14 @@ import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 
 from edge_moe.bundle import Preprocessing
-from edge_moe.errors import DataError, MissingExtraError, UsageError
+from edge_moe.embedded import DIGITS, EMBEDDED, NOISE
+from edge_moe.errors import DataError, UsageError
 from edge_moe.folders import LeftOut, class_folders, find_images, holds_splits
 from edge_moe.formats import IMAGE_SUFFIXES
 from edge_moe.preprocess import normalize, resize_crop, to_rgb
@@ -29,14 +29,8 @@ from edge_moe.text import is_text, nfc, printable
 
 __all__ = ["DIGITS", "IMAGE_SUFFIXES", "NOISE", "LabelledImages", "Split", "open_data"]
 
-DIGITS = "digits"
-NOISE = "noise"
-EMBEDDED = (DIGITS, NOISE)
 Split = Literal["train", "val"]
 
-# One digit in five is kept for validation; the seed is part of the data set's definition.
-_DIGITS_VAL_SHARE, _DIGITS_SEED = 5, 0
-_NOISE_IMAGES, _NOISE_SEED = 256, 0
 _log = logging.getLogger(__name__)
 
 
@@ -48,6 +42,8 @@ class LabelledImages:
     classes: tuple[str, ...]
     sources: Sequence[Path | npt.NDArray[np.uint8]]
     labels: npt.NDArray[np.int64]
+    # [N] which images belong together, as versions of one original do; None: each stands for itself.
+    groups: npt.NDArray[np.int64] | None = None
     notes: tuple[str, ...] = ()  # what a person should know: what the folder holds and is not read
 
     def __len__(self) -> int:
@@ -88,7 +84,8 @@ class LabelledImages:
         if count >= len(self):
             return self
         chosen = np.sort(np.random.default_rng(seed).permutation(len(self))[:count])
-        return replace(self, sources=[self.sources[i] for i in chosen], labels=self.labels[chosen])
+        groups = None if self.groups is None else self.groups[chosen]
+        return replace(self, sources=[self.sources[i] for i in chosen], labels=self.labels[chosen], groups=groups)
 
     def with_classes(self, classes: tuple[str, ...]) -> LabelledImages:
         """Return the same images with class indices into `classes` (a model's labels); unlabelled ones as they are.
@@ -110,7 +107,7 @@ class LabelledImages:
 
 
 def open_data(source: str | Path, split: Split, *, strict: bool = False) -> LabelledImages:
-    """Open `digits`, `noise` or a folder of images.
+    """Open a folder of images, or those that are embedded under a name, see edge_moe.embedded.
 
     A folder with a `train` or `val` subfolder gives the split that was asked for; a folder of class folders, some of
     which may have these names, gives itself for either split, unless `strict`, which training uses so that it never
@@ -122,14 +119,13 @@ def open_data(source: str | Path, split: Split, *, strict: bool = False) -> Labe
         UsageError: the name of an embedded set is also that of a folder here.
         DataError: the folder is missing, empty or unreadable, a class folder has no image, or the folder can be read
             in two ways.
-        MissingExtraError: digits without scikit-learn.
+        MissingExtraError: embedded digits without scikit-learn.
     """
-    if isinstance(source, str) and source in EMBEDDED:
-        _refuse_a_folder_of_that_name(source)
-    if source == DIGITS:
-        return _digits(split)
-    if source == NOISE and not strict:
-        return _noise(split)
+    embedded = EMBEDDED.get(source) if isinstance(source, str) else None
+    if embedded is not None:
+        _refuse_a_folder_of_that_name(str(source))
+        if not (strict and source == NOISE):
+            return embedded(split)
     try:
         images = _open_folder(Path(source), split, strict)
     except OSError as error:
@@ -201,32 +197,6 @@ def _notes(root: Path, read: Sequence[Path], left_out: LeftOut) -> tuple[str, ..
 
 def _instead(left_out: LeftOut) -> str:
     return f" (found {left_out})" if str(left_out) else ""
-
-
-def _digits(split: Split) -> LabelledImages:
-    try:
-        from sklearn.datasets import load_digits
-    except ModuleNotFoundError:
-        raise MissingExtraError("scikit-learn", "train", "the embedded digits") from None
-    stored: Any = load_digits()
-    # Grey levels 0..16 become 0..255.
-    images = np.clip(stored.images * 16, 0, 255).astype(np.uint8)
-    order = np.random.default_rng(_DIGITS_SEED).permutation(len(images))
-    in_val = np.arange(len(images)) % _DIGITS_VAL_SHARE == 0
-    chosen = np.sort(order[in_val if split == "val" else ~in_val])
-    return LabelledImages(
-        DIGITS, tuple("0123456789"), [images[i] for i in chosen], stored.target[chosen].astype(np.int64)
-    )
-
-
-def _noise(split: Split) -> LabelledImages:
-    # Coarse noise of varying contrast, enlarged: images that differ in more than their finest detail.
-    draw = np.random.default_rng(_NOISE_SEED + (split == "val"))
-    images = []
-    for _ in range(_NOISE_IMAGES):
-        coarse = draw.normal(128, draw.uniform(5, 120), size=(8, 8, 3))
-        images.append(np.clip(coarse, 0, 255).astype(np.uint8))
-    return LabelledImages(NOISE, (), images, np.zeros(len(images), dtype=np.int64))
 
 
 def _abbreviate(names: Sequence[str], most: int = 5) -> str:

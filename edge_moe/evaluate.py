@@ -5,7 +5,6 @@ Axis letters: N samples, K experts, Y classes, H W height and width.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
@@ -17,6 +16,7 @@ from edge_moe.anytime import Ensemble, Floats, Space, active_experts, alpha, com
 from edge_moe.backends import OpenPart, Tensor
 from edge_moe.bundle import OperatingPoint, PartSpec, expert_name
 from edge_moe.errors import BackendError, DataError
+from edge_moe.intervals import accuracy_interval, paired_difference, wilson
 
 __all__ = [
     "Decisions",
@@ -31,8 +31,6 @@ __all__ = [
 ]
 
 Bools = npt.NDArray[np.bool_]
-
-_Z95 = 1.959963984540054  # the normal distribution has 95% within this many standard deviations
 
 
 @dataclass(frozen=True)
@@ -171,6 +169,7 @@ def operating_point(
     parts: Mapping[str, PartSpec],
     tau: float,
     max_experts: int,
+    groups: npt.NDArray[np.integer] | None = None,
 ) -> OperatingPoint:
     """Summarise one setting.
 
@@ -180,10 +179,11 @@ def operating_point(
         parts: the manifest's, for their MACs.
         tau: of this setting.
         max_experts: of this setting.
+        groups: [N] which samples belong together, over which the accuracy's interval is; None: each for itself.
     """
     samples = len(routed.predictions)
-    correct = None if labels is None else int((routed.predictions == labels).sum())
-    low, high = (None, None) if correct is None else wilson(correct, samples)
+    correct = None if labels is None else routed.predictions == labels
+    low, high = (None, None) if correct is None else accuracy_interval(correct, groups)
     experts_macs = [parts[expert_name(k)].macs for k in range(routed.active.shape[1])]
     macs = parts["base"].macs + parts["gate"].macs * routed.gate_ran + routed.active @ np.array(experts_macs)
     return OperatingPoint(
@@ -192,44 +192,7 @@ def operating_point(
         samples=samples,
         exit_rate=float(routed.exited.mean()),
         mean_macs=float(macs.mean()),
-        accuracy=None if correct is None else correct / samples,
+        accuracy=None if correct is None else int(correct.sum()) / samples,
         accuracy_low=low,
         accuracy_high=high,
     )
-
-
-def wilson(successes: int, n: int) -> tuple[float, float]:
-    """Return the 95% Wilson score interval of a proportion, `successes` of `n`.
-
-    Raises:
-        DataError: n is 0.
-    """
-    if n < 1:
-        raise DataError("a proportion of no samples has no interval; expected at least one sample")
-    share, z2 = successes / n, _Z95**2
-    centre = (share + z2 / (2 * n)) / (1 + z2 / n)
-    half = _Z95 * math.sqrt(share * (1 - share) / n + z2 / (4 * n * n)) / (1 + z2 / n)
-    # At 0 and n of n the bounds are 0 and 1 exactly, but not in floating point.
-    return min(max(0.0, centre - half), share), max(min(1.0, centre + half), share)
-
-
-def paired_difference(
-    correct_a: npt.ArrayLike, correct_b: npt.ArrayLike, seed: int = 0, *, resamples: int = 10_000
-) -> tuple[float, float, float]:
-    """[N] and [N] whether A and B were right on the same samples -> accuracy of A minus B, and its 95% interval.
-
-    A percentile bootstrap over samples. A sample adds -1, 0 or 1, so that the numbers of each in a resample are
-    a multinomial draw: no resample is ever written out.
-
-    Raises:
-        DataError: there are no samples, or not the same number.
-    """
-    a, b = np.asarray(correct_a, dtype=np.int64), np.asarray(correct_b, dtype=np.int64)
-    if a.shape != b.shape or a.size == 0:
-        raise DataError(f"expected two answers to the same samples, found {a.size} and {b.size}")
-    n = a.size
-    gained, lost = int((a > b).sum()), int((a < b).sum())
-    shares = np.array([gained, lost, n - gained - lost]) / n
-    draws = np.random.default_rng(seed).multinomial(n, shares, size=resamples)
-    low, high = np.quantile((draws[:, 0] - draws[:, 1]) / n, [0.025, 0.975])
-    return (gained - lost) / n, float(low), float(high)

@@ -27,6 +27,7 @@ class Content:
     title: str
     subject: str
     finding: str
+    mended: str  # empty: not known
     warnings: tuple[str, ...]
     measured: Table
     points: tuple[Table, ...]  # one a series
@@ -65,6 +66,7 @@ def collect(results: Sequence[Results], names: Sequence[str] | None = None) -> C
         title=story.title(results),
         subject=story.subject(results),
         finding=story.finding(series[0]),
+        mended=story.mended(series[0]),
         warnings=tuple(story.warnings(results, shown)),
         measured=tables.measured(results, shown),
         points=tuple(tables.points(one) for one in series),
@@ -112,6 +114,7 @@ def _notes(series: Sequence[Series]) -> dict[str, tuple[str, ...]]:
             "the input tensor to the answer. The mean is the mean over images of each one's median over rounds. mean / "
             "predicted sets it beside what the parts cost by themselves: base + P(gate) gate + sum of P(expert k) "
             "expert k.",
+            *story.over([one.results for one in series]),
         ),
         "parts": tuple(parts),
         "shares": (

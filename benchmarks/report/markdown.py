@@ -27,6 +27,8 @@ def table(one: Table) -> list[str]:
 def page(content: Content) -> str:
     """Return the whole report without its charts."""
     lines = [f"# {_plain(content.title)}", "", _plain(content.subject), "", _plain(content.finding), ""]
+    if content.mended:
+        lines += [_plain(content.mended), ""]
     for warning in content.warnings:
         lines += [f"**{_plain(warning)}**", ""]
     lines += ["## What was measured", "", *table(content.measured)]

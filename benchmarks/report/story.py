@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import numpy as np
+import numpy.typing as npt
+
 from edge_moe.benchmarks.report.compare import Beside
 from edge_moe.benchmarks.report.series import Point, Series
 from edge_moe.benchmarks.report.words import change, cost, interval, listed, plural, sentence, tau
 from edge_moe.benchmarks.results import Results
-from edge_moe.evaluate import paired_difference
 from edge_moe.gains import without_gain
+from edge_moe.intervals import over_groups, paired_difference
 from edge_moe.sizes import short_size_text
 
-__all__ = ["blind_spots", "finding", "highlight", "lost", "subject", "title", "warnings"]
+__all__ = ["blind_spots", "finding", "highlight", "lost", "mended", "over", "subject", "title", "warnings"]
 
 _FEW = 6  # sets that a sentence can name
 
@@ -81,12 +84,46 @@ def finding(one: Series) -> str:
         if (right[0] == right[1]).all():
             text += " Image by image, it is right and wrong on the same ones."
         else:
-            gained, low, high = (100 * value for value in paired_difference(*right))
+            gained, low, high = (100 * value for value in paired_difference(*right, groups=_groups(one.results)))
             text += f" Image by image, the accuracy changes by {gained:+.2f} points (95%: {low:+.2f} to {high:+.2f})."
     nothing = without_gain([p.costs.point for p in one.points], point.max_experts)
     if nothing is not None:
         text += f" {sentence(nothing)}"
     return text
+
+
+def mended(one: Series) -> str:
+    """Return how many answers the experts change for the better and for the worse, at the bundle's default tau.
+
+    Where the default is not recorded, at the point that is told first; empty where labels are not known.
+    """
+    labels = one.results.labels
+    if labels is None:
+        return ""
+    at, most = one.one.default_tau, one.one.default_max_experts
+    if at is None or most is None:
+        told = highlight(one)[0]
+        at, most = told.tau, told.max_experts
+    base = one.trace.answers[:, 0] == labels
+    decided = one.trace.at(at, most)
+    whole = decided.predictions == labels
+    better, worse = int((whole & ~base).sum()), int((base & ~whole).sum())
+    gained, low, high = (100 * value for value in paired_difference(whole, base, groups=_groups(one.results)))
+    return (
+        f"Against its base alone, {one.label} at tau = {tau(at)} mends {better:,} of {plural(len(base), 'image')} and "
+        f"breaks {worse:,}: {base.mean():.2%} becomes {whole.mean():.2%}, {gained:+.2f} points "
+        f"(95%: {low:+.2f} to {high:+.2f}), while {decided.exited.mean():.1%} exit early."
+    )
+
+
+def over(results: Sequence[Results]) -> list[str]:
+    """Return a note for each number of originals that intervals are over."""
+    counted = [(len(set(file.groups)), file.images) for file in results if file.groups is not None]
+    return [over_groups(*one) for one in dict.fromkeys(counted)]
+
+
+def _groups(file: Results) -> npt.NDArray[np.int64] | None:
+    return None if file.groups is None else np.array(file.groups)
 
 
 def lost(series: Sequence[Series], found: Sequence[Beside]) -> list[str]:

@@ -98,7 +98,8 @@ def _facts(file: Results) -> dict[str, str]:
         "Bundle": f"{b.name}{'' if b.trained else ', UNTRAINED'}: {b.architecture}, {b.experts} experts, "
         f"{b.classes} classes, {size_text(b.image_size)} pixels",
         "Answers decided by": f"rule {b.rule_sha256[:12]}{_digests(file)}",
-        "Data": f"{file.data}: {file.images:,} images, {'with' if file.labels is not None else 'without'} labels",
+        "Data": f"{file.data}: {file.images:,} images{_originals(file)}, "
+        f"{'with' if file.labels is not None else 'without'} labels",
         "Samples": f"{len(file.timed):,} images x {file.rounds} rounds at each operating point; seed {file.seed}",
         "Sets": ", ".join(f"{one.label} ({one.backend_version})" for one in file.sets),
         "Versions": ", ".join(f"{name} {version}" for name, version in sorted(file.versions.items())),
@@ -156,6 +157,10 @@ def starts(series: Sequence[Series]) -> Table:
     cold_column = ("cold start, ms, median (range)",) if clocked else ()
     columns = ("set", "artifacts, MiB", *cold_column, "peak memory, MiB, median (range)", "processes")
     return without_empty(Table(columns, tuple(rows)))
+
+
+def _originals(file: Results) -> str:
+    return "" if file.groups is None else f" (versions of {len(set(file.groups)):,} originals)"
 
 
 def _number(value: float | None) -> str:

@@ -25,7 +25,7 @@ def register(app: typer.Typer) -> None:
 
 def bench(
     bundle: Annotated[Path, typer.Argument(help="Made by 'edge-moe convert'.")],
-    data: Annotated[str, typer.Option(help="'digits', a folder of images, or 'noise'.")],
+    data: Annotated[str, typer.Option(help="'digits', 'cluttered-digits', a folder of images, or 'noise'.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The folder for results and report.")],
     device: Annotated[str, typer.Option(help="Where to measure; see 'edge-moe devices'.")] = "host",
     backend: Annotated[
@@ -98,6 +98,8 @@ def bench(
         raise
     _print(results)
     typer.echo("\n".join(str(file) for file in files))
+    for line in _said(results):
+        typer.echo(line)
     if results.peers:
         typer.echo("what one would do otherwise stands in report.html, results.md and peers.csv")
     for remark in results.conditions.remarks:
@@ -138,6 +140,14 @@ def _is_partial(output: Path) -> bool:
         return not load(output / "results.json").complete
     except DataError:
         return False
+
+
+def _said(results: Results) -> list[str]:
+    """Return what the default set's experts do for accuracy, and what its intervals are over."""
+    from edge_moe.benchmarks.report import series, story
+
+    mended = story.mended(series.build([results])[0])
+    return [mended, *story.over([results])] if mended else []
 
 
 def _print(results: Results) -> None:

@@ -70,6 +70,11 @@ def choose(
     screen.print(_promise(choice, chosen, setting))
     for line in (f"{setting}: {choice.reason}", *choice.notes):
         typer.echo(line)
+    if found.results.groups is not None:
+        typer.echo(
+            "Halves and intervals are over the "
+            f"{len(set(found.results.groups)):,} originals of which these {found.results.images:,} images are versions."
+        )
     before = f"tau {found.artifacts.default_tau:g}, max_experts {found.artifacts.default_max_experts}"
     if not write:
         typer.echo(f"the bundle's default stays {before}; --write changes it")

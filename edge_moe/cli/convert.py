@@ -26,7 +26,10 @@ def register(app: typer.Typer) -> None:
 def convert(
     checkpoint: Annotated[Path, typer.Argument(help="Made by 'edge-moe train', 'import' or 'init'.")],
     data: Annotated[
-        str, typer.Option(help="'digits', a folder of images, or 'noise' for a network that is not trained.")
+        str,
+        typer.Option(
+            help="'digits', 'cluttered-digits', a folder of images, or 'noise' for a network that is not trained."
+        ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="The bundle to write.")],
     backend: Annotated[
@@ -140,6 +143,7 @@ def show_recipes() -> None:
 def _show(report: dict[str, Any], output: Path) -> None:
     from edge_moe.bundle import Bundle
     from edge_moe.gains import nothing_gained
+    from edge_moe.intervals import over_groups
 
     screen = console()
     table = Table(title=f"int8 against the fp32 of its backend, {report['images']} images")
@@ -170,6 +174,8 @@ def _show(report: dict[str, Any], output: Path) -> None:
         for row in report["accuracy"]["rows"]:
             table.add_row(row.what, f"{row.accuracy:.2%}", f"{row.low:.2%} to {row.high:.2%}")
         screen.print(table)
+        if "groups" in report["accuracy"]:
+            typer.echo(over_groups(report["accuracy"]["groups"], report["accuracy"]["images"]))
     for name, layers in report["layers"].items():
         screen.print(f"layers of {name}, the noisiest first, SQNR in dB:")
         table = Table()

@@ -49,7 +49,7 @@ BaseName = Annotated[
 ]
 ImageSize = Annotated[
     str | None,
-    typer.Option(help="Pixels, or HxW. As known of given weights; else 32 for digits, else 224.", metavar="SIZE"),
+    typer.Option(help="Pixels, or HxW. As known of given weights; else 32 for embedded images, else 224.", metavar="SIZE"),
 ]
 Resize = Annotated[
     str | None,

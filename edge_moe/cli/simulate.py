@@ -24,7 +24,7 @@ def register(app: typer.Typer) -> None:
 def simulate(
     bundle: Annotated[Path, typer.Argument(help="Made by 'edge-moe convert'.")],
     profile: Annotated[Path, typer.Option(help="The results.json of this bundle from the device.")],
-    data: Annotated[str, typer.Option(help="'digits', a folder of images, or 'noise'.")],
+    data: Annotated[str, typer.Option(help="'digits', 'cluttered-digits', a folder of images, or 'noise'.")],
     tau: Annotated[list[float] | None, typer.Option(help="May be repeated; the profile's operating points.")] = None,
     max_experts: Annotated[list[int] | None, typer.Option(help="May be repeated; the bundle's default.")] = None,
     backend: Annotated[str | None, typer.Option(help="The bundle's first by default.")] = None,
@@ -43,6 +43,7 @@ def simulate(
     from edge_moe.benchmarks.simulate import simulate as predict
     from edge_moe.benchmarks.simulation import write
     from edge_moe.data import NOISE
+    from edge_moe.intervals import over_groups
     from edge_moe.output import check_target
     from edge_moe.progress import bars
 
@@ -70,6 +71,8 @@ def simulate(
         return
     screen = console()
     screen.print(_points(simulation))
+    if simulation.groups is not None:
+        typer.echo(over_groups(simulation.groups, simulation.images))
     if simulation.comparison is not None:
         if simulation.comparison.points:
             screen.print(_compared(simulation.comparison, simulation.unit))

@@ -44,7 +44,9 @@ def register(app: typer.Typer) -> None:
 
 
 def train(
-    data: Annotated[str, typer.Argument(help="'digits', or a folder with train/<class>/ and val/<class>/.")],
+    data: Annotated[
+        str, typer.Argument(help="'digits', 'cluttered-digits', or a folder with train/<class>/ and val/<class>/.")
+    ],
     output: Out,
     base: BaseName = "mobilenet_v3_small",
     experts: Experts = 4,
@@ -69,7 +71,8 @@ def train(
     expert_learning_rate: float = 0.002,
     weight_decay: float = 5e-4,
     augment: Annotated[
-        str | None, typer.Option(help="none, crop, crop-flip or resized-crop-flip; crop for digits, else crop-flip.")
+        str | None,
+        typer.Option(help="none, crop, crop-flip or resized-crop-flip; crop for embedded images, else crop-flip."),
     ] = None,
     epsilon: Annotated[float, typer.Option(help="Share of the uniform distribution in an expert's draw.")] = 0.3,
     normalization: Annotated[
@@ -88,7 +91,8 @@ def train(
     force: Force = False,
 ) -> None:
     """Train base, gate and experts. A run that was stopped goes on where it stood when the command is repeated."""
-    from edge_moe.data import DIGITS, open_data
+    from edge_moe.data import open_data
+    from edge_moe.embedded import EMBEDDED
     from edge_moe.output import check_target
     from edge_moe.progress import bars
     from edge_moe.training.config import TrainingConfig
@@ -107,13 +111,13 @@ def train(
     wished = wishes(image_size, resize, mean, std, interpolation, stem_stride)
     classes = open_data(data, "train", strict=True).classes
     given = find_weights(base_weights, base) if base_weights else None
-    prepared = decide(wished, given, 32 if data == DIGITS else 224)
+    prepared = decide(wished, given, 32 if data in EMBEDDED else 224)
     labels = _ordered(classes, given)
     settings = {
-        "data": data if data == DIGITS else str(Path(data).absolute()),
+        "data": data if data in EMBEDDED else str(Path(data).absolute()),
         "seed": seed,
         "batch_size": batch_size,
-        "augment": augment or ("crop" if data == DIGITS else "crop-flip"),
+        "augment": augment or ("crop" if data in EMBEDDED else "crop-flip"),
         "weight_decay": weight_decay,
         "base_weights": str(given.file.absolute()) if given else None,
         "finetune": finetune,
@@ -158,6 +162,8 @@ def _default_jobs() -> int:
 
 
 def _report(config: CheckpointConfig, output: Path) -> None:
+    from edge_moe.intervals import over_groups
+
     m = config.metrics
     table = Table(title=f"validation, {m['validation_images']} images")
     for column in ("", "accuracy", "95% interval"):
@@ -172,4 +178,6 @@ def _report(config: CheckpointConfig, output: Path) -> None:
     for index, share in enumerate(m["expert_shares"]):
         table.add_row(f"share of expert {index}", f"{share:.1%}", "")
     console().print(table)
+    if "validation_groups" in m:
+        typer.echo(over_groups(m["validation_groups"], m["validation_images"]))
     typer.echo(f"checkpoint: {output}")

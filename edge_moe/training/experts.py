@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -18,12 +19,42 @@ from edge_moe.training.images import Images, batches, seed_everything
 __all__ = ["draw_weights", "train_expert"]
 
 _STAGE = 3
+_BATCH = 256
+_MEMORY_BYTES = 1 << 30  # of what the base makes of all images, kept where they are not augmented
 
 
 def draw_weights(gate_probabilities: Tensor, index: int, epsilon: float) -> Tensor:
     """[N, K] gate -> [N] weights of D_k for expert `index`: (1 - epsilon) * g_k + epsilon / K."""
     experts = gate_probabilities.shape[1]
     return (1 - epsilon) * gate_probabilities[:, index] + epsilon / experts
+
+
+class _Kept(NamedTuple):
+    """What the frozen base makes of all N images."""
+
+    logits: Tensor  # [N, Y]
+    features: Tensor  # [N, C, H, W]
+    labels: Tensor  # [N]
+
+    def drawn(self, order: Tensor, batch_size: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Yield the rows that `order` names, a batch at a time."""
+        for rows in order.split(batch_size):  # type: ignore[no-untyped-call]
+            yield self.logits[rows], self.features[rows], self.labels[rows]
+
+
+@torch.no_grad()
+def _kept(base: Base, images: Images, config: TrainingConfig, device: torch.device, workers: int) -> _Kept | None:
+    """Run the base once for all epochs; None where it sees every image otherwise each time, or memory is too small."""
+    if config.augment != "none":
+        return None
+    found: list[tuple[Tensor, Tensor, Tensor]] = []
+    for x, y in batches(images, _BATCH, device, workers=workers):
+        answer = base(x)
+        found.append((answer.logits, answer.features, y))
+        if answer.features[0].nbytes * len(images) > _MEMORY_BYTES:
+            return None
+    logits, features, labels = (torch.cat(column) for column in zip(*found, strict=True))
+    return _Kept(logits, features.contiguous(memory_format=torch.channels_last), labels)
 
 
 def train_expert(
@@ -49,17 +80,25 @@ def train_expert(
     for module in expert.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.eval()
+    kept = _kept(base, images, config, device, workers)
     weights = draw_weights(gate(embeddings).softmax(-1), index, config.epsilon)
     count = max(1, round(weights.sum().item()))
+
+    def answered(order: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        indices = order.tolist()
+        for x, y in batches(
+            images, config.batch_size, device, augment=config.augment, indices=indices, workers=workers
+        ):
+            with torch.no_grad():
+                frozen = base(x)
+            yield frozen.logits, frozen.features, y
 
     def losses(epoch: int) -> Iterator[Tensor]:
         seed_everything(config.seed, _STAGE, index, epoch)
         # multinomial takes at most 2^24 weights, drawn in double precision.
-        order = torch.multinomial(weights.double(), count, replacement=True).tolist()
-        for x, y in batches(images, config.batch_size, device, augment=config.augment, indices=order, workers=workers):
-            with torch.no_grad():
-                frozen = base(x)
-            answer = ensemble_log_probabilities(frozen.logits, expert(frozen.features), config.ensemble, config.space)
+        order = torch.multinomial(weights.double(), count, replacement=True)
+        for logits, features, y in answered(order) if kept is None else kept.drawn(order, config.batch_size):
+            answer = ensemble_log_probabilities(logits, expert(features), config.ensemble, config.space)
             yield functional.nll_loss(answer, y)
 
     fit(

@@ -9,7 +9,8 @@ import numpy.typing as npt
 import torch
 
 from edge_moe.anytime import Ensemble, Space
-from edge_moe.evaluate import Outputs, paired_difference, route, wilson
+from edge_moe.evaluate import Outputs, paired_difference, route
+from edge_moe.intervals import accuracy_interval
 from edge_moe.nn import SingleGateMoE
 from edge_moe.progress import Progress, Silent, track
 from edge_moe.training.images import Images, batches
@@ -34,25 +35,31 @@ def collect_torch(
 
 
 def mixture_metrics(
-    outputs: Outputs, labels: npt.NDArray[np.int64], ensemble: Ensemble, space: Space
+    outputs: Outputs,
+    labels: npt.NDArray[np.int64],
+    ensemble: Ensemble,
+    space: Space,
+    groups: npt.NDArray[np.int64] | None = None,
 ) -> dict[str, Any]:
     """Return what the training reports: accuracies with 95% intervals, and the share of each expert.
 
     The mixture is measured in the paper's static mode (tau = 0, one expert). The difference to its base comes with
-    a paired bootstrap interval over the images.
+    a paired bootstrap interval over the images. All intervals are over `groups` of images where these are given, see
+    LabelledImages: their number is then reported too.
     """
     base = outputs.base_logits.argmax(axis=1) == labels
     mixture = route(outputs, 0.0, 1, ensemble, space).predictions == labels
-    difference, low, high = paired_difference(mixture, base, seed=0)
+    difference, low, high = paired_difference(mixture, base, seed=0, groups=groups)
     chosen = outputs.gate_logits.argmax(axis=1)
     shares = np.bincount(chosen, minlength=outputs.gate_logits.shape[1]) / len(labels)
     return {
         "validation_images": len(labels),
         "base_accuracy": float(base.mean()),
-        "base_accuracy_95": wilson(int(base.sum()), len(labels)),
+        "base_accuracy_95": accuracy_interval(base, groups),
         "mixture_accuracy": float(mixture.mean()),
-        "mixture_accuracy_95": wilson(int(mixture.sum()), len(labels)),
+        "mixture_accuracy_95": accuracy_interval(mixture, groups),
         "mixture_minus_base": difference,
         "mixture_minus_base_95": (low, high),
         "expert_shares": [float(share) for share in shares],
+        **({} if groups is None else {"validation_groups": len(np.unique(groups))}),
     }

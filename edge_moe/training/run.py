@@ -20,7 +20,8 @@ import torch
 
 from edge_moe.bundle import expert_name
 from edge_moe.checks import check_at_least_one
-from edge_moe.data import DIGITS, LabelledImages, open_data
+from edge_moe.data import LabelledImages, open_data
+from edge_moe.embedded import EMBEDDED
 from edge_moe.errors import CheckpointError, DataError, UsageError
 from edge_moe.nn import Base, Gate, build_base
 from edge_moe.output import check_target, partial_path, publish, write_file, writing
@@ -115,7 +116,7 @@ def retrain_expert(
         raise UsageError(f"there is no expert {index}; expected 0 to {config.experts - 1}")
     training = config.training
     if data is not None:
-        training = msgspec.structs.replace(training, data=data if data == DIGITS else str(Path(data).resolve()))
+        training = msgspec.structs.replace(training, data=data if data in EMBEDDED else str(Path(data).resolve()))
     plan = Plan(
         architecture=config.architecture,
         experts=config.experts,
@@ -179,7 +180,7 @@ def _finish(
     mixture = load_parts(run.partial, plan.architecture, plan.experts)
     mixture.to(run.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     outputs = collect_torch(mixture, images, workers=run.workers, progress=run.progress)
-    metrics = mixture_metrics(outputs, validation.labels, plan.config.ensemble, plan.config.space)
+    metrics = mixture_metrics(outputs, validation.labels, plan.config.ensemble, plan.config.space, validation.groups)
     config = CheckpointConfig(
         architecture=plan.architecture,
         experts=plan.experts,

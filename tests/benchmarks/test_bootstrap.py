@@ -79,3 +79,64 @@ def test_no_images():
         intervals_of_means(np.zeros((0, 2)), 0)
     with pytest.raises(DataError, match="at least one image"):
         interval_of_quantile(np.zeros(0), 0.5, 0)
+
+
+# --- groups: versions of one original ---
+
+
+@given(
+    sizes=st.lists(st.integers(1, 5), min_size=2, max_size=40),
+    share=st.floats(0, 1),
+    seed=st.integers(0, 100),
+    known=st.booleans(),
+)
+def test_halves_keep_groups_whole(sizes, share, seed, known):
+    groups = np.random.default_rng(seed).permutation(np.repeat(np.arange(len(sizes)), sizes))
+    n, labels = len(groups), groups % 3  # versions of one original are of one class
+    timed = np.random.default_rng(seed).permutation(n)[: int(share * n)].tolist()
+    first = halves(n, timed, labels if known else None, seed, groups)
+    assert set(groups[first]).isdisjoint(groups[~first])
+    assert abs(len(set(groups[first])) - len(set(groups[~first]))) <= 1
+    assert np.array_equal(first, halves(n, timed, labels if known else None, seed, groups))
+    # Each half gets its share of the timed: of any two groups next to each other in number, one goes to each.
+    was_timed = np.isin(np.arange(n), timed)
+    most = max(int(was_timed[groups == one].sum()) for one in set(groups))
+    assert abs(int((first & was_timed).sum()) - int((~first & was_timed).sum())) <= most
+
+
+def test_halves_of_groups_are_by_chance():
+    groups = np.repeat(np.arange(6), 2)
+    shares = np.mean([halves(12, [0], None, seed, groups) for seed in range(2000)], axis=0)
+    assert shares[0] == shares[1] == 1  # the one with a timed image is dealt first
+    np.testing.assert_allclose(shares[2:], 2 / 5, atol=0.05)
+
+
+def resampled_by_group(values, groups, summed, resamples=4000):
+    rng, names = np.random.default_rng(11), np.unique(groups)
+    rows = {name: np.flatnonzero(groups == name) for name in names}
+    plain = [
+        summed(values[np.concatenate([rows[name] for name in names[chosen]])])
+        for chosen in rng.integers(len(names), size=(resamples, len(names)))
+    ]
+    return np.quantile(plain, [0.025, 0.975])
+
+
+def test_means_over_groups_as_plain_resampling():
+    groups = draw.permutation(np.repeat(np.arange(30), draw.integers(1, 6, 30)))
+    own = draw.normal(10, 1, 30)
+    values = np.stack([own[groups], draw.normal(10, 1, len(groups))], axis=1)
+    low, high = intervals_of_means(values, 0, groups=groups)
+    for column in range(2):
+        expected = resampled_by_group(values[:, column], groups, np.mean)
+        np.testing.assert_allclose([low[column], high[column]], expected, rtol=0.01)
+    alone = intervals_of_means(values, 0)
+    assert high[0] - low[0] > 1.5 * (alone[1] - alone[0])[0]
+
+
+@pytest.mark.parametrize(("originals", "q"), [(2, 0.5), (12, 0.5), (12, 0.9), (12, 1.0), (12, 0.0)])
+def test_quantiles_over_groups_as_plain_resampling(originals, q):
+    groups = draw.permutation(np.repeat(np.arange(originals), draw.integers(1, 5, originals)))
+    values = draw.normal(10, 1, originals)[groups] + draw.normal(0, 0.2, len(groups))
+    found = interval_of_quantile(values, q, 0, groups=groups)
+    expected = resampled_by_group(values, groups, lambda taken: np.quantile(taken, q))
+    np.testing.assert_allclose(found, expected, rtol=0.012)

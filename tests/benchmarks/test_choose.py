@@ -270,3 +270,35 @@ def test_what_holds_for_any_wish(big, cost, macs, drop, exits, seed, shuffle):
     shuffle.shuffle(points)
     shuffled = big._replace(measured=replace(big.measured, points=tuple(points)))
     assert choose(shuffled, wish, seed=seed) == choice
+
+
+@pytest.fixture(scope="module")
+def versions(big, tmp_path_factory):
+    """The same results, as if of 80 originals in five versions each."""
+    groups = tuple(np.random.default_rng(3).permutation(np.repeat(np.arange(80), 5)).tolist())
+    results = replace(big.results, groups=groups)
+    return match(big.bundle, save(results, tmp_path_factory.mktemp("versions") / "results.json"))
+
+
+@pytest.mark.parametrize("statistic", ["mean", "p90"])
+def test_versions_of_one_original_lie_in_one_half(versions, monkeypatch, statistic):
+    halves, seen = operating_points.halves, []
+    monkeypatch.setattr(operating_points, "halves", lambda *given: seen.append(halves(*given)) or seen[-1])
+    found = candidates(versions, statistic, 7)
+    (in_a,) = seen
+    groups, labels = np.array(versions.results.groups), np.array(versions.results.labels)
+    assert len(set(groups[in_a])) == len(set(groups[~in_a])) == 40
+    assert set(groups[in_a]).isdisjoint(groups[~in_a])
+    always = versions.measured.trace.restored().at(0.0, 1).predictions[~in_a] == labels[~in_a]
+    for one in found[::5]:
+        right = versions.measured.trace.restored().at(one.tau, one.max_experts).predictions[~in_a] == labels[~in_a]
+        expected = paired_difference(always, right, groups=groups[~in_a])
+        drop = one.b["drop"]
+        np.testing.assert_allclose([drop.value, drop.low, drop.high], 100 * np.array(expected), atol=0.6)
+        assert one.b["cost"].low <= one.b["cost"].value <= one.b["cost"].high
+
+
+def test_one_original(big, tmp_path):
+    results = replace(big.results, groups=(7,) * 400)
+    with pytest.raises(DataError, match="images of 1 original; expected two"):
+        choose(match(big.bundle, save(results, tmp_path / "results.json")), Wish(exit_rate=0))

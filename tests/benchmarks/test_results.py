@@ -133,6 +133,7 @@ def test_files_that_are_no_results(file, spoil, words):
         (lambda r: r.update(sets=[]), "it holds no measurement"),
         (lambda r: r.update(rounds=0), "it holds no measurement"),
         (lambda r: r["labels"].pop(), "it has 8 labels for 9 images"),
+        (lambda r: r.update(groups=[0] * 8), "it has 8 groups for 9 images"),
         (lambda r: r["labels"].__setitem__(0, 10), "a label that is not among its 10 classes"),
         (lambda r: r.update(timed=[]), "timed images are not some of its 9"),
         (lambda r: r["timed"].__setitem__(0, 9), "timed images are not some of its 9"),
@@ -205,3 +206,17 @@ def test_a_stored_trace_is_short():
 
 def test_a_folder_stands_for_the_results_in_it(file):
     assert results.load(file.parent) == results.load(file)
+
+
+def test_files_from_before_there_were_groups(file):
+    """New fields have defaults: what was measured earlier is still read."""
+
+    def older(r):
+        del r["groups"]
+        for one in r["sets"]:
+            del one["default_tau"], one["default_max_experts"]
+
+    edit(file, older)
+    found = results.load(file)
+    assert found.groups is None
+    assert {one.default_tau for one in found.sets} == {None}

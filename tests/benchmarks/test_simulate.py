@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import itertools
 import math
 
@@ -21,6 +22,7 @@ from edge_moe.data import open_data
 from edge_moe.digest import answers_digest
 from edge_moe.errors import BackendError, BundleError, DataError, MissingExtraError, OutputError, UsageError
 from edge_moe.evaluate import wilson
+from edge_moe.intervals import accuracy_interval
 from edge_moe.trace import record
 from tests.benchmarks.fitted import edited, fitted, part_costs, point, replace, save
 from tests.cli.conftest import small_disk
@@ -89,6 +91,17 @@ def test_against_the_runtime_image_by_image(bundle, data, profile):
         seen |= {(p.gate_ran, p.experts) for p in alone}
     assert {(False, ()), (True, ())} < seen
     assert {len(experts) for _, experts in seen} == {0, 1, 2}
+
+
+def test_intervals_over_originals(bundle, data, profile, monkeypatch):
+    groups = np.arange(12) // 3
+    monkeypatch.setattr(module, "open_data", lambda *given: dataclasses.replace(open_data(*given), groups=groups))
+    found = run(bundle, profile, data)
+    assert found.groups == 4
+    for one in found.points:
+        alone, labels = predictions(bundle, data, one.point.tau, 1)
+        right = [p.index == label for p, label in zip(alone, labels, strict=True)]
+        assert (one.point.accuracy_low, one.point.accuracy_high) == accuracy_interval(right, groups)
 
 
 def test_what_it_says_about_itself(bundle, data, profile):

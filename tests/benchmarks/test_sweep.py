@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 
@@ -19,6 +20,7 @@ from edge_moe.benchmarks.targets import Availability, Round, Session, SetRound, 
 from edge_moe.data import open_data
 from edge_moe.digest import answers_digest
 from edge_moe.evaluate import collect, route, wilson
+from edge_moe.intervals import accuracy_interval
 from tests.benchmarks.conftest import hurry
 from tests.fakes import BASE_MACS, EXPERT_MACS, GATE_MACS, FakeBackend, write_bundle
 from tests.tiny import CLASSES, SETS, VALIDATION_IMAGES, tree
@@ -525,3 +527,23 @@ def test_whatever_the_figures_depend_on_is_in_the_key(tmp_path, monkeypatch, cha
         return msgspec.json.encode(run_key(path, data, Options(**(FAST | options))))
 
     assert key("first") == key("second") != key("third", **change)
+
+
+def test_images_that_are_versions_of_originals(tiny_bundle, tiny_images, monkeypatch):
+    """Their groups are written down, every interval is over them, and a begun run of others is not gone on with."""
+    plain, options = str(tiny_images), Options(recipes=("litert/int8",), **FAST)
+    alone = run_key(tiny_bundle, plain, options)
+    groups = np.arange(VALIDATION_IMAGES) // 4
+
+    def grouped(source, split):
+        return dataclasses.replace(open_data(source, split), groups=groups)
+
+    monkeypatch.setattr(sweep, "open_data", grouped)
+    assert run_key(tiny_bundle, plain, options) != alone
+    (one,) = (found := sweep.sweep(tiny_bundle, plain, options)).sets
+    assert found.groups == tuple(groups.tolist())
+    for point in (each.point for each in one.points):
+        right = one.trace.restored().at(point.tau, point.max_experts).predictions == found.labels
+        assert (point.accuracy_low, point.accuracy_high) == accuracy_interval(right, groups)
+    artifacts = Bundle(tiny_bundle).manifest.find("litert", "int8")
+    assert (one.default_tau, one.default_max_experts) == (artifacts.default_tau, artifacts.default_max_experts)

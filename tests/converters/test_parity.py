@@ -9,6 +9,7 @@ from edge_moe.bundle import OperatingPoint
 from edge_moe.converters.package import SetKey
 from edge_moe.converters.parity import accuracies, agreement, part_parity, routed_agreement, spread
 from edge_moe.evaluate import Outputs, wilson
+from edge_moe.intervals import accuracy_interval
 
 REFERENCE = np.array([[3.0, 4.0], [1.0, 0.0], [0.0, 2.0], [5.0, 0.0]])
 
@@ -113,6 +114,19 @@ def test_accuracies_by_hand():
     }
     for difference, low, high in found["differences"].values():
         assert low <= difference <= high
+
+
+def test_accuracies_over_groups():
+    twice = {key: Outputs(*(np.repeat(x, 8, axis=0) for x in vars(one).values())) for key, one in
+             {FLOAT: TRUE, INT8: OTHER}.items()}  # fmt: skip
+    labels, groups = np.repeat([0, 1], 8), np.arange(16) // 4
+    alone, together = (accuracies(twice, labels, "bagging", "logit", given) for given in (None, groups))
+    assert "groups" not in alone
+    assert together["groups"] == 4
+    base = {row.what: row for row in together["rows"]}["base onnx/fp32"]
+    assert (base.low, base.high) == accuracy_interval(np.repeat([True, False], 8), groups)
+    what = "mixture onnx/fp32 minus base onnx/fp32"
+    assert np.ptp(together["differences"][what][1:]) > np.ptp(alone["differences"][what][1:])
 
 
 def test_each_backend_is_compared_with_its_own_reference():

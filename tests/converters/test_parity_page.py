@@ -101,3 +101,10 @@ def test_sections_without_content_are_left_out(empty):
 def test_the_page_of_an_untrained_network():
     page = to_markdown(report(trained=False, accuracy=None))
     assert "**UNTRAINED" in page.split("## litert")[0]
+
+
+def test_intervals_over_originals_are_said_to_be():
+    note = "Intervals are over the 27 originals of which these 81 images are versions."
+    accuracy = report()["accuracy"]
+    assert note in to_markdown(report(accuracy=accuracy | {"groups": 27}))
+    assert "originals" not in to_markdown(report())

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -160,3 +161,28 @@ def test_batchnorm_keeps_the_statistics_of_the_base(frozen: Frozen, images: Imag
     assert len(statistics) > 10
     own = state(base)
     assert all(trained[key] == own[key] for key in statistics)
+
+
+def test_what_the_base_makes_of_images_is_kept_where_they_stay_the_same(
+    frozen: Frozen, images: Images, plan: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base, gate, embeddings = copy.deepcopy(frozen)
+    for module_ in base.modules():
+        if isinstance(module_, torch.nn.Dropout):
+            module_.p = 0.0  # what is dropped depends on how the images were read
+    config = plan(expert_epochs=2, augment="none").config
+    calls: list[int] = []
+
+    def train() -> torch.nn.Module:
+        calls.clear()
+        return train_expert(base, gate, 1, images, embeddings, config, progress=Silent())
+
+    forward = type(base).forward
+    with monkeypatch.context() as patch:
+        patch.setattr(type(base), "forward", lambda *x: calls.append(1) or forward(*x))
+        kept, once = train(), len(calls)
+        patch.setattr(module, "_MEMORY_BYTES", 0)
+        anew, often = train(), len(calls)
+    assert once < often
+    for a, b in zip(kept.state_dict().values(), anew.state_dict().values(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-4)

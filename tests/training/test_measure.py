@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from edge_moe.evaluate import Outputs
+from edge_moe.evaluate import Outputs, wilson
 from edge_moe.nn import SingleGateMoE
 from edge_moe.training import measure
 from edge_moe.training.checkpoint import new_mixture
@@ -53,3 +53,19 @@ def test_an_expert_without_images_has_a_share_of_none() -> None:
         np.eye(2, dtype=np.float32), np.array([[1, 0, 0]] * 2, np.float32), np.zeros((2, 3, 2), np.float32)
     )
     assert mixture_metrics(outputs, np.array([0, 1]), "bagging", "logit")["expert_shares"] == [1, 0, 0]
+
+
+def test_intervals_over_groups() -> None:
+    outputs = Outputs(
+        np.eye(2, dtype=np.float32)[[0, 0, 0, 1, 1, 1] * 4],
+        np.zeros((24, 2), np.float32),
+        np.zeros((24, 2, 2), np.float32),
+    )
+    labels, groups = np.zeros(24, np.int64), np.repeat(np.arange(8), 3)
+    alone, together = (mixture_metrics(outputs, labels, "bagging", "logit", given) for given in (None, groups))
+    assert "validation_groups" not in alone
+    assert together["validation_groups"] == 8
+    assert together["base_accuracy_95"] == pytest.approx(wilson(4, 8), abs=0.02)
+    assert together["base_accuracy_95"][0] < alone["base_accuracy_95"][0]
+    assert together["mixture_accuracy_95"] == together["base_accuracy_95"]
+    assert together["base_accuracy"] == alone["base_accuracy"] == 0.5

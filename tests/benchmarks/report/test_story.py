@@ -121,3 +121,47 @@ def test_where_ours_loses():
     base = next(pair for pair in found if pair.peer.name == "base only")
     assert f"base only (litert/int8), which needs {base.ratio:.2f} times our cost at tau = " in default
     assert story.lost(series, [pair for pair in found if pair.verdict == "ours wins"]) == []
+
+
+def test_mended_and_broken_are_counted():
+    results = make(sets=ONE)
+    (one,) = results.sets
+    one = msgspec.structs.replace(one, default_tau=0.1, default_max_experts=1)
+    found = story.mended(build([msgspec.structs.replace(results, sets=(one,))])[0])
+    at = one.trace.restored().at(0.1, 1)
+    pairs = list(zip(at.predictions, one.trace.answers, results.labels, strict=True))
+    better = sum(whole == label != row[0] for whole, row, label in pairs)
+    worse = sum(whole != label == row[0] for whole, row, label in pairs)
+    assert better > worse > 0
+    assert found.startswith(
+        f"Against its base alone, litert/int8 at tau = 0.1 mends {better} of 200 images and breaks {worse}: "
+    )
+    assert f"{(better - worse) / 2:+.2f} points (95%: " in found
+    assert found.endswith(f"while {at.exited.mean():.1%} exit early.")
+    # Not recorded: at the point that the headline tells.
+    series = build([results])[0]
+    assert f"tau = {story.highlight(series)[0].tau:g} mends" in story.mended(series)
+    assert told(labels=False).mended == ""
+
+
+def test_intervals_over_originals_are_wider_and_said_to_be():
+    results = make(sets=ONE)
+    groups = tuple(i // 5 for i in range(200))
+    labels = tuple(row[0] if i // 5 % 4 else (row[0] + 1) % 10 for i, row in enumerate(results.sets[0].trace.answers))
+    results = msgspec.structs.replace(results, labels=labels)
+    grouped = msgspec.structs.replace(results, groups=groups)
+
+    def width(found):
+        low, high = found.split("(95%: ")[-1].split(")")[0].split(" to ")
+        return float(high) - float(low)
+
+    assert width(told_of(grouped).mended) > width(told_of(results).mended)
+    note = "Intervals are over the 40 originals of which these 200 images are versions."
+    assert note in told_of(grouped).notes["points"]
+    assert not any("originals" in text for text in told_of(results).notes["points"])
+    facts = [cell for row in told_of(grouped).measured.rows for cell in row]
+    assert any("200 images (versions of 40 originals)" in cell for cell in facts)
+
+
+def told_of(results):
+    return collect([results])
