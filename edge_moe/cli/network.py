@@ -49,7 +49,9 @@ BaseName = Annotated[
 ]
 ImageSize = Annotated[
     str | None,
-    typer.Option(help="Pixels, or HxW. As known of given weights; else 32 for embedded images, else 224.", metavar="SIZE"),
+    typer.Option(
+        help="Pixels, or HxW. As known of given weights; else 32 for embedded images, else 224.", metavar="SIZE"
+    ),
 ]
 Resize = Annotated[
     str | None,

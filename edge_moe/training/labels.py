@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
 from edge_moe.errors import UsageError
+from edge_moe.text import nfc
 
 __all__ = ["check_labels", "normal", "read_labels"]
 
@@ -15,7 +15,7 @@ _EXPECTED = "expected a text file in UTF-8 with one label a line"
 
 def normal(labels: Sequence[str]) -> tuple[str, ...]:
     """Return labels in Unicode's form NFC: letters with accents can be written in two ways that look the same."""
-    return tuple(unicodedata.normalize("NFC", label) for label in labels)
+    return tuple(map(nfc, labels))
 
 
 def read_labels(file: Path) -> tuple[str, ...]:

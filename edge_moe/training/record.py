@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import unicodedata
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,6 +24,7 @@ import numpy.typing as npt
 
 from edge_moe.data import LabelledImages
 from edge_moe.errors import DataError
+from edge_moe.text import nfc
 
 __all__ = ["RECORD", "DataDigest", "DataRecord", "first_difference", "read_record", "record_data"]
 
@@ -143,7 +143,7 @@ def _name(source: Any, index: int, folder: str) -> str:
 
 def _text(name: str) -> str:
     """Return one form of a name that file systems keep in two, with bytes that are no UTF-8 spelled out."""
-    return unicodedata.normalize("NFC", name.encode("utf-8", "backslashreplace").decode())
+    return nfc(name.encode("utf-8", "backslashreplace").decode())
 
 
 def _size(source: Any) -> int:

@@ -27,6 +27,7 @@ from edge_moe.nn import Base, Gate, build_base
 from edge_moe.output import check_target, partial_path, publish, write_file, writing
 from edge_moe.progress import Progress, Silent
 from edge_moe.sizes import short_size_text
+from edge_moe.text import nfc
 from edge_moe.training.base import train_base
 from edge_moe.training.checkpoint import (
     CONFIG,
@@ -150,7 +151,7 @@ def _open(plan: Plan) -> tuple[LabelledImages, LabelledImages]:
             f"{images.name} has 1 class, {images.classes[0]!r}; expected at least 2, each a folder of its images: "
             "with one there is nothing to tell apart"
         )
-    if sorted(images.classes) != sorted(plan.labels):  # given weights may have them in another order
+    if sorted(images.classes) != sorted(map(nfc, plan.labels)):  # given weights may have them in another order
         raise DataError(
             f"{images.name} has {len(images.classes)} classes that are not those of the run; "
             f"expected {len(plan.labels)}, the ones that it was planned for"
