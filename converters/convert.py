@@ -186,7 +186,9 @@ class _Conversion:
         }
         self._write_report(report)
         if not shipped:
-            raise ConversionError(f"{listed(self.failed)}; the report is {self.partial / 'parity.md'}")
+            whole = {key.backend for key in chosen} == set(self.options.backends)
+            what = judging.problem(chosen, missed, ranked) if whole else listed(self.failed)
+            raise ConversionError(f"{what}; the report is {self.partial / 'parity.md'}")
         self._package(shipped, points, specs)
         return report
 

@@ -8,7 +8,7 @@ from edge_moe.converters import bars
 from edge_moe.converters.layers import Ranking
 from edge_moe.converters.package import SetKey
 
-__all__ = ["listed", "problems"]
+__all__ = ["listed", "problem", "problems"]
 
 
 def problems(
@@ -17,11 +17,8 @@ def problems(
     ranked: Mapping[tuple[SetKey, str], Ranking],
 ) -> dict[str, str]:
     """Return backend -> what is wrong and what to do about it, for those of which a set in `chosen` misses a bar."""
-    found: dict[str, list[tuple[SetKey, bars.Missed]]] = {}
-    for key in chosen:
-        for one in missed[key]:
-            found.setdefault(key.backend, []).append((key, one))
-    return {backend: _problem(of_one, ranked) for backend, of_one in found.items()}
+    backends = dict.fromkeys(key.backend for key in chosen if missed[key])
+    return {backend: problem([key for key in chosen if key.backend == backend], missed, ranked) for backend in backends}
 
 
 def listed(failed: Mapping[str, str]) -> str:
@@ -29,9 +26,15 @@ def listed(failed: Mapping[str, str]) -> str:
     return "; ".join(failed.values())
 
 
-def _problem(missed: Sequence[tuple[SetKey, bars.Missed]], ranked: Mapping[tuple[SetKey, str], Ranking]) -> str:
-    key, first = missed[0]
-    more = f" (and {len(missed) - 1} more)" if len(missed) > 1 else ""
+def problem(
+    chosen: Sequence[SetKey],
+    missed: Mapping[SetKey, Sequence[bars.Missed]],
+    ranked: Mapping[tuple[SetKey, str], Ranking],
+) -> str:
+    """Return the first bar that one of the sets `chosen` misses, how many more there are, and what to do."""
+    key, first = next((key, missed[key][0]) for key in chosen if missed[key])
+    others = sum(len(missed[key]) for key in chosen) - 1
+    more = f" (and {others} more)" if others else ""
     what = "try another --recipe, or add --keep-going"
     if first.agreement:
         part = first.part or "base"

@@ -368,7 +368,7 @@ def test_verify_says_what_failed_and_how_many(cli, bundle):
     for file in ("litert/fp32/gate.tflite", "onnx/int8/gate.onnx"):
         flip(bundle / file)
     done = cli("verify", bundle, "--quiet")
-    done.refused(1, "4 of 46 checks failed", "litert/fp32, litert/fp32/gate.tflite")
+    done.refused(1, "4 of 47 checks failed", "litert/fp32, litert/fp32/gate.tflite")
     assert done.out.count("FAILED") == 4
 
 

@@ -547,6 +547,17 @@ def test_if_nothing_passes_nothing_is_published(make, made_here, broken, tmp_pat
     assert sorted(path.name for path in make.partial.iterdir()) == ["parity.json", "parity.md", "parts"]
 
 
+def test_if_all_miss_bars_the_first_is_told_and_the_others_are_counted(make, ruined_checkpoint, tmp_path):
+    with pytest.raises(ConversionError) as caught:
+        make(ruined_checkpoint, recipes=("int8",), **BOTH, **STRICT)
+    assert not isinstance(caught.value, LeftOutError)
+    stored = (make.partial / "parity.json").read_text()
+    problems = [one["problem"] for found in json.loads(stored)["missed_bars"].values() for one in found]
+    assert str(caught.value).startswith(f"{problems[0]} (and {len(problems) - 1} more); the layers of base that add")
+    assert str(caught.value).endswith("; the report is " + str(make.partial / "parity.md"))
+    assert not (tmp_path / "bundle").exists()
+
+
 def test_a_whole_bundle_is_not_replaced_by_half_of_one(make, made_here, broken):
     make(**BOTH)
     before = tree(make.path)
