@@ -112,8 +112,8 @@ def advice(key: SetKey, ranked: dict[str, Ranking]) -> str:
         worst = ", ".join(f"{one.layer} ({one.own_sqnr_db:.0f} dB)" for one in noisy)
         words.append(f"the layers of {part} that add most noise are {worst}")
         names |= {one.layer: None for one in noisy[:1]}
-        # Of noise that a layer receives in greater measure, nobody can tell exactly what it made of it.
-        names |= {one.layer: None for one in noisy if one.own_sqnr_db < min(_BROKEN_DB, one.input_sqnr_db)}
+        # Of less than a tenth of the noise that a layer receives, nobody can tell whether it is its own.
+        names |= {one.layer: None for one in noisy if one.own_sqnr_db < min(_BROKEN_DB, one.input_sqnr_db + 10)}
     safer = recipes.CANDIDATES[key.backend][-1]
     keep = " ".join(f"--keep-float {name}" for name in names)
     ways = [f"keep them in float with {keep}"] if keep else []

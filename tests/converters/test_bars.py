@@ -231,7 +231,7 @@ def test_a_layer_without_noise_is_never_named(quiet):
 
 def test_a_layer_that_makes_something_of_what_it_gets_is_not_kept_in_float():
     """Behind a broken one nobody can tell what is its own."""
-    behind = [layer("broken", 0.0), layer("behind", 15.0, given=0.0), layer("another", 15.0, given=30.0)]
+    behind = [layer("broken", 0.0), layer("behind", 11.0, given=0.0), layer("another", 9.0, given=0.0)]
     assert "--keep-float broken --keep-float another, " in advice(SetKey("litert", "int8"), {"base": Ranking(behind)})
 
 
