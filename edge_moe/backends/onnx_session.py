@@ -1,10 +1,10 @@
 """The one place that opens ONNX Runtime sessions, so that each gives the right integers on the processor at hand.
 
-An x86 without VNNI multiplies uint8 by int8 in pairs, and adds each pair up in 16 bits that saturate: 255 by 127 and
-255 by 127 is 32,767 instead of 64,770, without a word. The session option `session.x64quantprecision` makes the weights
-unsigned when a session is opened, which such a processor multiplies exactly, at about the same speed; but with VNNI it
-would cost most of the speed. So it is set where a product comes out wrong, and nowhere else. A product is computed, and
-no list of processors looked at: that is right for processors to come, and under emulation.
+An x86 with AVX2 and without VNNI multiplies uint8 by int8 in pairs, and adds each pair up in 16 bits that saturate:
+255 by 127 and 255 by 127 is 32,767 instead of 64,770, without a word. The session option `session.x64quantprecision`
+makes the weights unsigned when a session is opened, and such products are exact; where products are right anyway it
+only costs time. So it is set where a product comes out wrong, and nowhere else. A product is computed, and no list of
+processors looked at: that is right for processors to come, and under emulation.
 """
 
 from __future__ import annotations

