@@ -90,7 +90,8 @@ def _version(levels: Ints, draw: np.random.Generator) -> npt.NDArray[np.uint8]:
     image = _paint(image, levels, _placed(n, (22, 32), 200, 3, draw), ink, draw)
     grain = draw.integers(4, 22, (n, 1, 1, 1), dtype=np.int16)
     noise = draw.integers(-128, 128, (2, *image.shape), dtype=np.int16).sum(axis=0, dtype=np.int16) * grain >> 7
-    return np.clip(image + noise, 0, 255).astype(np.uint8)
+    pixels: npt.NDArray[np.uint8] = np.clip(image + noise, 0, 255).astype(np.uint8)
+    return pixels
 
 
 def _drawn(draw: np.random.Generator, low: int, high: int, *shape: int) -> Ints:
@@ -106,7 +107,8 @@ def _mottled(ground: Ints, draw: np.random.Generator) -> Ints:
     step = (np.arange(_SIDE, dtype=np.int32) * (knots - 1) << 8) // _SIDE
     weights = np.maximum(256 - np.abs(step[:, np.newaxis] - (np.arange(knots, dtype=np.int32) << 8)), 0)
     fine = np.einsum("yi,nijc->nyjc", weights, coarse) >> 8
-    return ground[:, np.newaxis, np.newaxis] + (np.einsum("xj,nyjc->nyxc", weights, fine) >> 8)
+    mottled: Ints = ground[:, np.newaxis, np.newaxis] + (np.einsum("xj,nyjc->nyxc", weights, fine) >> 8)
+    return mottled
 
 
 def _fragments(levels: Ints, draw: np.random.Generator) -> Ints:
@@ -156,7 +158,8 @@ def _paint(image: Ints, shapes: Ints, place: tuple[Ints, Ints], ink: Ints, draw:
     lower = padded[corner + side] * (256 - right) + padded[corner + side + 1] * right
     level = (upper * (256 - below) + lower * below) >> 12  # bilinear, 0 to 256
     cover = (level * _drawn(draw, 160, 257, n, 1, 1) >> 8)[..., np.newaxis]
-    return image + (cover * (ink[:, np.newaxis, np.newaxis] - image) >> 8)
+    painted: Ints = image + (cover * (ink[:, np.newaxis, np.newaxis] - image) >> 8)
+    return painted
 
 
 def _noise(split: Literal["train", "val"]) -> LabelledImages:
