@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO := build/demo
 READY := $(VENV)/.ready
+# Experts of the demo that train at once: one a core, up to all four.
+JOBS := $(shell n=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2); echo $$((n < 4 ? n : 4)))
 
 .PHONY: demo test test-devices devices lint types env bench clean
 
@@ -18,10 +20,11 @@ env: $(READY)
 # Every step makes its folder whole or not at all, so that an interrupted demo goes on where it was. A checkpoint of other
 # images, such as an earlier demo left, is replaced, and with it the bundle.
 # The base stops after two passes: after five it knows its training images, and experts trained on the same ones mend
-# nothing on others. Experts train as long as it did: an epoch of theirs is a K-th of one of the base.
+# nothing on others. Experts train as long as it did: an epoch of theirs is a K-th of one of the base. One thread a
+# process: on layers this small two gain nothing, and where the other core is busy they wait for each other without end.
 demo: $(READY)
-	grep -qs cluttered-digits $(DEMO)/checkpoint/config.json || $(BIN)/edge-moe train cluttered-digits \
-	  -o $(DEMO)/checkpoint --force --experts 4 --augment none --batch-size 40 \
+	grep -qs cluttered-digits $(DEMO)/checkpoint/config.json || OMP_NUM_THREADS=1 $(BIN)/edge-moe train cluttered-digits \
+	  -o $(DEMO)/checkpoint --force --experts 4 --jobs $(JOBS) --augment none --batch-size 32 \
 	  --epochs 2 --learning-rate 0.05 --expert-epochs 8 --expert-learning-rate 0.03
 	test $(DEMO)/bundle -nt $(DEMO)/checkpoint || \
 	  $(BIN)/edge-moe convert $(DEMO)/checkpoint --data cluttered-digits -o $(DEMO)/bundle --force
