@@ -119,8 +119,8 @@ def convert(
     _show(report, output)
     if left_out is not None:
         raise LeftOutError(
-            f"{output} was written without {', '.join(report['left_out'])}; the first line above, and "
-            f"{output / 'parity.md'}, say why"
+            f"{output} was written without {', '.join(report['left_out'])}; why stands above the tables, and in "
+            f"{output / 'parity.md'}"
         )
 
 

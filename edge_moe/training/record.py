@@ -120,7 +120,7 @@ def _entries(images: LabelledImages) -> tuple[Entry, ...]:
     try:
         sizes = [_size(source) for source in images.sources]
         names = [_name(source, index, images.name) for index, source in enumerate(images.sources)]
-        labels = [_text(name) for name in images.classes]
+        labels = [nfc(name) for name in images.classes]
         every = max(1, -(-sum(sizes) // _READ_BYTES))
         return tuple(
             Entry(name, labels[label], size, "" if zlib.crc32(name.encode()) % every else _content_digest(source))
@@ -138,12 +138,7 @@ def _name(source: Any, index: int, folder: str) -> str:
         return str(index)
     name, inside = str(source), folder + os.sep
     name = name[len(inside) :] if name.startswith(inside) else os.path.relpath(name, folder)
-    return _text(name.replace(os.sep, "/"))
-
-
-def _text(name: str) -> str:
-    """Return one form of a name that file systems keep in two, with bytes that are no UTF-8 spelled out."""
-    return nfc(name.encode("utf-8", "backslashreplace").decode())
+    return nfc(name.replace(os.sep, "/"))
 
 
 def _size(source: Any) -> int:

@@ -400,7 +400,7 @@ def test_remarks_are_warnings(cli, own_bundle, tmp_path, monkeypatch):
         host, "judge", lambda *given: results.msgspec.structs.replace(real(*given), remarks=("busy: a compiler runs",))
     )
     done = cli("bench", own_bundle, "--data", "noise", "-o", tmp_path / "report", *FAST, *ONE_SET)
-    assert (done.code, done.err.splitlines()[-1]) == (0, "edge-moe: warning: busy: a compiler runs")
+    assert (done.code, "edge-moe: warning: busy: a compiler runs" in done.err.splitlines()) == (0, True)
 
 
 def rows(done):

@@ -374,12 +374,13 @@ def test_one_backend_that_misses_its_bars_does_not_cost_the_others(
     command = ("convert", ruined_checkpoint, "--data", tiny_images, "-o", out, "--calibration-images", 8)
     command += ("--backend", "litert,onnx", "--recipe", "litert/fp32", "--recipe", "onnx/int8")
     done = cli(*command)
-    first = done.out.splitlines()[0]
+    accuracy, first = done.out.splitlines()[:2]
+    assert accuracy.startswith("fp32 accuracy: ")  # before the work; then, before all else, what failed
     assert first.startswith(f"{out} was written without onnx: onnx/int8/base agrees with fp32 on ")
     assert "expected 98.50%" in first
     assert f"--keep-float {own.RUINED}" in first
     assert first.endswith(f"; the report is {out / 'parity.md'}")
-    done.refused(1, f"{out} was written without onnx", "the first line above", "parity.md", progress=True)
+    done.refused(1, f"{out} was written without onnx", "why stands above the tables", "parity.md", progress=True)
     assert done.out.splitlines()[-1] == f"bundle: {out}  (parity report: {out / 'parity.md'})"
     assert [f"{one.backend}/{one.recipe.name}" for one in Bundle(out).manifest.sets] == ["litert/fp32"]
     assert cli("verify", out, "--quiet").code == 0
