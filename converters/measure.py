@@ -64,7 +64,8 @@ def run_artifacts(
     """Run the artifacts of every set over all images; see how they are split on the way.
 
     Raises:
-        ConversionError: a backend refuses an artifact, for a quantizer can write what makes no sense.
+        ConversionError: a backend refuses an artifact or fails on an image, for a quantizer can write what makes no
+            sense.
     """
     outputs: dict[SetKey, Outputs] = {}
     structures: dict[SetKey, dict[str, Structure | None]] = {}
@@ -83,7 +84,10 @@ def run_artifacts(
                 for part, file in files.items()
             }
             measured = track(tensors, f"measuring {key.label}", len(tensors), progress)
-            outputs[key] = collect(parts.__getitem__, experts, measured)
+            try:
+                outputs[key] = collect(parts.__getitem__, experts, measured)
+            except BackendError as error:
+                raise ConversionError(f"{key.label}: {error}; try another --recipe") from None
     return outputs, structures
 
 
