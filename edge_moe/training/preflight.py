@@ -17,7 +17,7 @@ from edge_moe.anytime import ensemble
 from edge_moe.bundle import Preprocessing
 from edge_moe.data import LabelledImages, open_data
 from edge_moe.errors import CheckpointError, UsageError
-from edge_moe.evaluate import wilson
+from edge_moe.intervals import accuracy_interval
 from edge_moe.nn import Base, build_base
 from edge_moe.progress import Progress, Silent, track
 from edge_moe.tensors import Tensors
@@ -39,6 +39,7 @@ class Found:
     """How many of the images each answered rightly; `str` says it in one line."""
 
     right: dict[str, int]  # base and, if there are experts, mixture (static mode: tau 0, one expert)
+    intervals: dict[str, tuple[float, float]]  # of the same, 95%; over groups of images where these are known
     images: int  # N
     of: int  # how many there are
     name: str  # of the images
@@ -51,7 +52,7 @@ class Found:
     def __str__(self) -> str:
         parts = []
         for what, right in self.right.items():
-            low, high = wilson(right, self.images)
+            low, high = self.intervals[what]
             parts.append(f"{what} {right / self.images:.2%} (95% interval {low:.1%} to {high:.1%})")
         number = f"{self.images:,}" if self.images == self.of else f"a sample of {self.images:,} of {self.of:,}"
         return f"fp32 accuracy: {', '.join(parts)}, on {number} images of {self.name}"
@@ -144,12 +145,19 @@ def _check(
     else:
         indices = chosen
     answers = _answers(base, whole, tensors, indices, progress or Silent())
-    right = {what: int((given == images.labels[chosen]).sum()) for what, given in answers.items()}
-    found = Found(right, len(chosen), count, images.name)
+    correct = {what: given == images.labels[chosen] for what, given in answers.items()}
+    groups = None if images.groups is None else images.groups[chosen]
+    found = Found(
+        right={what: int(each.sum()) for what, each in correct.items()},
+        intervals={what: accuracy_interval(each, groups) for what, each in correct.items()},
+        images=len(chosen),
+        of=count,
+        name=images.name,
+    )
     if say is not None:
         say(str(found))
     if expected is not None and found.accuracy < expected / 100 - _SLACK - 1e-9:
-        what = list(right)[-1]
+        what = list(found.right)[-1]
         raise CheckpointError(
             f"the {what} answers {found.accuracy:.2%} of {found.images:,} images of {found.name} rightly, "
             f"expected {expected:g}%; check {_CAUSES}, or leave --expect-accuracy out"
