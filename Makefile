@@ -24,7 +24,7 @@ env: $(READY)
 # process: on layers this small two gain nothing, and where the other core is busy they wait for each other without end.
 demo: $(READY)
 	grep -qs cluttered-digits $(DEMO)/checkpoint/config.json || OMP_NUM_THREADS=1 $(BIN)/edge-moe train cluttered-digits \
-	  -o $(DEMO)/checkpoint --force --experts 4 --jobs $(JOBS) --augment none --batch-size 32 \
+	  -o $(DEMO)/checkpoint --force --experts 4 --jobs $(JOBS) --augment none --batch-size 40 \
 	  --epochs 2 --learning-rate 0.05 --expert-epochs 8 --expert-learning-rate 0.03
 	test $(DEMO)/bundle -nt $(DEMO)/checkpoint || \
 	  $(BIN)/edge-moe convert $(DEMO)/checkpoint --data cluttered-digits -o $(DEMO)/bundle --force

@@ -87,8 +87,8 @@ def _version(levels: Ints, draw: np.random.Generator) -> npt.NDArray[np.uint8]:
     for _ in range(_FRAGMENTS):
         tint = np.clip(ink + _drawn(draw, -60, 61, n, 3), 0, 255)
         image = _paint(image, _fragments(levels, draw), _placed(n, (13, 20), 600, 15, draw), tint, draw)
-    image = _paint(image, levels, _placed(n, (22, 32), 200, 3, draw), ink, draw)
-    grain = draw.integers(4, 22, (n, 1, 1, 1), dtype=np.int16)
+    image = _paint(image, levels, _placed(n, (22, 32), 160, 2, draw), ink, draw)
+    grain = draw.integers(4, 20, (n, 1, 1, 1), dtype=np.int16)
     noise = draw.integers(-128, 128, (2, *image.shape), dtype=np.int16).sum(axis=0, dtype=np.int16) * grain >> 7
     pixels: npt.NDArray[np.uint8] = np.clip(image + noise, 0, 255).astype(np.uint8)
     return pixels

@@ -50,11 +50,14 @@ def subject(results: Sequence[Results]) -> str:
 def highlight(one: Series) -> tuple[Point, Point]:
     """Return the point worth telling first, and the one at the smallest tau, with which it is compared.
 
-    Where labels are known: the cheapest that is as accurate as the smallest tau on these images. Else, or if none is
-    cheaper: the middle one.
+    The bundle's default, where that is recorded and another. Else, where labels are known: the cheapest that is as
+    accurate as the smallest tau on these images. Else, or if none is cheaper: the middle one.
     """
     points = [point for point in one.points if point.max_experts == one.middle.max_experts]
     start = min(points, key=lambda point: point.tau)
+    default = [p for p in one.points if (p.tau, p.max_experts) == (one.one.default_tau, one.one.default_max_experts)]
+    if start.accuracy is not None and default and default[0].tau > start.tau:
+        return default[0], start
     if start.accuracy is not None:
         as_good = [p for p in points if p.accuracy is not None and p.accuracy >= start.accuracy]
         cheapest = min(as_good, key=lambda point: (point.costs.mean, point.tau))

@@ -44,6 +44,7 @@ def point(tau, accuracy, max_experts=1):
         ((0.8, 0.7, 0.8, 0.7), 0.2),  # wherever it is
         ((0.8, 0.7, 0.7, 0.9), 0.3),  # or gains
         ((0.8, 0.7, 0.7, 0.7), 0.0),
+        ((0.8, 0.7995, 0.799, 0.7989), 0.2),  # one image in a thousand, not more
     ],
 )
 def test_default_tau_by_hand(accuracies, expected):
