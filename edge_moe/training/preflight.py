@@ -74,7 +74,7 @@ def check_base(
     """Measure the given base of a training on its validation images, before the training.
 
     Args:
-        plan: names the weights. A base whose classifier is replaced has no accuracy yet: None, and nothing is said.
+        plan: names the weights. A base whose last layer is replaced has no accuracy yet: None, and that is said.
         expected: in per cent. A sample is looked at without it, else every image.
         say: is told what was found, in one line.
         progress: of the work.
@@ -90,6 +90,11 @@ def check_base(
         if expected is not None:
             why = "no --base-weights are given" if weights is None else "the classifier is replaced: other classes"
             raise UsageError(f"expect_accuracy is {expected:g}, but {why}; there is no accuracy yet, leave it out")
+        if weights is not None and say is not None:
+            say(
+                f"the last layer of {weights} is replaced, for it does not give {plan.architecture.classes} classes: "
+                "there is no accuracy yet"
+            )
         return None
     images = open_data(plan.config.data, "val", strict=True).with_classes(plan.labels)
     return _check(base, None, images, plan.preprocessing, None, expected, say, progress)
