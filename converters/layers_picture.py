@@ -24,12 +24,12 @@ def draw(layers: Mapping[str, Sequence[LayerNoise]]) -> bytes:
     for axes, (name, ranked) in zip(panels, layers.items(), strict=True):
         ordered = sorted(ranked, key=lambda one: one.position)
         places = range(len(ordered))
-        worst = {one.layer for one in ranked[:_NAMED]}
+        worst = {one.layer for one in ranked[:_NAMED] if one.is_noisy}
         axes.bar(
             places,
             [min(one.own_sqnr_db, _TOP_DB) for one in ordered],
             color=["#c0392b" if one.layer in worst else "#9db8d2" for one in ordered],
-            label="noise that the layer adds (the three worst in red)",
+            label="noise that the layer adds (in red: the three worst, of those that add more than 8 bits cost)",
         )
         axes.plot(places, [min(one.sqnr_db, _TOP_DB) for one in ordered], "k.-", label="what comes out of the layer")
         axes.set_xticks(places, [one.layer for one in ordered], rotation=90, fontsize=6)

@@ -22,6 +22,7 @@ from edge_moe.converters.workers import structure_file
 from edge_moe.data import LabelledImages
 from edge_moe.errors import BackendError, ConversionError
 from edge_moe.evaluate import Outputs, collect, operating_point, route
+from edge_moe.gains import is_as_accurate
 from edge_moe.output import write_file
 from edge_moe.progress import Progress, track
 from edge_moe.tensors import Tensors
@@ -32,7 +33,6 @@ __all__ = ["TAUS", "calibration_samples", "default_tau", "operating_points", "ro
 
 TAUS = (0.0, 0.02, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 _UNTRAINED_TAU = 0.25
-_LOSS = 0.001  # of accuracy: one image in a thousand, which a cheaper tau may get wrong and still count as as accurate
 
 
 @torch.no_grad()
@@ -65,7 +65,8 @@ def run_artifacts(
     """Run the artifacts of every set over all images; see how they are split on the way.
 
     Raises:
-        ConversionError: a backend refuses an artifact, for a quantizer can write what makes no sense.
+        ConversionError: a backend refuses an artifact or fails on an image, for a quantizer can write what makes no
+            sense.
     """
     outputs: dict[SetKey, Outputs] = {}
     structures: dict[SetKey, dict[str, Structure | None]] = {}
@@ -84,7 +85,10 @@ def run_artifacts(
                 for part, file in files.items()
             }
             measured = track(tensors, f"measuring {key.label}", len(tensors), progress)
-            outputs[key] = collect(parts.__getitem__, experts, measured)
+            try:
+                outputs[key] = collect(parts.__getitem__, experts, measured)
+            except BackendError as error:
+                raise ConversionError(f"{key.label}: {error}; try another --recipe") from None
     return outputs, structures
 
 
@@ -133,4 +137,4 @@ def default_tau(points: Sequence[OperatingPoint], max_experts: int) -> float:
     if not scored:
         return _UNTRAINED_TAU
     always = scored[0].accuracy or 0.0
-    return max(p.tau for p in scored if (p.accuracy or 0.0) >= always - _LOSS - 1e-9)
+    return max(p.tau for p in scored if is_as_accurate(p.accuracy or 0.0, always))

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from edge_moe.anytime import Ensemble, Space
 from edge_moe.bundle import OperatingPoint, expert_name
+from edge_moe.converters.noise import NO_NOISE_DB
 from edge_moe.converters.package import SetKey
 from edge_moe.converters.toolchain import Structure
 from edge_moe.evaluate import Outputs, paired_difference, route
@@ -64,16 +65,13 @@ def agreement(found: _Floats, reference: _Floats) -> Agreement:
     alike: _Floats = np.array(~found.any(axis=1) & ~reference.any(axis=1), dtype=np.float64)  # nothing is like nothing
     cosine = np.divide((found * reference).sum(axis=1), norms, out=alike, where=norms > 0)
     noise, signal = float(((found - reference) ** 2).sum()), float((reference**2).sum())
-    limit = _NO_NOISE_DB if noise == 0 else -_NO_NOISE_DB
+    limit = NO_NOISE_DB if noise == 0 else -NO_NOISE_DB
     sqnr = 10 * np.log10(signal / noise) if noise > 0 and signal > 0 else limit
     return Agreement(
         top1=float((found.argmax(axis=1) == reference.argmax(axis=1)).mean()),
         cosine=float(cosine.mean()),
         sqnr_db=float(sqnr),
     )
-
-
-_NO_NOISE_DB = 200.0  # stands for infinity, which JSON lacks
 
 
 def part_parity(found: Outputs, reference: Outputs) -> dict[str, tuple[Agreement, int]]:

@@ -27,6 +27,8 @@ def to_markdown(report: dict[str, Any]) -> str:
     ]
     for backend, why in report.get("left_out", {}).items():
         lines += [f"**{backend} was left out of the bundle:** {why}", ""]
+    for remark in report.get("made_anew", ()):
+        lines += [remark, ""]
     for name in report["sets"]:
         lines += _set(report, name)
     if report["accuracy"]:

@@ -24,13 +24,14 @@ def backends_of(path: Path) -> tuple[str, ...]:
 
 
 def refuse_fewer(out: Path, asked: Collection[str]) -> None:
-    """Raise OutputError if the bundle `out` has the backends `asked` and more: no bundle is replaced by half of one."""
+    """Raise OutputError if the bundle `out` has more backends than are `asked` for: none is replaced by half of one."""
     there = backends_of(out)
     lost = [name for name in there if name not in asked]
-    if lost and set(asked) <= set(there):
+    if len(asked) < len(there):
+        every = dict.fromkeys((*there, *asked))
         raise OutputError(
             f"{out} has {', '.join(there)}, and --force would leave it without {', '.join(lost)}; add "
-            f"--backend {','.join(there)}, choose another target, or remove it first"
+            f"--backend {','.join(every)}, choose another target, or remove it first"
         )
 
 

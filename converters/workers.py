@@ -278,10 +278,10 @@ def _kernels(job: Job, traced: bytes, part: nn.Module, samples: Floats) -> Kerne
 
 @contextmanager
 def _naming(job: Job) -> Iterator[None]:
-    """Say which part of which backend an error is about."""
+    """Say which part of which backend an error is about; a backend's own is one of the conversion too."""
     try:
         yield
-    except ConversionError as error:
+    except (ConversionError, BackendError) as error:
         raise ConversionError(f"{job.label}: {error}") from None
 
 

@@ -6,7 +6,14 @@ from collections.abc import Iterable, Sequence
 
 from edge_moe.bundle import ArtifactSet, OperatingPoint
 
-__all__ = ["nothing_gained", "without_gain"]
+__all__ = ["is_as_accurate", "nothing_gained", "without_gain"]
+
+_LOSS = 0.001  # of accuracy: one image in a thousand, which a cheaper setting may get wrong and still count as as good
+
+
+def is_as_accurate(accuracy: float, reference: float) -> bool:
+    """Return whether `accuracy` is `reference`, up to one image in a thousand, or more."""
+    return accuracy >= reference - _LOSS - 1e-9
 
 
 def nothing_gained(sets: Iterable[ArtifactSet]) -> list[str]:
@@ -28,15 +35,17 @@ def nothing_gained(sets: Iterable[ArtifactSet]) -> list[str]:
 def without_gain(points: Sequence[OperatingPoint], max_experts: int) -> str | None:
     """Return in words, with figures, that the base alone is as accurate as the mixture; None: it is not, or not known.
 
-    The mixture is that of tau 0; the base alone answers at tau 1, where every image exits.
+    The mixture is that of tau 0; the base alone answers at tau 1, where every image exits. What counts as as accurate
+    is what counts so where a bundle's default tau is chosen: one that no expert is used at is never passed over.
     """
     by_tau = {one.tau: one for one in points if one.max_experts == max_experts}
     mixture, base = by_tau.get(0.0), by_tau.get(1.0)
     if mixture is None or base is None or mixture.accuracy is None or base.accuracy is None or base.exit_rate < 1:
         return None
-    if mixture.accuracy > base.accuracy:
+    if not is_as_accurate(base.accuracy, mixture.accuracy):
         return None
+    what = "next to nothing" if mixture.accuracy > base.accuracy else "nothing"
     return (
-        f"on these {base.samples} images the experts bring nothing: the base alone is right on {base.accuracy:.2%}, "
+        f"on these {base.samples} images the experts bring {what}: the base alone is right on {base.accuracy:.2%}, "
         f"the mixture (tau 0) on {mixture.accuracy:.2%}"
     )

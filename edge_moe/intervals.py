@@ -58,9 +58,9 @@ def grouped(values: npt.ArrayLike, groups: Groups) -> tuple[npt.NDArray[np.float
     return sums, sizes
 
 
-def over_groups(groups: int, samples: int) -> str:
-    """Return the note that belongs to intervals over groups."""
-    return f"Intervals are over the {groups:,} originals of which these {samples:,} images are versions."
+def over_groups(groups: int, samples: int, what: str = "Intervals") -> str:
+    """Return the note that belongs to intervals, or `what` else, over groups."""
+    return f"{what} are over the {groups:,} originals of which these {samples:,} images are versions."
 
 
 def accuracy_interval(correct: npt.ArrayLike, groups: Groups | None = None) -> tuple[float, float]:

@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from edge_moe.bundle import Bundle, OperatingPoint
+from edge_moe.converters.measure import default_tau
 from edge_moe.gains import nothing_gained, without_gain
 
 
@@ -25,15 +26,26 @@ def point(tau, accuracy, *, exit_rate=None, max_experts=1):
 @pytest.mark.parametrize(
     ("mixture", "base", "said"),
     [
-        (0.9972, 0.9972, "the base alone is right on 99.72%, the mixture (tau 0) on 99.72%"),
-        (0.9, 0.95, "the base alone is right on 95.00%, the mixture (tau 0) on 90.00%"),
-        (0.9973, 0.9972, None),
+        (0.9972, 0.9972, "nothing: the base alone is right on 99.72%, the mixture (tau 0) on 99.72%"),
+        (0.9, 0.95, "nothing: the base alone is right on 95.00%, the mixture (tau 0) on 90.00%"),
+        (0.9982, 0.9972, "next to nothing: the base alone is right on 99.72%, the mixture (tau 0) on 99.82%"),
+        (0.9983, 0.9972, None),
         (None, None, None),
     ],
 )
 def test_as_good_or_better_alone(mixture, base, said):
     found = without_gain([point(0.0, mixture), point(0.5, 0.1), point(1.0, base)], 1)
-    assert found == (said and f"on these 360 images the experts bring nothing: {said}")
+    assert found == (said and f"on these 360 images the experts bring {said}")
+
+
+@pytest.mark.parametrize("gain", [-0.01, 0.0, 0.0005, 0.001, 0.0011, 0.01])
+def test_a_default_at_which_no_expert_is_used_is_always_told(make_bundle, gain):
+    """However it came about: the default tau is chosen by the same measure."""
+    points = (point(0.0, 0.9 + gain), point(0.5, 0.8), point(1.0, 0.9))
+    tau = default_tau(points, 1)
+    (artifacts,) = Bundle(make_bundle()).manifest.sets
+    found = nothing_gained([msgspec.structs.replace(artifacts, operating_points=points, default_tau=tau)])
+    assert (tau == 1) == any("no expert is ever used" in line for line in found) == (gain < 0.00105)
 
 
 def test_what_cannot_be_told():

@@ -49,6 +49,7 @@ def choose(
     from edge_moe.bundle import Bundle
     from edge_moe.defaults import write_defaults
     from edge_moe.errors import DataError
+    from edge_moe.intervals import over_groups
 
     wish = Wish(
         max_cost=max_cost,
@@ -71,10 +72,7 @@ def choose(
     for line in (f"{setting}: {choice.reason}", *choice.notes):
         typer.echo(line)
     if found.results.groups is not None:
-        typer.echo(
-            "Halves and intervals are over the "
-            f"{len(set(found.results.groups)):,} originals of which these {found.results.images:,} images are versions."
-        )
+        typer.echo(over_groups(len(set(found.results.groups)), found.results.images, "Halves and intervals"))
     before = f"tau {found.artifacts.default_tau:g}, max_experts {found.artifacts.default_max_experts}"
     if not write:
         typer.echo(f"the bundle's default stays {before}; --write changes it")

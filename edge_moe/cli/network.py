@@ -33,7 +33,6 @@ __all__ = [
     "at_least_one_expert",
     "checked",
     "default_or",
-    "image_size_or",
     "one_of",
     "wishes",
 ]
@@ -108,11 +107,6 @@ def wishes(
         interpolation=interpolation,
         stem_stride=stem_stride,
     )
-
-
-def image_size_or(image_size: str | None, default: Size) -> Size:
-    """Read the option of that name."""
-    return default if image_size is None else _square(parse_size(image_size, "image_size"))
 
 
 def architecture(base: str, classes: int, prepared: Preparation) -> Architecture:

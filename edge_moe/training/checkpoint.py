@@ -26,6 +26,7 @@ from edge_moe.errors import CheckpointError, UsageError
 from edge_moe.nn import Architecture, SingleGateMoE, build_base
 from edge_moe.output import check_target, fresh_partial, publish, write_file
 from edge_moe.sizes import short_size_text
+from edge_moe.text import nfc
 from edge_moe.training.config import TrainingConfig
 from edge_moe.training.record import DataDigest
 from edge_moe.training.weights import load_state, read_weights
@@ -197,10 +198,11 @@ def from_state_dicts(
     """
     if not experts:
         raise UsageError("a mixture needs at least one expert; found none")
-    if len(labels) != architecture.classes or len(set(labels)) != len(labels):
+    different = len(set(map(nfc, labels)))
+    if len(labels) != architecture.classes or different != len(labels):
         raise UsageError(
             f"expected {architecture.classes} different labels, one a class; found {len(labels)}, "
-            f"{len(set(labels))} of them different"
+            f"{different} of them different"
         )
     if preprocessing.size != architecture.size:
         raise UsageError(

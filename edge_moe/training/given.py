@@ -61,7 +61,7 @@ def find_weights(source: str, base: str) -> Given:
     if source.startswith(TORCHVISION):
         return _of_torchvision(source.removeprefix(TORCHVISION), base)
     file = Path(source)
-    return Given(file, _beside(file))
+    return Given(file, _beside(file, base))
 
 
 def class_count(architecture: Architecture, state: dict[str, Tensor]) -> int | None:
@@ -79,12 +79,17 @@ def class_count(architecture: Architecture, state: dict[str, Tensor]) -> int | N
     return None
 
 
-def _beside(file: Path) -> Known | None:
-    """Return what a checkpoint's config in the folder of `file` says; None where there is none, or one of others."""
+def _beside(file: Path, base: str) -> Known | None:
+    """Return what a checkpoint's config in the folder of `file` says; None where there is none, or one of others.
+
+    One of another architecture than `base` says nothing of these weights. A network of one's own may go by two names.
+    """
     config = file.parent / CONFIG
     if not config.is_file() or b'"schema_version"' not in config.read_bytes():
         return None
     found = read_config(file.parent)
+    if found.architecture.base != base and (base in ARCHITECTURES or found.architecture.base in ARCHITECTURES):
+        return None
     return Known(
         where=str(config),
         preprocessing=found.preprocessing,

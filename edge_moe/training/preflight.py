@@ -17,7 +17,7 @@ from edge_moe.anytime import ensemble
 from edge_moe.bundle import Preprocessing
 from edge_moe.data import LabelledImages, open_data
 from edge_moe.errors import CheckpointError, UsageError
-from edge_moe.evaluate import wilson
+from edge_moe.intervals import accuracy_interval
 from edge_moe.nn import Base, build_base
 from edge_moe.progress import Progress, Silent, track
 from edge_moe.tensors import Tensors
@@ -39,6 +39,7 @@ class Found:
     """How many of the images each answered rightly; `str` says it in one line."""
 
     right: dict[str, int]  # base and, if there are experts, mixture (static mode: tau 0, one expert)
+    intervals: dict[str, tuple[float, float]]  # of the same, 95%; over groups of images where these are known
     images: int  # N
     of: int  # how many there are
     name: str  # of the images
@@ -51,7 +52,7 @@ class Found:
     def __str__(self) -> str:
         parts = []
         for what, right in self.right.items():
-            low, high = wilson(right, self.images)
+            low, high = self.intervals[what]
             parts.append(f"{what} {right / self.images:.2%} (95% interval {low:.1%} to {high:.1%})")
         number = f"{self.images:,}" if self.images == self.of else f"a sample of {self.images:,} of {self.of:,}"
         return f"fp32 accuracy: {', '.join(parts)}, on {number} images of {self.name}"
@@ -73,7 +74,7 @@ def check_base(
     """Measure the given base of a training on its validation images, before the training.
 
     Args:
-        plan: names the weights. A base whose classifier is replaced has no accuracy yet: None, and nothing is said.
+        plan: names the weights. A base whose last layer is replaced has no accuracy yet: None, and that is said.
         expected: in per cent. A sample is looked at without it, else every image.
         say: is told what was found, in one line.
         progress: of the work.
@@ -89,6 +90,11 @@ def check_base(
         if expected is not None:
             why = "no --base-weights are given" if weights is None else "the classifier is replaced: other classes"
             raise UsageError(f"expect_accuracy is {expected:g}, but {why}; there is no accuracy yet, leave it out")
+        if weights is not None and say is not None:
+            say(
+                f"the last layer of {weights} is replaced, for it does not give {plan.architecture.classes} classes: "
+                "there is no accuracy yet"
+            )
         return None
     images = open_data(plan.config.data, "val", strict=True).with_classes(plan.labels)
     return _check(base, None, images, plan.preprocessing, None, expected, say, progress)
@@ -144,12 +150,19 @@ def _check(
     else:
         indices = chosen
     answers = _answers(base, whole, tensors, indices, progress or Silent())
-    right = {what: int((given == images.labels[chosen]).sum()) for what, given in answers.items()}
-    found = Found(right, len(chosen), count, images.name)
+    correct = {what: given == images.labels[chosen] for what, given in answers.items()}
+    groups = None if images.groups is None else images.groups[chosen]
+    found = Found(
+        right={what: int(each.sum()) for what, each in correct.items()},
+        intervals={what: accuracy_interval(each, groups) for what, each in correct.items()},
+        images=len(chosen),
+        of=count,
+        name=images.name,
+    )
     if say is not None:
         say(str(found))
     if expected is not None and found.accuracy < expected / 100 - _SLACK - 1e-9:
-        what = list(right)[-1]
+        what = list(found.right)[-1]
         raise CheckpointError(
             f"the {what} answers {found.accuracy:.2%} of {found.images:,} images of {found.name} rightly, "
             f"expected {expected:g}%; check {_CAUSES}, or leave --expect-accuracy out"

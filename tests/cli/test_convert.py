@@ -18,6 +18,7 @@ from PIL import Image
 
 from edge_moe import Bundle, BundleError
 from edge_moe.bundle import MANIFEST
+from edge_moe.converters.kernels import KernelNoise
 from edge_moe.converters.recipes import CANDIDATES, RECIPES
 from tests import own
 from tests.cli.conftest import small_disk
@@ -126,7 +127,9 @@ def test_recipes_lists_every_recipe_of_every_backend(cli):
     assert "--recipe BACKEND/NAME" in done.out.splitlines()[-1]
 
 
-def test_layers_of_every_part(cli, own_checkpoint, tiny_images, tmp_path):
+def test_layers_of_every_part(cli, own_checkpoint, tiny_images, tmp_path, monkeypatch):
+    """And, where a kernel is the suspect, that."""
+    monkeypatch.setattr(KernelNoise, "is_suspect", True)
     out = tmp_path / "bundle"
     command = ("convert", own_checkpoint, "--data", tiny_images, "-o", out, "--backend", "onnx", *FAST)
     done = cli(*command, "--debug-parity")
@@ -135,6 +138,7 @@ def test_layers_of_every_part(cli, own_checkpoint, tiny_images, tmp_path):
     assert list(layers) == ["onnx/int8/base", "onnx/int8/expert_00", "onnx/int8/expert_01"]
     for name, rows in layers.items():
         assert f"layers of {name}, the noisiest first" in done.out
+        assert f"not the layers: without the backend's kernels {name} follows fp32 at" in done.out
         for one in rows:
             cells = (one["layer"], *(f"{one[field]:.1f}" for field in ("own_sqnr_db", "input_sqnr_db", "sqnr_db")))
             assert " ".join(cells) in words(done.out)

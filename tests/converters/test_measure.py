@@ -147,6 +147,16 @@ def test_an_artifact_that_the_backend_refuses_names_its_set_and_part(targets, ba
         measure.run_artifacts({key: targets[key]}, EXPERTS, [], Silent())
 
 
+@pytest.mark.parametrize("backend", ["litert", "onnx"])
+def test_an_artifact_that_opens_but_does_not_run_names_its_set(targets, tiny_images, loaded, backend):
+    """As an error of the conversion, of which there may be one a backend."""
+    key = SetKey(backend, "int8")
+    targets[key]["gate"].write_bytes(targets[key]["base"].read_bytes())
+    tensors = Tensors(open_data(tiny_images, "val").sample(1), loaded.config.preprocessing)
+    with pytest.raises(ConversionError, match=rf"^{backend}/int8: .*; try another --recipe$"):
+        measure.run_artifacts({key: targets[key]}, EXPERTS, tensors, Silent())
+
+
 def test_operating_points_need_answers_that_mean_something(loaded, tiny_images):
     images = open_data(tiny_images, "val").sample(3)
     zeros = Outputs(np.zeros((3, 3)), np.zeros((3, EXPERTS)), np.zeros((3, EXPERTS, 3)))

@@ -103,6 +103,13 @@ def test_the_page_of_an_untrained_network():
     assert "**UNTRAINED" in page.split("## litert")[0]
 
 
+def test_what_was_left_out_and_what_was_made_anew_stand_at_the_top():
+    page = to_markdown(report(left_out={"onnx": "onnx/int8 is a mess"}, made_anew=["base: made anew, because"]))
+    top = page.split("## litert")[0].split("\n\n")
+    assert "**onnx was left out of the bundle:** onnx/int8 is a mess" in top
+    assert "base: made anew, because" in top
+
+
 def test_intervals_over_originals_are_said_to_be():
     note = "Intervals are over the 27 originals of which these 81 images are versions."
     accuracy = report()["accuracy"]

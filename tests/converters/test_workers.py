@@ -119,10 +119,11 @@ def test_layers_are_ranked_where_no_graph_is_left(own_checkpoint, tmp_path):
     assert found.kernels is None  # nor is there an artifact
 
 
+@pytest.mark.parametrize("kind", [ConversionError, BackendError])
 @pytest.mark.parametrize("step", [workers._trace, workers._build, workers._rank])
-def test_an_error_names_backend_and_part(own_checkpoint, tmp_path, monkeypatch, step):
+def test_an_error_names_backend_and_part(own_checkpoint, tmp_path, monkeypatch, step, kind):
     def refuse(*_):
-        raise ConversionError("cannot convert this part")
+        raise kind("cannot convert this part")
 
     one = job(own_checkpoint, tmp_path)
     one.graph.write_bytes(b"a graph")

@@ -143,6 +143,7 @@ def test_batch_norms_counter_may_be_missing(mixture: SingleGateMoE) -> None:
     [
         ({"labels": ("cat", "dog")}, "3 different labels.*found 2"),
         ({"labels": ("cat", "dog", "dog")}, "3 different labels.*found 3, 2 of them different"),
+        ({"labels": ("cat", "caf\u00e9", "cafe\u0301")}, "3 different labels.*found 3, 2 of them different"),
         ({"preprocessing": msgspec.structs.replace(small_preprocessing(), image_size=24, resize=24)}, "16 pixels.*24"),
     ],
 )

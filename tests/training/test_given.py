@@ -58,6 +58,12 @@ def test_a_config_of_ours_beside_the_file(tmp_path: Path) -> None:
         find_weights(str(tmp_path / "c/base.safetensors"), "mobilenet_v3_small")
 
 
+def test_a_config_of_another_architecture_says_nothing(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path / "c", new_untrained(small_architecture(), 1, small_preprocessing(), seed=0))
+    for base in ("resnet18", "my_networks:small_cnn"):
+        assert find_weights(str(tmp_path / "c/other.pth"), base).known is None
+
+
 @pytest.mark.parametrize(
     ("base", "name", "file", "resize"),
     [

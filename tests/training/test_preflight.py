@@ -12,6 +12,7 @@ import pytest
 
 from edge_moe.data import LabelledImages, open_data
 from edge_moe.errors import CheckpointError, UsageError
+from edge_moe.intervals import wilson
 from edge_moe.tensors import Tensors
 from edge_moe.training import preflight
 from edge_moe.training.checkpoint import Checkpoint, load_checkpoint
@@ -59,6 +60,25 @@ def test_tensors_that_are_there_are_used(checkpoint: Checkpoint, validation: Lab
     assert check_mixture(checkpoint, validation, tensors=tensors) == check_mixture(checkpoint, validation)
 
 
+def test_intervals_are_over_originals_where_images_are_versions(
+    checkpoint: Checkpoint, validation: LabelledImages
+) -> None:
+    """Six alike images tell as much as one; a sixth of N in Wilson's interval, which goes with the root of N."""
+    alike = replace(
+        validation,
+        sources=[source for source in validation.sources[::6] for _ in range(6)],
+        labels=np.repeat(validation.labels[::6], 6),
+    )
+    over_images = check_mixture(checkpoint, alike)
+    over_originals = check_mixture(checkpoint, replace(alike, groups=np.repeat(np.arange(12), 6)))
+    assert over_images is not None
+    assert over_originals is not None
+    assert over_images.right == over_originals.right
+    right = over_images.right["base"]
+    assert over_images.intervals["base"] == wilson(right, 72)
+    assert over_originals.intervals["base"] == pytest.approx(wilson(right // 6, 12))
+
+
 def test_many_images_are_sampled_unless_an_accuracy_is_expected(
     checkpoint: Checkpoint, validation: LabelledImages, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -90,7 +110,7 @@ def test_a_point_below_is_refused(checkpoint: Checkpoint, validation: LabelledIm
 
 def test_exactly_a_point_below_is_not() -> None:
     """73.6 per cent less a point is 72.6, which binary fractions miss by a hair."""
-    assert Found({"base": 726}, 1000, 1000, "x").accuracy == 0.726
+    assert Found({"base": 726}, {"base": (0.7, 0.75)}, 1000, 1000, "x").accuracy == 0.726
     assert not 73.6 / 100 - preflight._SLACK - 1e-9 > 0.726
 
 
@@ -145,4 +165,5 @@ def test_a_base_whose_classifier_is_replaced_has_no_accuracy(
         assert check_base(plan(checkpoint, file, tiny_images, more), say=said.append) is None
         with pytest.raises(UsageError, match=f"expect_accuracy is 90, but .*{words}"):
             check_base(plan(checkpoint, file, tiny_images, more), 90)
-    assert said == []
+    file = tiny_checkpoint / "base.safetensors"
+    assert said == [f"the last layer of {file} is replaced, for it does not give 4 classes: there is no accuracy yet"]
