@@ -137,7 +137,7 @@ def train(
         preprocessing=prepared.preprocessing,
         config=checked(settings, TrainingConfig),
     )
-    check_target(output, force=force)
+    check_target(output, force=force, reads=(data, base_weights))
     typer.echo(prepared)
     with bars() as progress:
         if given is not None or expect_accuracy is not None:
