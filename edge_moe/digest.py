@@ -44,7 +44,7 @@ def answers_digest(manifest: Manifest, artifacts: ArtifactSet) -> str:
 
 
 def check_digest(manifest: Manifest, artifacts: ArtifactSet, expected: str) -> None:
-    """Raise BundleError, which says both, unless this set has the digest `expected`; UsageError if that is no string."""
+    """Raise BundleError, which says both, unless this set has the digest `expected`; UsageError: that is no string."""
     if not isinstance(expected, str):
         raise UsageError(f"expect_digest is {expected!r}; expected a string, as 'edge-moe inspect' prints it")
     found = answers_digest(manifest, artifacts)
