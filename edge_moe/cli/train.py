@@ -140,7 +140,7 @@ def train(
     check_target(output, force=force, reads=(data, base_weights))
     typer.echo(prepared)
     with bars() as progress:
-        if given is not None or expect_accuracy is not None:
+        if given is not None or expect_accuracy is not None or finetune != "all":
             check_base(plan, expect_accuracy, say=typer.echo, progress=progress)
         processes = default_or(jobs, _default_jobs())
         config = run(plan, output, force=force, jobs=processes, workers=workers, progress=progress)
