@@ -24,10 +24,10 @@ def backends_of(path: Path) -> tuple[str, ...]:
 
 
 def refuse_fewer(out: Path, asked: Collection[str]) -> None:
-    """Raise OutputError if the bundle `out` has the backends `asked` and more: no bundle is replaced by half of one."""
+    """Raise OutputError if the bundle `out` has more backends than are `asked`, or these and more, so that some go."""
     there = backends_of(out)
     lost = [name for name in there if name not in asked]
-    if lost and set(asked) <= set(there):
+    if lost and (set(asked) <= set(there) or len(set(asked)) < len(there)):
         raise OutputError(
             f"{out} has {', '.join(there)}, and --force would leave it without {', '.join(lost)}; add "
             f"--backend {','.join(there)}, choose another target, or remove it first"
