@@ -64,7 +64,7 @@ def convert(
         ConversionError: a part cannot be converted, is not wholly delegated, or differs too much from fp32; in every
             backend, or in one that the bundle to be replaced has.
     """
-    check_target(out, force=force)
+    check_target(out, force=force, reads=(checkpoint, data))
     loaded = load_checkpoint(checkpoint)
     check(options, loaded, data, jobs)
     refuse_fewer(out, options.backends)

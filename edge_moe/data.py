@@ -106,6 +106,9 @@ class LabelledImages:
         return replace(self, classes=classes, labels=index[self.labels])
 
 
+_NAMES = ", ".join(f"'{name}'" for name in EMBEDDED)
+
+
 def open_data(source: str | Path, split: Split, *, strict: bool = False) -> LabelledImages:
     """Open a folder of images, or those that are embedded under a name, see edge_moe.embedded.
 
@@ -124,8 +127,9 @@ def open_data(source: str | Path, split: Split, *, strict: bool = False) -> Labe
     embedded = EMBEDDED.get(source) if isinstance(source, str) else None
     if embedded is not None:
         _refuse_a_folder_of_that_name(str(source))
-        if not (strict and source == NOISE):
-            return embedded(split)
+        if strict and source == NOISE:
+            raise DataError(f"{NOISE} has no labels; expected images to train on: '{DIGITS}', or a folder of images")
+        return embedded(split)
     try:
         images = _open_folder(Path(source), split, strict)
     except OSError as error:
@@ -147,9 +151,13 @@ def _refuse_a_folder_of_that_name(name: str) -> None:
 
 def _open_folder(root: Path, split: Split, strict: bool) -> LabelledImages:
     if not root.exists():
-        raise DataError(f"{root} does not exist; expected '{DIGITS}' or a folder of images, one subfolder a class")
+        raise DataError(
+            f"{root} does not exist; expected a folder of images, one subfolder a class, or one of {_NAMES}"
+        )
     if not root.is_dir():
-        raise DataError(f"{root} is not a folder; expected '{DIGITS}' or a folder of images, one subfolder a class")
+        raise DataError(
+            f"{root} is not a folder; expected a folder of images, one subfolder a class, or one of {_NAMES}"
+        )
     if not is_text(str(root)):
         raise DataError(f"the name of {printable(root)} is not in UTF-8; rename it")
     left_out = LeftOut()

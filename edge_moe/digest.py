@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from edge_moe.bundle import ArtifactSet, Manifest, sha256
-from edge_moe.errors import BundleError
+from edge_moe.errors import BundleError, UsageError
 
 __all__ = ["answers_digest", "check_digest", "stated"]
 
@@ -44,7 +44,9 @@ def answers_digest(manifest: Manifest, artifacts: ArtifactSet) -> str:
 
 
 def check_digest(manifest: Manifest, artifacts: ArtifactSet, expected: str) -> None:
-    """Raise BundleError, which says both, unless the digest of this set is `expected`."""
+    """Raise BundleError, which says both, unless this set has the digest `expected`; UsageError: that is no string."""
+    if not isinstance(expected, str):
+        raise UsageError(f"expect_digest is {expected!r}; expected a string, as 'edge-moe inspect' prints it")
     found = answers_digest(manifest, artifacts)
     if found != expected.lower():
         raise BundleError(

@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -22,10 +22,11 @@ def partial_path(target: Path) -> Path:
     return target.with_name(target.name + ".partial")
 
 
-def check_target(target: Path, *, force: bool) -> None:
+def check_target(target: Path, *, force: bool, reads: Iterable[str | Path | None] = ()) -> None:
     """Raise OutputError if `target` is there and `force` is not given, or if its place cannot be written.
 
-    An existing folder is only replaced when it is empty or holds what edge-moe wrote (a manifest, a config, results).
+    An existing folder is only replaced when it is empty or holds what edge-moe wrote (a manifest, a config, results),
+    and never when something that the command `reads` is in it: that would be gone, and `force` did not mean it.
     """
     with writing(target):
         if os.path.lexists(target) and not force:
@@ -36,11 +37,22 @@ def check_target(target: Path, *, force: bool) -> None:
             raise OutputError(f"{target} holds files that edge-moe did not write; choose another target")
         if target.resolve() in (Path.cwd(), *Path.cwd().parents):
             raise OutputError(f"{target} is, or contains, the current folder; choose another target")
+        for path in _inside(target, reads):
+            raise OutputError(f"{target} is, or contains, {path}, which is read; choose another target")
         parent = next(folder for folder in target.absolute().parents if os.path.lexists(folder))
         if not parent.is_dir():
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(parent))
         if not os.access(parent, os.W_OK | os.X_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(parent))
+
+
+def _inside(target: Path, reads: Iterable[str | Path | None]) -> Iterator[str | Path]:
+    # Nothing can be lost where there is no target yet. realpath, since Path.resolve raises on links in a circle.
+    for path in reads if target.is_dir() else ():
+        if path is not None:
+            real = Path(os.path.realpath(path))
+            if target.resolve() in (real, *real.parents):
+                yield path
 
 
 _OURS = ("manifest.json", "config.json", "results.json", "report.html", "simulation.json")

@@ -89,8 +89,8 @@ def test_hidden_files_and_folders_are_not_seen(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda root: None, "does not exist; expected 'digits' or a folder"),
-        (lambda root: root.write_text("x"), "is not a folder; expected 'digits' or a folder"),
+        (lambda root: None, "does not exist; expected a folder .* or one of 'digits', 'cluttered-digits', 'noise'"),
+        (lambda root: root.write_text("x"), "is not a folder; expected a folder .* or one of 'digits'"),
         (lambda root: root.mkdir(), r"has no class folders; expected .*/<class>/<image>"),
         (lambda root: (root / ".hidden").mkdir(parents=True), "has no class folders"),
         (lambda root: (root / "train").mkdir(parents=True), r"train has no class folders"),
@@ -175,7 +175,7 @@ def test_noise_is_repeatable_unlabelled_and_nothing_to_train_on() -> None:
     assert all(np.array_equal(a, b) for a, b in zip(train.sources, again.sources, strict=True))
     assert not np.array_equal(train.sources[0], val.sources[0])
     assert np.std(train.sources) > 10
-    with pytest.raises(DataError, match="noise does not exist"):
+    with pytest.raises(DataError, match="noise has no labels; expected images to train on"):
         open_data("noise", "train", strict=True)
 
 

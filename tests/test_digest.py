@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from edge_moe import Bundle, BundleError, EdgeMoeError, Runtime
+from edge_moe import Bundle, BundleError, EdgeMoeError, Runtime, UsageError
 from edge_moe.bundle import MANIFEST, Preprocessing
 from edge_moe.digest import answers_digest, check_digest, stated
 from tests.fakes import FakeBackend, npz
@@ -119,6 +119,8 @@ def test_no_digest_at_all(make_bundle):
     manifest = Bundle(make_bundle()).manifest
     with pytest.raises(BundleError, match="expected abc: its labels"):
         check_digest(manifest, manifest.sets[0], "abc")
+    with pytest.raises(UsageError, match="expect_digest is 7; expected a string"):
+        check_digest(manifest, manifest.sets[0], 7)
 
 
 # --- one flipped bit ---

@@ -76,6 +76,18 @@ def test_the_current_folder_is_no_target(tmp_path: Path, monkeypatch: pytest.Mon
         check_target(Path(name), force=True)
 
 
+@pytest.mark.parametrize("read", ["t", "t/results.json", "t/deep/images", "link"])
+def test_what_is_read_is_not_replaced_by_force(tmp_path: Path, read: str) -> None:
+    target = make(tmp_path / "t", manifest_json=OURS, results_json=OURS)
+    (target / "deep" / "images").mkdir(parents=True)
+    (tmp_path / "link").symlink_to("t/deep")
+    before = snapshot(tmp_path)
+    with pytest.raises(OutputError, match=rf"t is, or contains, .*{read}, which is read; choose another target"):
+        check_target(target, force=True, reads=(None, "digits", tmp_path / read))
+    assert snapshot(tmp_path) == before
+    check_target(target, force=True, reads=(None, "digits", tmp_path, "x" * 5000))
+
+
 def test_a_file_on_the_way(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(OutputError, match=r"cannot write .*: Not a directory; choose another target"):

@@ -87,7 +87,8 @@ def bench(
     )
     key = run_key(bundle, data, options)  # checks them too, before anything is made
     begun = bool(output.name) and journal_path(output).exists()
-    check_target(output, force=force or (begun and _is_partial(output)))
+    replaces = force or (begun and _is_partial(output))
+    check_target(output, force=replaces, reads=(bundle, data, checkpoint))
     journal = Journal(output, key, force=force)
     try:
         with bars() as progress:

@@ -48,7 +48,7 @@ def simulate(
     from edge_moe.progress import bars
 
     if output is not None:
-        check_target(output, force=force)
+        check_target(output, force=force, reads=(bundle, data, profile))
     options = Options(
         taus=tuple(tau or ()),
         max_experts=tuple(max_experts or ()),

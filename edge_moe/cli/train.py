@@ -137,10 +137,10 @@ def train(
         preprocessing=prepared.preprocessing,
         config=checked(settings, TrainingConfig),
     )
-    check_target(output, force=force)
+    check_target(output, force=force, reads=(data, base_weights))
     typer.echo(prepared)
     with bars() as progress:
-        if given is not None or expect_accuracy is not None:
+        if given is not None or expect_accuracy is not None or finetune != "all":
             check_base(plan, expect_accuracy, say=typer.echo, progress=progress)
         processes = default_or(jobs, _default_jobs())
         config = run(plan, output, force=force, jobs=processes, workers=workers, progress=progress)

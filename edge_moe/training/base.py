@@ -43,6 +43,17 @@ def load_base_weights(base: Base, file: Path) -> bool:
     return fits
 
 
+def check_finetune(config: TrainingConfig, fits: bool) -> None:
+    """Raise UsageError where `finetune` keeps what is not there: `fits`, the given weights have a classifier."""
+    if config.finetune != "all" and not config.base_weights:
+        raise UsageError(f"finetune={config.finetune} keeps the base as it is; give its weights with --base-weights")
+    if config.finetune == "none" and not fits:
+        raise UsageError(
+            "the classifier of --base-weights has another number of classes and must be trained; "
+            "use --finetune head or --finetune all"
+        )
+
+
 def train_base(
     base: Base,
     images: Images,
@@ -59,13 +70,7 @@ def train_base(
     """
     fits = load_base_weights(base, Path(config.base_weights)) if config.base_weights else False
     device = next(base.parameters()).device
-    if config.finetune != "all" and not config.base_weights:
-        raise UsageError(f"finetune={config.finetune} keeps the base as it is; give its weights with --base-weights")
-    if config.finetune == "none" and not fits:
-        raise UsageError(
-            "the classifier of --base-weights has another number of classes and must be trained; "
-            "use --finetune head or --finetune all"
-        )
+    check_finetune(config, fits)
     if config.finetune != "none":
         base.requires_grad_(config.finetune == "all")
         if config.finetune == "head":

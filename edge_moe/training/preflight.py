@@ -21,7 +21,7 @@ from edge_moe.intervals import accuracy_interval
 from edge_moe.nn import Base, build_base
 from edge_moe.progress import Progress, Silent, track
 from edge_moe.tensors import Tensors
-from edge_moe.training.base import load_base_weights
+from edge_moe.training.base import check_finetune, load_base_weights
 from edge_moe.training.checkpoint import Checkpoint
 from edge_moe.training.fit import pick_device
 from edge_moe.training.plan import Plan
@@ -81,12 +81,14 @@ def check_base(
 
     Raises:
         CheckpointError: the accuracy is more than a point below `expected`, or the weights do not fit.
-        UsageError: there is nothing that could be held against `expected`.
+        UsageError: there is nothing that could be held against `expected`, or that `finetune` could keep.
         DataError: the images cannot be used.
     """
     check_expectation(expected)
     base, weights = build_base(plan.architecture), plan.config.base_weights
-    if weights is None or not load_base_weights(base, Path(weights)):
+    fits = weights is not None and load_base_weights(base, Path(weights))
+    check_finetune(plan.config, fits)
+    if not fits:
         if expected is not None:
             why = "no --base-weights are given" if weights is None else "the classifier is replaced: other classes"
             raise UsageError(f"expect_accuracy is {expected:g}, but {why}; there is no accuracy yet, leave it out")

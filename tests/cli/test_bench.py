@@ -193,6 +193,14 @@ def report(tmp_path):
     return tmp_path / "report"
 
 
+def test_the_bundle_is_no_target(cli, own_bundle, tmp_path):
+    bundle = shutil.copytree(own_bundle, tmp_path / "bundle")
+    before = tree(tmp_path)
+    done = cli("bench", bundle, "--data", "noise", "-o", bundle, *FAST, *ONE_SET, "--force")
+    done.refused(1, f"{bundle} is, or contains, {bundle}, which is read", "choose another target")
+    assert tree(tmp_path) == before
+
+
 def test_an_existing_target(cli, tiny_bundle, tmp_path, report):
     before = tree(tmp_path)
     command = ("bench", tiny_bundle, "--data", "noise", "-o", report, *FAST, *ONE_SET)

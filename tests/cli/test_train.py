@@ -229,6 +229,8 @@ def test_one_expert_again(cli, tiny_checkpoint, tmp_path):
         (["--normalization", "l3"], ["normalization is 'l3'", "l2, none, standardize"]),
         (["--ensemble", "voting"], ["ensemble is 'voting'", "bagging, expert"]),
         (["--space", "outer"], ["space is 'outer'", "logit, probability"]),
+        (["--finetune", "none"], ["finetune=none keeps the base as it is", "--base-weights"]),
+        (["--finetune", "head"], ["finetune=head keeps the base as it is", "--base-weights"]),
         (["--jobs", 0], ["jobs is 0", "at least 1"]),
         (["--seed", -1], ["--seed"]),
     ],
@@ -260,7 +262,7 @@ def no_image(data):
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [
-        (shutil.rmtree, ["does not exist", "expected 'digits' or a folder of images"]),
+        (shutil.rmtree, ["does not exist", "expected a folder of images"]),
         (empty, ["has no subfolder 'train'", "expected"]),
         (lambda data: empty(data / "train"), ["train has no class folders", "expected"]),
         (lambda data: shutil.rmtree(data / "val"), ["has no subfolder 'val'", "expected"]),

@@ -583,6 +583,8 @@ def test_nor_by_one_that_was_asked_for(make, made_here):
     words = r"has litert, onnx, and --force would leave it without litert; add --backend litert,onnx, choose another"
     with pytest.raises(OutputError, match=words):
         make(force=True, backends=("onnx",))
+    with pytest.raises(OutputError, match="has litert, onnx, and --force would leave it without litert, onnx; add"):
+        make(force=True, backends=("executorch",))
     assert (tree(make.path), len(made_here.calls)) == (before, 1)
     make(out=make.path.with_name("one"), backends=("litert",))
     assert names(make(out=make.path, force=True, backends=("onnx",)))[0] == "onnx/int8"
