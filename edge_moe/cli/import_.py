@@ -78,9 +78,10 @@ def import_(
 ) -> None:
     """Make a checkpoint of parts that were trained elsewhere: --base b.pth --gate g.pth --experts e0.pth e1.pth ..."""
     from edge_moe.data import open_data
+    from edge_moe.nn import build_base
     from edge_moe.output import check_target
     from edge_moe.progress import bars
-    from edge_moe.training.checkpoint import from_state_dicts, read_weights, save_checkpoint
+    from edge_moe.training.checkpoint import from_state_dicts, load_state, read_weights, save_checkpoint
     from edge_moe.training.given import class_count, find_weights
     from edge_moe.training.preflight import check_expectation, check_mixture
     from edge_moe.training.preparation import decide
@@ -94,7 +95,10 @@ def import_(
     files = [*experts, *(more_experts or [])]
     states = [(str(file), read_weights(file)) for file in (given.file, gate, *files)]
     prepared = decide(wished, given, _SIZE)
-    classes = class_count(architecture(architecture_, 2, prepared), states[0][1])
+    two_classes = architecture(architecture_, 2, prepared)
+    classes = class_count(two_classes, states[0][1])
+    if classes is None and labels is None:
+        load_state(build_base(two_classes), states[0][1], states[0][0])  # says what is missing besides
     images = open_data(data, "val") if data is not None else None
     names, source = _labels(labels, given, classes, images)
     known = given.known
