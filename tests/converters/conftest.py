@@ -9,12 +9,17 @@ import torch
 from torch import Tensor, nn
 
 from edge_moe.backends import get
+from edge_moe.bundle import Bundle
 from edge_moe.converters import recipes, toolchain
+from edge_moe.converters.convert import Options, convert
 from edge_moe.converters.interface import channels_first
 from edge_moe.nn import Gate, SplitBase
+from edge_moe.training.checkpoint import load_checkpoint
 from edge_moe.verify import relative_error
 from tests import fixed, tiny
+from tests.converters.quick import FAST
 from tests.rounding import ALLOWED, rounded
+from tests.tiny import digest
 
 SIZE, CALIBRATION, CLASSES = 16, 48, 5
 BACKENDS = ("litert", "onnx")
@@ -174,3 +179,39 @@ def sure(part: nn.Module, kind: str, samples: np.ndarray) -> np.ndarray:
     exact, found = (run_torch(part, kind, samples, *how)["logits"] for how in ((), (rounded,)))
     best = np.sort(exact, axis=1)
     return np.asarray(best[:, -1] - best[:, -2] > 2 * ALLOWED * np.abs(found - exact).max())
+
+
+@pytest.fixture
+def make(made_here, own_checkpoint, tiny_images, tmp_path):
+    """make(**options) -> the manifest of a fresh bundle at make.path."""
+
+    def call(checkpoint=own_checkpoint, data=tiny_images, out=None, force=False, **options):
+        call.path = out or tmp_path / "bundle"
+        call.report = convert(checkpoint, str(data), call.path, Options(**(FAST | options)), force=force)
+        return Bundle(call.path).manifest
+
+    call.partial = tmp_path / "bundle.partial"
+    return call
+
+
+@pytest.fixture
+def contrary(made_here, own_checkpoint):
+    """The int8 gate says the opposite of what it should."""
+    gate = load_checkpoint(own_checkpoint).mixture.gate
+    with torch.no_grad():
+        for parameter in gate.parameters():
+            parameter.neg_()
+    recipe = recipes.get("litert", "int8")
+    made_here.made = dict(made_here.made)
+
+    class Job:
+        backend, kind, part, checkpoint = "litert", "gate", "gate", own_checkpoint
+        samples = own_checkpoint.with_name("gate.npy")
+
+    np.save(Job.samples, np.zeros((1, 1, 80), np.float32))
+    from edge_moe.converters.litert import LiteRTToolchain
+
+    (wrong,) = LiteRTToolchain().build(
+        made_here.graph(Job), gate, "gate", np.load(Job.samples), [recipes.get("litert", "fp32")]
+    )
+    made_here.made[digest(own_checkpoint / "gate.safetensors"), recipe] = wrong
