@@ -83,7 +83,7 @@ def candidates(match: Match, statistic: Statistic, seed: int) -> tuple[Candidate
         raise DataError(f"{match.file} has {results.images} image; expected two at least: to choose on, and to report")
     # The answers of a network that learned nothing say nothing about tau.
     labels = np.array(results.labels) if results.labels is not None and manifest.trained else None
-    groups = None if results.groups is None else np.array(results.groups)
+    groups = results.grouping
     if groups is not None and len(np.unique(groups)) < 2:
         raise DataError(f"{match.file} has images of 1 original; expected two at least: to choose on, and to report")
     in_a = halves(results.images, results.timed, labels, seed, groups)

@@ -226,6 +226,11 @@ class Results(_Strict, frozen=True):
     limits: tuple[Limit, ...]
     groups: tuple[int, ...] | None = None  # [N] which images are versions of one original; None: each for itself
 
+    @property
+    def grouping(self) -> npt.NDArray[np.int64] | None:
+        """`groups` as an array, for intervals: [N]."""
+        return None if self.groups is None else np.array(self.groups)
+
 
 def bundle_info(name: str, manifest: Manifest) -> BundleInfo:
     """Describe a bundle. Artifacts, defaults and operating points may change without changing its rule."""

@@ -80,6 +80,7 @@ class Store:
         """Artifacts that `folder` lacks are looked for in the bundles `earlier`; one that cannot be read has none."""
         self._folder = folder
         self._earlier: dict[str, list[tuple[Bundle, str]]] = {}  # key -> bundles, and which part of it that is
+        self._networks: dict[Path, dict[str, Floats]] = {}  # of the bundles that were asked; each is read once
         self._parts: dict[str, Part] = {}  # by key
         self._anew: dict[str, dict[str, None]] = {}  # why -> parts
         for path in earlier:
@@ -131,7 +132,7 @@ class Store:
         different = None
         for bundle, name in self._earlier.get(key, []):
             try:
-                stored = _of_part(bundle, name)
+                stored = self._of_part(bundle, name)
                 if stored is None or not is_same(stored, part.outputs):
                     different = (stored,)
                     continue
@@ -144,18 +145,19 @@ class Store:
             self._remark(part.name, different[0])
         return False
 
+    def _of_part(self, bundle: Bundle, part: str) -> dict[str, Floats] | None:
+        """Return what torch made of the fixed input for one part of a bundle; None where that was not kept."""
+        if bundle.path not in self._networks:
+            self._networks[bundle.path] = bundle.network() or {}
+        start = f"{part}."
+        kept = self._networks[bundle.path].items()
+        return {name.removeprefix(start): value for name, value in kept if name.startswith(start)} or None
+
     def _remark(self, part: str, stored: Any) -> None:
         why = "torch gives other outputs than when they were kept (was code edited that the network's builder imports?)"
         if stored is None:
             why = "it was not kept with them what torch made of a fixed input"
         self._anew.setdefault(why, {})[part] = None
-
-
-def _of_part(bundle: Bundle, part: str) -> dict[str, Floats] | None:
-    """Return what torch made of the fixed input for one part of a bundle; None where that was not kept."""
-    start = f"{part}."
-    stored = {k.removeprefix(start): v for k, v in (bundle.network() or {}).items() if k.startswith(start)}
-    return stored or None
 
 
 def _read(file: Path) -> dict[str, Floats] | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -189,3 +190,27 @@ def write_bundle(
         edit(raw)
     (path / MANIFEST).write_bytes(msgspec.json.encode(raw))
     return path
+
+
+class PoolHere:
+    """Instead of a pool of processes: what is submitted is done at once, in this process."""
+
+    def __init__(self, *_):
+        pass
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def submit(self, do, *arguments):
+        future = Future()
+        try:
+            future.set_result(do(*arguments))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+    def shutdown(self, **_):
+        pass

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import re
 import sys
-from concurrent.futures import Future
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +27,7 @@ from edge_moe.training.fit import settle_statistics  # noqa: E402
 from edge_moe.training.untrained import new_untrained  # noqa: E402
 from edge_moe.verify import relative_error  # noqa: E402
 from tests import fixed, tiny  # noqa: E402
+from tests.fakes import PoolHere  # noqa: E402
 from tests.rounding import ALLOWED, rounded  # noqa: E402
 
 ROOT = Path(__file__).parent.parent
@@ -214,36 +214,12 @@ def odd(architecture):
 """
 
 
-class Here:
-    """Instead of a pool of processes: what was submitted is done at once."""
-
-    def __init__(self, *_):
-        pass
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        pass
-
-    def submit(self, do, *arguments):
-        future = Future()
-        try:
-            future.set_result(do(*arguments))
-        except Exception as error:
-            future.set_exception(error)
-        return future
-
-    def shutdown(self, **_):
-        pass
-
-
 @pytest.mark.parametrize("backend", backends.BACKENDS)
 def test_an_operator_that_no_backend_takes(backend, tmp_path, monkeypatch, capfd):
     (tmp_path / "odd_network.py").write_text(ODD)
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.delitem(sys.modules, "odd_network", raising=False)
-    monkeypatch.setattr(workers, "ProcessPoolExecutor", Here)
+    monkeypatch.setattr(workers, "ProcessPoolExecutor", PoolHere)
     save_checkpoint(tmp_path / "checkpoint", untrained("odd_network:odd", 1))
     options = Options(backends=(backend,), calibration_images=2, validation_images=2)
     with pytest.raises(ConversionError, match=rf"^{backend}/base: .*\bpeculiar\.1\b.*bessel_j0") as caught:

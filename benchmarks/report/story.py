@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-import numpy as np
-import numpy.typing as npt
-
 from edge_moe.benchmarks.report.compare import Beside
 from edge_moe.benchmarks.report.series import Point, Series
 from edge_moe.benchmarks.report.words import change, cost, interval, listed, plural, sentence, tau
@@ -87,7 +84,7 @@ def finding(one: Series) -> str:
         if (right[0] == right[1]).all():
             text += " Image by image, it is right and wrong on the same ones."
         else:
-            gained, low, high = (100 * value for value in paired_difference(*right, groups=_groups(one.results)))
+            gained, low, high = (100 * value for value in paired_difference(*right, groups=one.results.grouping))
             text += f" Image by image, the accuracy changes by {gained:+.2f} points (95%: {low:+.2f} to {high:+.2f})."
     nothing = without_gain([p.costs.point for p in one.points], point.max_experts)
     if nothing is not None:
@@ -111,7 +108,7 @@ def mended(one: Series) -> str:
     decided = one.trace.at(at, most)
     whole = decided.predictions == labels
     better, worse = int((whole & ~base).sum()), int((base & ~whole).sum())
-    gained, low, high = (100 * value for value in paired_difference(whole, base, groups=_groups(one.results)))
+    gained, low, high = (100 * value for value in paired_difference(whole, base, groups=one.results.grouping))
     return (
         f"Against its base alone, {one.label} at tau = {tau(at)} mends {better:,} of {plural(len(base), 'image')} and "
         f"breaks {worse:,}: {base.mean():.2%} becomes {whole.mean():.2%}, {gained:+.2f} points "
@@ -123,10 +120,6 @@ def over(results: Sequence[Results]) -> list[str]:
     """Return a note for each number of originals that intervals are over."""
     counted = [(len(set(file.groups)), file.images) for file in results if file.groups is not None]
     return [over_groups(*one) for one in dict.fromkeys(counted)]
-
-
-def _groups(file: Results) -> npt.NDArray[np.int64] | None:
-    return None if file.groups is None else np.array(file.groups)
 
 
 def lost(series: Sequence[Series], found: Sequence[Beside]) -> list[str]:

@@ -97,7 +97,7 @@ def train(
     from edge_moe.progress import bars
     from edge_moe.training.config import TrainingConfig
     from edge_moe.training.given import find_weights
-    from edge_moe.training.preflight import check_base, check_expectation
+    from edge_moe.training.preflight import check_expectation, check_given_base
     from edge_moe.training.preparation import decide
     from edge_moe.training.run import Plan, retrain_expert
     from edge_moe.training.run import train as run
@@ -141,7 +141,7 @@ def train(
     typer.echo(prepared)
     with bars() as progress:
         if given is not None or expect_accuracy is not None or finetune != "all":
-            check_base(plan, expect_accuracy, say=typer.echo, progress=progress)
+            check_given_base(plan, expect_accuracy, say=typer.echo, progress=progress)
         processes = default_or(jobs, _default_jobs())
         config = run(plan, output, force=force, jobs=processes, workers=workers, progress=progress)
     _report(config, output)

@@ -26,7 +26,7 @@ from edge_moe.training.checkpoint import Checkpoint
 from edge_moe.training.fit import pick_device
 from edge_moe.training.plan import Plan
 
-__all__ = ["MOST", "Found", "check_base", "check_expectation", "check_mixture"]
+__all__ = ["MOST", "Found", "check_expectation", "check_given_base", "check_mixture"]
 
 MOST = 2000  # images that are looked at, unless an accuracy is expected
 _BATCH = 64
@@ -64,7 +64,7 @@ def check_expectation(per_cent: float | None) -> None:
         raise UsageError(f"expect_accuracy is {per_cent:g}; expected per cent, above 1 and at most 100, such as 73.6")
 
 
-def check_base(
+def check_given_base(
     plan: Plan,
     expected: float | None = None,
     *,

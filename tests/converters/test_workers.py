@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from concurrent.futures import Future
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +15,7 @@ from edge_moe.progress import Silent
 from edge_moe.training.checkpoint import load_checkpoint
 from edge_moe.verify import relative_error
 from tests.converters.conftest import run, run_torch
+from tests.fakes import PoolHere
 
 E = 80  # of the embedding of `tests.own`
 
@@ -146,35 +146,11 @@ def test_an_artifact_that_makes_no_sense_names_backend_part_and_recipe(own_check
     assert not list(tmp_path.glob("*.structure"))
 
 
-class Here:
-    """Instead of a pool of processes: what was submitted is done when it is waited for."""
-
-    def __init__(self, *_):
-        pass
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        pass
-
-    def submit(self, do, *arguments):
-        future = Future()
-        try:
-            future.set_result(do(*arguments))
-        except Exception as error:
-            future.set_exception(error)
-        return future
-
-    def shutdown(self, **_):
-        pass
-
-
 def test_a_backend_with_an_error_does_not_cost_the_others(own_checkpoint, tmp_path, monkeypatch):
     def refuse(*_):
         raise ConversionError("cannot convert this part")
 
-    monkeypatch.setattr(workers, "ProcessPoolExecutor", Here)
+    monkeypatch.setattr(workers, "ProcessPoolExecutor", PoolHere)
     monkeypatch.setattr(toolchain.get("onnx").__class__, "build", refuse)
     both = [
         job(own_checkpoint, tmp_path, part, backend=b) for b in ("onnx", "litert") for part in ("gate", "expert_00")

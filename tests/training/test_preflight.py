@@ -20,7 +20,7 @@ from edge_moe.training.config import TrainingConfig
 from edge_moe.training.images import Images
 from edge_moe.training.measure import collect_torch, mixture_metrics
 from edge_moe.training.plan import Plan
-from edge_moe.training.preflight import Found, check_base, check_expectation, check_mixture
+from edge_moe.training.preflight import Found, check_expectation, check_given_base, check_mixture
 
 
 @pytest.fixture(scope="module")
@@ -148,12 +148,12 @@ def test_a_given_base(
     checkpoint: Checkpoint, validation: LabelledImages, tiny_checkpoint: Path, tiny_images: Path
 ) -> None:
     file, labels = tiny_checkpoint / "base.safetensors", checkpoint.config.labels
-    found, whole = check_base(plan(checkpoint, file, tiny_images, labels)), check_mixture(checkpoint, validation)
+    found, whole = check_given_base(plan(checkpoint, file, tiny_images, labels)), check_mixture(checkpoint, validation)
     assert found is not None and whole is not None
     assert found.right == {"base": whole.right["base"]}
     with pytest.raises(CheckpointError, match="the base answers"):
         turned = (labels[1], labels[2], labels[0])  # another order of the logits
-        check_base(plan(checkpoint, file, tiny_images, turned), 99)
+        check_given_base(plan(checkpoint, file, tiny_images, turned), 99)
 
 
 def test_a_base_whose_classifier_is_replaced_has_no_accuracy(
@@ -162,8 +162,8 @@ def test_a_base_whose_classifier_is_replaced_has_no_accuracy(
     more = (*checkpoint.config.labels, "else")
     said: list[str] = []
     for file, words in ((tiny_checkpoint / "base.safetensors", "replaced: other classes"), (None, "no --base-weights")):
-        assert check_base(plan(checkpoint, file, tiny_images, more), say=said.append) is None
+        assert check_given_base(plan(checkpoint, file, tiny_images, more), say=said.append) is None
         with pytest.raises(UsageError, match=f"expect_accuracy is 90, but .*{words}"):
-            check_base(plan(checkpoint, file, tiny_images, more), 90)
+            check_given_base(plan(checkpoint, file, tiny_images, more), 90)
     file = tiny_checkpoint / "base.safetensors"
     assert said == [f"the last layer of {file} is replaced, for it does not give 4 classes: there is no accuracy yet"]
