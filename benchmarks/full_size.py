@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_moe import Runtime
-from edge_moe.backends import BACKENDS
+from edge_moe.backends import names
 from edge_moe.bundle import Bundle, Preprocessing
 from edge_moe.converters import recipes
 from edge_moe.converters.convert import Options, convert
@@ -38,11 +38,11 @@ def full_size_checkpoint(folder: Path, experts: int) -> Path:
     return checkpoint
 
 
-def full_size_bundle(folder: Path, experts: int, progress: Progress, backends: tuple[str, ...] = BACKENDS[:1]) -> Path:
+def full_size_bundle(folder: Path, experts: int, progress: Progress, backends: tuple[str, ...] = names()[:1]) -> Path:
     """Make a bundle of that checkpoint with every recipe of `backends` in `folder`, if it is not there."""
     bundle = folder / f"bundle-{experts}-{'-'.join(backends)}"
     if not bundle.exists():
-        wanted = tuple(f"{b}/{name}" for b in backends for name in recipes.RECIPES[b] if name != recipes.FLOAT)
+        wanted = tuple(f"{b}/{name}" for b in backends for name in recipes.book(b).recipes if name != recipes.FLOAT)
         options = Options(backends=backends, recipes=wanted, calibration_images=32, validation_images=64)
         checkpoint = full_size_checkpoint(folder, experts)
         convert(checkpoint, NOISE, bundle, options, jobs=min(os.cpu_count() or 1, 4), progress=progress)

@@ -27,7 +27,7 @@ from edge_moe.progress import Progress
 from edge_moe.runtime import Runtime
 
 if TYPE_CHECKING:
-    from edge_moe.converters.package import SetKey  # needs torch, which a host without peers does without
+    from edge_moe.sets import SetKey  # needs torch, which a host without peers does without
 
 __all__ = ["StockFiles", "Way", "make_stock_parts", "ways"]
 

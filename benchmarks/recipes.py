@@ -28,9 +28,9 @@ from edge_moe.benchmarks.stock import PARTS, make_stock, stock_call
 from edge_moe.benchmarks.turns import Bar, at_least, bars_table, take_turns
 from edge_moe.bundle import Bundle
 from edge_moe.converters import recipes
-from edge_moe.converters.package import SetKey
 from edge_moe.output import write_file
 from edge_moe.progress import Progress, bars
+from edge_moe.sets import SetKey
 from edge_moe.training.checkpoint import load_checkpoint
 
 __all__ = ["main", "measure", "to_markdown"]
@@ -101,11 +101,11 @@ def _calls(
 ) -> dict[str, Callable[[], Any]]:
     artifacts = {SetKey(s.backend, s.recipe.name): bundle.read(s.parts[PARTS[part]]) for s in bundle.manifest.sets}
     calls: dict[str, Callable[[], Any]] = {_EAGER: _eager(checkpoint, part, x)}
-    calls |= {key.label: stock_call(key, file, threads, x) for key, file in stock.items()}
+    calls |= {str(key): stock_call(key, file, threads, x) for key, file in stock.items()}
     for key in sorted(artifacts):
         opened = backends.get(key.backend).open(artifacts[key], threads=threads)
         stack.callback(opened.close)
-        calls[key.label] = _call(opened, x)
+        calls[str(key)] = _call(opened, x)
     return calls
 
 
@@ -132,12 +132,12 @@ def _eager(checkpoint: Path, part: str, x: _Floats) -> Callable[[], None]:
 def _bars(timings: dict[str, dict[str, Summary]], threads: int) -> list[Bar]:
     found = []
     for (backend, part), least in _BARS.items():
-        fp32, int8 = f"{backend}/{recipes.FLOAT}", f"{backend}/{recipes.CANDIDATES[backend][0]}"
+        fp32, int8 = f"{backend}/{recipes.FLOAT}", f"{backend}/{recipes.book(backend).candidates[0]}"
         times = timings[part]
         if int8 in times:
             what = f"{backend} {part}, fp32 / int8, {threads} thread(s)"
             found.append(at_least(what, times[fp32].median / times[int8].median, least))
-            stock = f"{backend}/{recipes.STOCK[backend].name}"
+            stock = f"{backend}/{recipes.book(backend).stock.name}"
             if backend == "litert":
                 what = f"{backend} {part}, stock int8 / int8, {threads} thread(s)"
                 found.append(at_least(what, times[stock].median / times[int8].median, _STOCK_BAR))
@@ -178,7 +178,7 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, help="folder for recipes.json, recipes.md and the bundle")
     parser.add_argument("--rounds", type=int, default=40)
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
-    parser.add_argument("--backends", nargs="+", default=list(backends.BACKENDS), choices=backends.BACKENDS)
+    parser.add_argument("--backends", nargs="+", default=list(backends.names()), choices=backends.names())
     arguments = parser.parse_args()
     with contextlib.ExitStack() as stack:
         folder = arguments.output or Path(stack.enter_context(tempfile.TemporaryDirectory()))

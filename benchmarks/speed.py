@@ -15,6 +15,7 @@ from pathlib import Path
 
 import msgspec
 
+from edge_moe.backends import names
 from edge_moe.benchmarks.full_size import TITLE, full_size_bundle, full_size_checkpoint
 from edge_moe.benchmarks.journal import Journal
 from edge_moe.benchmarks.report import write_report
@@ -130,7 +131,7 @@ def _run(
 ) -> tuple[Results, Journal]:
     """Return what was measured, and the journal, from which an interrupted benchmark takes the runs that it has."""
     options = Options(
-        recipes=tuple(f"{backend}/{names[0]}" for backend, names in recipes.CANDIDATES.items()),
+        recipes=tuple(f"{backend}/{recipes.book(backend).candidates[0]}" for backend in names()),
         threads=threads,
         timed_images=40,
         rounds=rounds,
@@ -156,7 +157,7 @@ def main() -> None:
     folder: Path = arguments.output
     folder.mkdir(parents=True, exist_ok=True)
     with bars() as progress:
-        bundle = full_size_bundle(folder, arguments.experts, progress, tuple(recipes.CANDIDATES))
+        bundle = full_size_bundle(folder, arguments.experts, progress, names())
         checkpoint = full_size_checkpoint(folder, arguments.experts)
         measured = [
             _run(bundle, checkpoint, folder / f"run-{i}", threads, arguments.rounds, progress)

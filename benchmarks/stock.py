@@ -11,9 +11,9 @@ import numpy.typing as npt
 
 from edge_moe import backends
 from edge_moe.converters import recipes
-from edge_moe.converters.package import SetKey
 from edge_moe.converters.workers import Job, convert_parts
 from edge_moe.progress import Progress
+from edge_moe.sets import SetKey
 
 __all__ = ["PARTS", "make_stock", "stock_call"]
 
@@ -46,9 +46,8 @@ def make_stock(
     for kind, part in PARTS.items():
         given = folder / f"{kind}.npy"
         np.save(given, samples[kind])
-        for backend, recipe in recipes.STOCK.items():
-            if backend not in wanted:
-                continue
+        for backend in wanted:
+            recipe = recipes.book(backend).stock
             file = folder / f"{backend}-{kind}-{recipe.name}{backends.get(backend).suffix}"
             files[kind][SetKey(backend, recipe.name)] = file
             if not file.exists():
@@ -69,7 +68,7 @@ def make_stock(
 
 def stock_call(key: SetKey, file: Path, threads: int, x: _Floats) -> Callable[[], Any]:
     """Return a call of a stock artifact on `x`, ready made."""
-    if key == SetKey("litert", recipes.STOCK["litert"].name):
+    if key == SetKey("litert", recipes.book("litert").stock.name):
         return _raw_litert(file.read_bytes(), threads, x)
     part = backends.get(key.backend).open(file.read_bytes(), threads=threads)
 

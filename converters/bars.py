@@ -9,9 +9,9 @@ from edge_moe.converters.kernels import KernelNoise
 from edge_moe.converters.layers import Ranking
 from edge_moe.converters.noise import EIGHT_BITS_DB
 from edge_moe.converters.options import Options
-from edge_moe.converters.package import SetKey
 from edge_moe.converters.parity import PartParity
 from edge_moe.evaluate import wilson
+from edge_moe.sets import SetKey
 
 __all__ = ["FLOAT_ERROR", "Missed", "advice", "choose", "missed_bars", "next_to_try"]
 
@@ -38,7 +38,7 @@ def missed_bars(
     """
     missed = []
     for row in parts:
-        name = f"{key.label}/{row.part}"
+        name = f"{key}/{row.part}"
         if row.structure is not None and row.structure != (1, 0):
             delegates, outside = row.structure
             problem = f"{name} runs in {delegates} partitions with {outside} nodes outside, expected 1 and 0"
@@ -54,7 +54,7 @@ def missed_bars(
             problem = f"{name} agrees with fp32 on {share:.2%} of {row.images} images"
             missed.append(Missed(row.part, f"{problem}, expected {options.min_agreement:.2%}", True))
     for setting in routed if trained else ():
-        at = f"{key.label} as routed at tau {setting['tau']:g}"
+        at = f"{key} as routed at tau {setting['tau']:g}"
         if setting["same_answer"] < options.min_agreement:
             problem = f"{at} agrees with fp32 on {setting['same_answer']:.2%} of the images"
             missed.append(Missed(None, f"{problem}, expected {options.min_agreement:.2%}", True))
@@ -74,12 +74,12 @@ def next_to_try(
     """
     keys = []
     for backend in options.backends:
-        tried = [SetKey(backend, name) for name in recipes.CANDIDATES[backend] if SetKey(backend, name) in missed]
+        tried = [SetKey(backend, name) for name in recipes.book(backend).candidates if SetKey(backend, name) in missed]
         if SetKey(backend, recipes.FLOAT) not in missed:
-            names = dict.fromkeys((recipes.FLOAT, *(wanted.get(backend) or recipes.CANDIDATES[backend][:1])))
+            names = dict.fromkeys((recipes.FLOAT, *(wanted.get(backend) or recipes.book(backend).candidates[:1])))
             keys += [SetKey(backend, name) for name in names]
         elif backend not in wanted and all(missed[key] for key in tried):
-            keys += [SetKey(backend, name) for name in recipes.CANDIDATES[backend][len(tried) :][:1]]
+            keys += [SetKey(backend, name) for name in recipes.book(backend).candidates[len(tried) :][:1]]
     return keys
 
 
@@ -87,7 +87,7 @@ def choose(missed: dict[SetKey, list[Missed]], wanted: dict[str, tuple[str, ...]
     """Return the sets to ship, the default first: of each backend those asked for, or the first without fault."""
     shipped = []
     for backend in options.backends:
-        candidates = recipes.CANDIDATES[backend]
+        candidates = recipes.book(backend).candidates
         faultless = (name for name in candidates if missed.get(SetKey(backend, name)) == [])
         names = dict.fromkeys((*(wanted.get(backend) or (next(faultless, candidates[-1]),)), recipes.FLOAT))
         shipped += [SetKey(backend, name) for name in names if name != recipes.FLOAT or options.ship_float]
@@ -114,7 +114,7 @@ def advice(key: SetKey, ranked: dict[str, Ranking]) -> str:
         names |= {one.layer: None for one in noisy[:1]}
         # Of less than a tenth of the noise that a layer receives, nobody can tell whether it is its own.
         names |= {one.layer: None for one in noisy if one.own_sqnr_db < min(_BROKEN_DB, one.input_sqnr_db + 10)}
-    safer = recipes.CANDIDATES[key.backend][-1]
+    safer = recipes.book(key.backend).candidates[-1]
     keep = " ".join(f"--keep-float {name}" for name in names)
     ways = [f"keep them in float with {keep}"] if keep else []
     if key.recipe != safer:
@@ -124,7 +124,7 @@ def advice(key: SetKey, ranked: dict[str, Ranking]) -> str:
 
 
 def _suspect(key: SetKey, part: str, kernels: KernelNoise) -> str:
-    safer = recipes.CANDIDATES[key.backend][-1]
+    safer = recipes.book(key.backend).candidates[-1]
     another = f"--recipe {key.backend}/{safer}" if key.recipe != safer else f"--recipe {key.backend}/{recipes.FLOAT}"
     return (
         f"the layers of {part} are not to blame: without {key.backend}'s kernels its int8 graph follows fp32 at "

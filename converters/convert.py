@@ -19,7 +19,7 @@ from edge_moe.converters.judging import listed
 from edge_moe.converters.keys import Keys
 from edge_moe.converters.layers import Ranking
 from edge_moe.converters.options import Options, check
-from edge_moe.converters.package import SetKey, Targets
+from edge_moe.converters.package import Targets
 from edge_moe.converters.parity_page import to_markdown
 from edge_moe.converters.publishing import STORE, backends_of, clear, publish_bundle, refuse_fewer
 from edge_moe.converters.store import Store
@@ -29,6 +29,7 @@ from edge_moe.errors import ConversionError, LeftOutError
 from edge_moe.evaluate import Outputs
 from edge_moe.output import check_target, partial_path, write_file, writing
 from edge_moe.progress import Progress, Silent
+from edge_moe.sets import SetKey
 from edge_moe.tensors import Tensors
 from edge_moe.training.checkpoint import Checkpoint, load_checkpoint, tool_versions
 from edge_moe.training.preflight import check_mixture
@@ -160,7 +161,7 @@ class _Conversion:
             report = self._report(outputs, structures)
             missed = {
                 key: bars.missed_bars(
-                    key, report["sets"][key.label], report["routed"].get(key.label, []), self._trained, self.options
+                    key, report["sets"][str(key)], report["routed"].get(str(key), []), self._trained, self.options
                 )
                 for key in outputs
             }
@@ -175,13 +176,13 @@ class _Conversion:
         shipped = [key for key in chosen if key.backend in self.alive]
         defaults = [next(key for key in shipped if key.backend == backend) for backend in self.alive]
         report |= {
-            "missed_bars": {key.label: found for key, found in missed.items()},
-            "shipped": [key.label for key in shipped],
+            "missed_bars": {str(key): found for key, found in missed.items()},
+            "shipped": [str(key) for key in shipped],
             "left_out": self.failed,
             "made_anew": self.store.remarks,
             "operating_points": parity.spread({key: points[key] for key in defaults}),
-            "layers": {f"{key.label}/{part}": found.layers for (key, part), found in ranked.items()},
-            "kernels": {f"{key.label}/{part}": found.kernels for (key, part), found in ranked.items()},
+            "layers": {f"{key}/{part}": found.layers for (key, part), found in ranked.items()},
+            "kernels": {f"{key}/{part}": found.kernels for (key, part), found in ranked.items()},
             "seconds": seconds,
         }
         self._write_report(report)
@@ -220,7 +221,7 @@ class _Conversion:
         """Every recipe that may be tried, fp32 first in each backend, with the layers to keep in float."""
         found = {}
         for backend in self.options.backends:
-            names = (recipes.FLOAT, *(self._wanted.get(backend) or recipes.CANDIDATES[backend]))
+            names = (recipes.FLOAT, *(self._wanted.get(backend) or recipes.book(backend).candidates))
             for name in dict.fromkeys(names):
                 recipe = recipes.get(backend, name)
                 kept = () if recipe.is_float else self.options.keep_float
@@ -321,7 +322,7 @@ class _Conversion:
         for key, found in outputs.items():
             reference = outputs[key.reference]
             errors = measure.torch_errors(self.loaded, found, images) if key.is_float else {}
-            sets[key.label] = [
+            sets[str(key)] = [
                 parity.PartParity(
                     part=part,
                     bytes=self.targets[key][part].stat().st_size,
@@ -333,7 +334,7 @@ class _Conversion:
                 for part, (compared, over) in parity.part_parity(found, reference).items()
             ]
             if not key.is_float:
-                routed[key.label] = [
+                routed[str(key)] = [
                     measure.routed(found, reference, tau, self.options.max_experts, self.loaded)
                     for tau in sorted({0.0, _COMPARED_TAU if self.options.tau is None else self.options.tau})
                 ]

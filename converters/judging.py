@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from edge_moe.converters import bars
 from edge_moe.converters.layers import Ranking
-from edge_moe.converters.package import SetKey
+from edge_moe.sets import SetKey
 
 __all__ = ["listed", "problem", "problems"]
 

@@ -12,10 +12,10 @@ import numpy as np
 from edge_moe.bundle import expert_name, sha256
 from edge_moe.converters import recipes, toolchain
 from edge_moe.converters.interface import Floats, Kind, kind_of
-from edge_moe.converters.package import SetKey
 from edge_moe.converters.same_network import fixed_image, fixed_outputs
 from edge_moe.converters.store import Part, artifact_key
 from edge_moe.nn.custom import code_digest
+from edge_moe.sets import SetKey
 from edge_moe.training.checkpoint import Checkpoint
 
 __all__ = ["Keys"]
@@ -64,7 +64,7 @@ class Keys:
 
     def besides(self, shipped: Collection[str]) -> set[str]:
         """Return the keys of the artifacts of all sets but those labelled `shipped`, and of the fixed outputs."""
-        made = {made for key, parts in self.made_from.items() if key.label not in shipped for made in parts.values()}
+        made = {made for key, parts in self.made_from.items() if str(key) not in shipped for made in parts.values()}
         return made | set(self.weights.values())
 
     @cached_property

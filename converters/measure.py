@@ -16,7 +16,7 @@ from edge_moe import backends
 from edge_moe.bundle import OperatingPoint, PartSpec, expert_name
 from edge_moe.converters import parity
 from edge_moe.converters.interface import Kind
-from edge_moe.converters.package import SetKey, Targets
+from edge_moe.converters.package import Targets
 from edge_moe.converters.toolchain import Structure
 from edge_moe.converters.workers import structure_file
 from edge_moe.data import LabelledImages
@@ -25,6 +25,7 @@ from edge_moe.evaluate import Outputs, collect, operating_point, route
 from edge_moe.gains import is_as_accurate
 from edge_moe.output import write_file
 from edge_moe.progress import Progress, track
+from edge_moe.sets import SetKey
 from edge_moe.tensors import Tensors
 from edge_moe.training.checkpoint import Checkpoint
 from edge_moe.verify import relative_error
@@ -78,17 +79,17 @@ def run_artifacts(
                 try:
                     parts[part] = backend.open(file.read_bytes())
                 except BackendError as error:
-                    raise ConversionError(f"{key.label}/{part}: {error}; try another --recipe") from None
+                    raise ConversionError(f"{key}/{part}: {error}; try another --recipe") from None
                 stack.callback(parts[part].close)
             structures[key] = {
                 part: msgspec.json.decode(structure_file(file).read_bytes(), type=Structure | None)
                 for part, file in files.items()
             }
-            measured = track(tensors, f"measuring {key.label}", len(tensors), progress)
+            measured = track(tensors, f"measuring {key}", len(tensors), progress)
             try:
                 outputs[key] = collect(parts.__getitem__, experts, measured)
             except BackendError as error:
-                raise ConversionError(f"{key.label}: {error}; try another --recipe") from None
+                raise ConversionError(f"{key}: {error}; try another --recipe") from None
     return outputs, structures
 
 

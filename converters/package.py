@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
 import msgspec
 import numpy as np
@@ -30,31 +30,10 @@ from edge_moe.evaluate import Outputs, route
 from edge_moe.nn import part_costs
 from edge_moe.npz import pack
 from edge_moe.output import write_file
+from edge_moe.sets import SetKey
 from edge_moe.training.checkpoint import Checkpoint
 
-__all__ = ["SetKey", "Targets", "artifact_set", "network", "part_specs", "to_json"]
-
-
-class SetKey(NamedTuple):
-    """Which set of artifacts."""
-
-    backend: str
-    recipe: str
-
-    @property
-    def label(self) -> str:
-        """For a person, and the folder in the bundle."""
-        return f"{self.backend}/{self.recipe}"
-
-    @property
-    def is_float(self) -> bool:
-        """Whether nothing is quantized: the reference of its backend."""
-        return self.recipe == recipes.FLOAT
-
-    @property
-    def reference(self) -> SetKey:
-        """What the set is compared with."""
-        return SetKey(self.backend, recipes.FLOAT)
+__all__ = ["Targets", "artifact_set", "network", "part_specs", "to_json"]
 
 
 Targets: TypeAlias = dict[SetKey, dict[str, Path]]  # set -> part -> the artifact's file

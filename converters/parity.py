@@ -11,10 +11,10 @@ import numpy.typing as npt
 from edge_moe.anytime import Ensemble, Space
 from edge_moe.bundle import OperatingPoint, expert_name
 from edge_moe.converters.noise import NO_NOISE_DB
-from edge_moe.converters.package import SetKey
 from edge_moe.converters.toolchain import Structure
 from edge_moe.evaluate import Outputs, paired_difference, route
 from edge_moe.intervals import accuracy_interval
+from edge_moe.sets import SetKey
 
 __all__ = [
     "Accuracy",
@@ -122,15 +122,15 @@ def accuracies(
     """
     correct = {}
     for key, outputs in sets.items():
-        correct[f"base {key.label}"] = outputs.base_logits.argmax(axis=1) == labels
-        correct[f"mixture {key.label}"] = route(outputs, 0.0, 1, kind, space).predictions == labels
+        correct[f"base {key}"] = outputs.base_logits.argmax(axis=1) == labels
+        correct[f"mixture {key}"] = route(outputs, 0.0, 1, kind, space).predictions == labels
     rows = []
     for what, right in correct.items():
         low, high = accuracy_interval(right, groups)
         rows.append(Accuracy(what=what, accuracy=float(right.mean()), low=low, high=high))
-    pairs = [(f"mixture {key.label}", f"base {key.label}") for key in sets]
+    pairs = [(f"mixture {key}", f"base {key}") for key in sets]
     pairs += [
-        (f"{part} {key.label}", f"{part} {key.reference.label}")
+        (f"{part} {key}", f"{part} {key.reference}")
         for key in sets
         for part in ("base", "mixture")
         if key.reference in sets and not key.is_float
@@ -147,7 +147,7 @@ def spread(points: dict[SetKey, tuple[OperatingPoint, ...]]) -> list[dict[str, A
     """
     rows = []
     for matching in zip(*points.values(), strict=True):
-        found = {key.label: point.accuracy for key, point in zip(points, matching, strict=True)}
+        found = {str(key): point.accuracy for key, point in zip(points, matching, strict=True)}
         known = [accuracy for accuracy in found.values() if accuracy is not None]
         if len(known) > 1:
             rows.append(

@@ -56,7 +56,7 @@ def artifact_key(
 @cache
 def _own_code() -> str:
     """Return a digest of the code that converts: another release, or a change in a checkout, makes other artifacts."""
-    return sha256(b"".join(file.read_bytes() for file in sorted(Path(__file__).parent.glob("*.py"))))
+    return sha256(b"".join(file.read_bytes() for file in sorted(Path(__file__).parent.rglob("*.py"))))
 
 
 class Part(NamedTuple):

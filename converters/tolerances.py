@@ -1,4 +1,4 @@
-"""How far a device may be off before `verify` says that it computes something else: one row a backend.
+"""How far a device may be off before `verify` says that it computes something else: one row a backend, in its recipes.
 
 Right kernels differ in the last bits, for they add up in another order or round in other places. Where such a bit moves
 a number over the border between two integers of 8 bits, a whole step follows, and in a deep network more and more of
@@ -17,7 +17,6 @@ measured by `python -m edge_moe.benchmarks.kernels`; what it gave stands in docs
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 
@@ -25,7 +24,7 @@ from edge_moe.backends import OpenPart, Tensor
 from edge_moe.converters import recipes
 from edge_moe.verify import relative_error
 
-__all__ = ["TABLE", "Seen", "part_tolerance", "tolerance"]
+__all__ = ["part_tolerance", "tolerance"]
 
 _MARGIN, _UNSTEADY_MARGIN = 10, 2
 # One number of a small tensor that falls on the other side of a border between two integers: a step is the range, about
@@ -34,28 +33,12 @@ _ONE_STEP = 8 / 255 / 8
 _NUDGES = 4
 
 
-class Seen(NamedTuple):
-    """The largest relative error between right kernels of a backend, where no part is unsteady."""
-
-    fp32: float
-    int8: float
-    processors: tuple[str, ...]  # the first is the one that the others are compared with
-
-
-_X86 = ("x86 with AVX512-VNNI", "x86 with AVX2", "x86 with AVX, without FMA", "x86 with SSE4.2")
-TABLE = {
-    "litert": Seen(fp32=2.9e-6, int8=3.4e-4, processors=_X86),
-    "onnx": Seen(fp32=2.6e-6, int8=2.8e-4, processors=_X86),
-    "executorch": Seen(fp32=2.8e-6, int8=5.1e-5, processors=_X86),
-}
-
-
 def tolerance(backend: str, recipe: str) -> float:
     """Return the largest relative error at which an output of this set counts as the same.
 
     For int8 never less than one step makes: that none was taken between two processors is luck.
     """
-    row = TABLE[backend]
+    row = recipes.book(backend).seen
     return _MARGIN * row.fp32 if recipe == recipes.FLOAT else max(_MARGIN * row.int8, _ONE_STEP)
 
 
@@ -65,7 +48,7 @@ def part_tolerance(backend: str, recipe: str, part: OpenPart, given: Tensor, out
     exact = {name: part.output(name) for name in outputs}
     moved = 0.0
     for seed in range(_NUDGES):
-        nudge = TABLE[backend].fp32 * np.random.default_rng(seed).uniform(-1, 1, given.shape)
+        nudge = recipes.book(backend).seen.fp32 * np.random.default_rng(seed).uniform(-1, 1, given.shape)
         part.invoke((given * (1 + nudge)).astype(np.float32))
         moved = max(moved, *(relative_error(part.output(name), exact[name]) for name in outputs))
     return max(tolerance(backend, recipe), _UNSTEADY_MARGIN * moved)

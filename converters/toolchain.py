@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 from torch import nn
 
+from edge_moe import backends
 from edge_moe.converters.interface import Floats, Kind
-from edge_moe.converters.recipes import Recipe
-from edge_moe.errors import UsageError
+from edge_moe.converters.recipe import Recipe
 
 __all__ = ["COMPARED", "LayerTensors", "Structure", "Toolchain", "get"]
 
@@ -94,16 +94,5 @@ class Toolchain(ABC):
 
 def get(backend: str) -> Toolchain:
     """Return the toolchain of `backend`; raise UsageError for an unknown one."""
-    if backend == "litert":
-        from edge_moe.converters.litert import LiteRTToolchain
-
-        return LiteRTToolchain()
-    if backend == "onnx":
-        from edge_moe.converters.onnx import OnnxToolchain
-
-        return OnnxToolchain()
-    if backend == "executorch":
-        from edge_moe.converters.executorch import ExecuTorchToolchain
-
-        return ExecuTorchToolchain()
-    raise UsageError(f"unknown backend {backend!r}")
+    made: Toolchain = backends.load(backends.record(backend).toolchain)()
+    return made

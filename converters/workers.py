@@ -26,7 +26,7 @@ from edge_moe.converters import toolchain
 from edge_moe.converters.interface import Floats, Kind, channels_first, kind_of
 from edge_moe.converters.kernels import KernelNoise, kernel_noise
 from edge_moe.converters.layers import Ranking, rank
-from edge_moe.converters.recipes import Recipe
+from edge_moe.converters.recipe import Recipe
 from edge_moe.errors import BackendError, ConversionError
 from edge_moe.nn import build_base
 from edge_moe.output import write_file

@@ -23,10 +23,11 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from edge_moe import Runtime
-from edge_moe.backends import BACKENDS, get
+from edge_moe.backends import get, names
 from edge_moe.bundle import Bundle
 from edge_moe.cli.extras import EXTRAS, TOOLS
 
+BACKENDS = names()
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 OPTIONAL = PROJECT["optional-dependencies"]
@@ -296,7 +297,7 @@ gate = load_checkpoint(Path(sys.argv[1])).mixture.gate.eval()
 folder = Path(sys.argv[2])
 samples = np.load(folder / "samples.npy")
 said = {}
-for backend in backends.BACKENDS:
+for backend in backends.names():
     tools = toolchain.get(backend)
     graph = tools.trace(gate, "gate", samples[0])
     wanted = [recipes.get(backend, name) for name in ("int8", "fp32")]

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_moe import backends
-from edge_moe.backends import BACKENDS, OpenPart
+from edge_moe.backends import OpenPart
 from edge_moe.benchmarks import cold, limits, machine
 from edge_moe.benchmarks.conditions import Seen, Watch, judge
 from edge_moe.benchmarks.native import bare
@@ -47,7 +47,7 @@ class Host(Target):
     def available(self) -> list[Availability]:
         """Return the host, which is always there, and each backend with its version or the extra that brings it."""
         found = [Availability("host", True, f"{platform.system()} {platform.machine()}, in milliseconds")]
-        for name in BACKENDS:
+        for name in backends.names():
             try:
                 found.append(Availability(f"host, {name}", True, backends.get(name).version()))
             except (MissingExtraError, BackendError) as error:

@@ -1,4 +1,4 @@
-"""Backends: what executes an artifact. One file a backend behind one small interface.
+"""Backends: what executes an artifact. One record in the table and one file a backend, behind one small interface.
 
 A backend is a class with a `name`, a file `suffix` and `open`; a part has `invoke`, `output` and `close`.
 Native libraries are imported by `open`, not by importing this package.
@@ -6,26 +6,37 @@ Native libraries are imported by `open`, not by importing this package.
 
 from __future__ import annotations
 
+import importlib
+from typing import Any
+
+from edge_moe.backends import table
 from edge_moe.backends.base import Backend, OpenPart, Tensor
+from edge_moe.backends.table import Record
 from edge_moe.errors import UsageError
 
-__all__ = ["BACKENDS", "Backend", "OpenPart", "Tensor", "get"]
+__all__ = ["Backend", "OpenPart", "Record", "Tensor", "get", "load", "names", "record"]
 
-BACKENDS = ("litert", "onnx", "executorch")
+
+def names() -> tuple[str, ...]:
+    """Return the names of the backends, the default first."""
+    return tuple(one.name for one in table.records())
+
+
+def record(name: str) -> Record:
+    """Return the record of the backend called `name`; raise UsageError for an unknown one."""
+    found = table.record(name)
+    if found is None:
+        raise UsageError(f"unknown backend {name!r}; expected one of {', '.join(names())}")
+    return found
 
 
 def get(name: str) -> Backend:
     """Return the backend called `name`; raise UsageError for an unknown one."""
-    if name == "litert":
-        from edge_moe.backends.litert import LiteRT
+    backend: Backend = load(record(name).runtime)()
+    return backend
 
-        return LiteRT()
-    if name == "onnx":
-        from edge_moe.backends.onnx import Onnx
 
-        return Onnx()
-    if name == "executorch":
-        from edge_moe.backends.executorch import ExecuTorch
-
-        return ExecuTorch()
-    raise UsageError(f"unknown backend {name!r}; expected one of {', '.join(BACKENDS)}")
+def load(where: str) -> Any:
+    """Return what a record names as "module:Class"."""
+    module, _, name = where.partition(":")
+    return getattr(importlib.import_module(module), name)

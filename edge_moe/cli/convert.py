@@ -126,15 +126,17 @@ def convert(
 
 def show_recipes() -> None:
     """List the recipes of every backend: what is int8, what stays in float, why, and when to use which."""
-    from edge_moe.converters.recipes import CANDIDATES, RECIPES
+    from edge_moe.backends import names
+    from edge_moe.converters.recipes import book
 
     screen = console()
-    for backend, recipes in RECIPES.items():
+    for backend in names():
+        recipes, candidates = book(backend).recipes, book(backend).candidates
         table = Table(title=backend, title_justify="left", show_lines=True)
         for column in ("recipe", "int8", "float", "why", "use it"):
             table.add_column(column, overflow="fold")
         for name, one in recipes.items():
-            turn = f" (default {CANDIDATES[backend].index(name) + 1})" if name in CANDIDATES[backend] else ""
+            turn = f" (default {candidates.index(name) + 1})" if name in candidates else ""
             table.add_row(name + turn, one.int8, one.floats, one.why, one.when)
         screen.print(table)
     typer.echo("choose with 'edge-moe convert --recipe NAME', or for one backend with --recipe BACKEND/NAME")

@@ -155,8 +155,9 @@ def test_int8_all_is_as_close_to_fp32_as_with_ai_edge_litert(
 ):
     """Both are as close as a third implementation, see tests.rounding."""
     pytest.importorskip("ai_edge_quantizer")
-    from edge_moe.converters import litert, recipes
+    from edge_moe.converters import recipes
     from edge_moe.converters.interface import channels_first
+    from edge_moe.converters.litert import quantizer as litert
     from edge_moe.training.checkpoint import load_checkpoint
     from tests.rounding import ALLOWED, rounded
 

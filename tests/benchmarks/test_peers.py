@@ -12,9 +12,9 @@ from edge_moe import Bundle, Runtime
 from edge_moe.benchmarks import peers, stock
 from edge_moe.benchmarks.one_graph import EXITED
 from edge_moe.benchmarks.targets import Plan, SetPlan, Setting
-from edge_moe.converters.package import SetKey
 from edge_moe.data import open_data
 from edge_moe.progress import Silent
+from edge_moe.sets import SetKey
 from tests.fakes import FakePart
 
 TIMED, TAU = 8, 0.1

@@ -12,7 +12,7 @@ import torch
 from edge_moe.benchmarks import recipes, stock
 from edge_moe.benchmarks.results import Conditions, Summary
 from edge_moe.bundle import Bundle
-from edge_moe.converters.recipes import STOCK
+from edge_moe.converters.recipes import book
 from edge_moe.progress import Silent
 from tests import tiny
 from tests.benchmarks.conftest import hurry
@@ -28,7 +28,7 @@ def measured(own_bundle, own_checkpoint, tmp_path_factory, _made_before):
     def convert_here(jobs, processes, folder, progress):
         for job in jobs:
             ((recipe, target),) = job.targets
-            assert (recipe, job.checkpoint) == (STOCK[job.backend], own_checkpoint)
+            assert (recipe, job.checkpoint) == (book(job.backend).stock, own_checkpoint)
             if job.backend == "litert":  # takes and gives integers, as no other artifact does
                 _made_before([job], processes, folder, progress)
             else:

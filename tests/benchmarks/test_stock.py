@@ -7,10 +7,10 @@ import pytest
 
 from edge_moe import Bundle, Runtime
 from edge_moe.benchmarks import stock
-from edge_moe.converters.package import SetKey
-from edge_moe.converters.recipes import STOCK
+from edge_moe.converters.recipes import book
 from edge_moe.data import open_data
 from edge_moe.progress import Silent
+from edge_moe.sets import SetKey
 from tests.tiny import one_thread
 
 DRAW = np.random.default_rng(0)
@@ -35,7 +35,7 @@ def converted(monkeypatch):
 
 def test_base_and_expert_of_every_backend_that_is_asked_for(converted, tmp_path):
     files = stock.make_stock(["onnx", "litert"], tmp_path / "checkpoint", SAMPLES, tmp_path / "a/stock", Silent())
-    keys = {SetKey(backend, STOCK[backend].name) for backend in ("litert", "onnx")}
+    keys = {SetKey(backend, book(backend).stock.name) for backend in ("litert", "onnx")}
     assert {kind: set(of_kind) for kind, of_kind in files.items()} == {"base": keys, "expert": keys}
     assert len({file for of_kind in files.values() for file in of_kind.values()}) == 4
     assert len({job.graph for job in converted}) == 4
@@ -45,7 +45,7 @@ def test_base_and_expert_of_every_backend_that_is_asked_for(converted, tmp_path)
     for job in converted:
         ((recipe, file),) = job.targets
         kind = "base" if job.part == "base" else "expert"
-        assert (recipe, file) == (STOCK[job.backend], files[kind][SetKey(job.backend, recipe.name)])
+        assert (recipe, file) == (book(job.backend).stock, files[kind][SetKey(job.backend, recipe.name)])
         assert job.checkpoint == tmp_path / "checkpoint"
         np.testing.assert_array_equal(np.load(job.samples), SAMPLES[kind])
 

@@ -17,9 +17,10 @@ import pytest
 from PIL import Image
 
 from edge_moe import Bundle, BundleError
+from edge_moe.backends import names
 from edge_moe.bundle import MANIFEST
 from edge_moe.converters.kernels import KernelNoise
-from edge_moe.converters.recipes import CANDIDATES, RECIPES
+from edge_moe.converters.recipes import book
 from tests import own
 from tests.cli.conftest import small_disk
 from tests.tiny import tree
@@ -110,17 +111,18 @@ def test_recipes_lists_every_recipe_of_every_backend(cli):
     assert (done.code, done.err) == (0, "")
     tables = {}
     for line in done.out.splitlines():
-        if line.strip() in RECIPES:
+        if line.strip() in names():
             tables[line.strip()] = []
         elif tables:
             tables[list(tables)[-1]].append(line)
-    assert list(tables) == list(RECIPES)
-    for backend, recipes in RECIPES.items():
+    assert list(tables) == list(names())
+    for backend in names():
+        recipes, candidates = book(backend).recipes, book(backend).candidates
         # Cells are folded, so compare them without spaces.
         columns = [[cell.strip() for cell in line.split("\u2502")[1:-1]] for line in tables[backend]]
         text = ["".join("".join(cells).split()) for cells in zip(*(c for c in columns if c), strict=True)]
         for name, one in recipes.items():
-            turn = f"(default{CANDIDATES[backend].index(name) + 1})" if name in CANDIDATES[backend] else ""
+            turn = f"(default{candidates.index(name) + 1})" if name in candidates else ""
             assert f"{name}{turn}" in text[0]
             for cell, column in zip((one.int8, one.floats, one.why, one.when), text[1:], strict=True):
                 assert "".join(cell.split()) in column

@@ -209,7 +209,7 @@ def contrary(made_here, own_checkpoint):
         samples = own_checkpoint.with_name("gate.npy")
 
     np.save(Job.samples, np.zeros((1, 1, 80), np.float32))
-    from edge_moe.converters.litert import LiteRTToolchain
+    from edge_moe.converters.litert.toolchain import LiteRTToolchain
 
     (wrong,) = LiteRTToolchain().build(
         made_here.graph(Job), gate, "gate", np.load(Job.samples), [recipes.get("litert", "fp32")]

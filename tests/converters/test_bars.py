@@ -10,9 +10,9 @@ from edge_moe.converters.bars import Missed, advice, choose, missed_bars, next_t
 from edge_moe.converters.kernels import KernelNoise
 from edge_moe.converters.layers import LayerNoise, Ranking
 from edge_moe.converters.options import Options
-from edge_moe.converters.package import SetKey
 from edge_moe.converters.parity import Agreement, PartParity
 from edge_moe.converters.toolchain import Structure
+from edge_moe.sets import SetKey
 
 INT8, FLOAT = SetKey("onnx", "int8"), SetKey("onnx", "fp32")
 WHOLE = Structure(1, 0)
@@ -114,7 +114,7 @@ def keyed(by_name):
 
 
 def labels(keys):
-    return [key.label for key in keys]
+    return [str(key) for key in keys]
 
 
 REFERENCES = {"litert/fp32": FINE, "onnx/fp32": FINE}
@@ -194,7 +194,7 @@ LAYERS = [layer("features.9", -1.4), layer("features.4", 15.2), layer("head", 25
 
 @pytest.mark.parametrize("backend", ["litert", "onnx"])
 def test_advice_names_layers_and_a_safer_recipe(backend):
-    first, safer = recipes.CANDIDATES[backend]
+    first, safer = recipes.book(backend).candidates
     text = advice(SetKey(backend, first), {"base": Ranking(LAYERS)})
     assert text.startswith(
         "the layers of base that add most noise are features.9 (-1 dB), features.4 (15 dB), head (25 dB); "

@@ -332,7 +332,7 @@ def test_a_bad_layer_is_named_and_kept_in_float(make, made_here, ruined_checkpoi
     assert text.startswith(f"{backend}/int8/base agrees with fp32 on ")
     assert f"the layers of base that add most noise are {own.RUINED} (" in text
     assert f"keep them in float with --keep-float {own.RUINED}, try" in text
-    assert f"try --recipe {backend}/{recipes.CANDIDATES[backend][1]}, " in text
+    assert f"try --recipe {backend}/{recipes.book(backend).candidates[1]}, " in text
     assert "\n" not in text
     assert not (tmp_path / "bundle").exists()
 

@@ -47,7 +47,7 @@ def test_when_a_kernel_is_the_suspect(graph, kernel, suspect):
     assert KernelNoise(graph_sqnr_db=graph, kernel_sqnr_db=kernel).is_suspect is suspect
 
 
-CASES = [(b, n, k) for b in ("litert", "onnx") for n in recipes.RECIPES[b] for k in ("base", "gate", "expert")]
+CASES = [(b, n, k) for b in ("litert", "onnx") for n in recipes.book(b).recipes for k in ("base", "gate", "expert")]
 
 
 def rows(tools, artifact, traced, part, kind, x, recipe):

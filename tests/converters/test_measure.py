@@ -11,12 +11,12 @@ import torch
 
 from edge_moe.bundle import Bundle, OperatingPoint, expert_name
 from edge_moe.converters import measure, package
-from edge_moe.converters.package import SetKey
 from edge_moe.converters.workers import structure_file
 from edge_moe.data import open_data
 from edge_moe.errors import ConversionError
 from edge_moe.evaluate import Outputs
 from edge_moe.progress import Silent
+from edge_moe.sets import SetKey
 from edge_moe.tensors import Tensors
 from edge_moe.training.checkpoint import load_checkpoint
 from edge_moe.verify import relative_error

@@ -12,6 +12,7 @@ from edge_moe.bundle import TensorSpec, sha256
 from edge_moe.converters import package
 from edge_moe.converters.tolerances import tolerance
 from edge_moe.nn import mixture_cost
+from edge_moe.sets import SetKey
 from edge_moe.training.checkpoint import load_checkpoint
 from edge_moe.verify import verify
 from tests.tiny import EXPERTS, SIZE
@@ -70,8 +71,8 @@ def test_the_golden_sample_is_what_the_parts_and_the_whole_answer(tiny_bundle, b
 
 
 def test_names_of_sets():
-    key = package.SetKey("onnx", "int8")
-    assert (key.label, key.is_float, key.reference) == ("onnx/int8", False, ("onnx", "fp32"))
+    key = SetKey("onnx", "int8")
+    assert (str(key), key.is_float, key.reference) == ("onnx/int8", False, ("onnx", "fp32"))
     assert key.reference.is_float
     assert key.reference.reference == key.reference
 

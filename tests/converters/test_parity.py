@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from edge_moe.bundle import OperatingPoint
-from edge_moe.converters.package import SetKey
 from edge_moe.converters.parity import accuracies, agreement, part_parity, routed_agreement, spread
 from edge_moe.evaluate import Outputs, wilson
 from edge_moe.intervals import accuracy_interval
+from edge_moe.sets import SetKey
 
 REFERENCE = np.array([[3.0, 4.0], [1.0, 0.0], [0.0, 2.0], [5.0, 0.0]])
 

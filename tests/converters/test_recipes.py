@@ -7,19 +7,20 @@ import json
 import msgspec
 import pytest
 
-from edge_moe.backends import BACKENDS
+from edge_moe.backends import names
 from edge_moe.converters import recipes
 from edge_moe.errors import UsageError
 
-EVERY = [(backend, name) for backend in recipes.RECIPES for name in recipes.RECIPES[backend]]
+BACKENDS = names()
+EVERY = [(backend, name) for backend in BACKENDS for name in recipes.book(backend).recipes]
 
 
 def test_every_backend_has_recipes_and_the_candidates_are_among_them():
-    assert tuple(recipes.RECIPES) == tuple(recipes.CANDIDATES) == BACKENDS
-    for backend, of_the_backend in recipes.RECIPES.items():
+    for backend in BACKENDS:
+        of_the_backend = recipes.book(backend).recipes
         assert recipes.FLOAT in of_the_backend
-        assert set(recipes.CANDIDATES[backend]) <= set(of_the_backend) - {recipes.FLOAT}
-        assert recipes.STOCK[backend].name not in of_the_backend  # for comparison only
+        assert set(recipes.book(backend).candidates) <= set(of_the_backend) - {recipes.FLOAT}
+        assert recipes.book(backend).stock.name not in of_the_backend  # for comparison only
 
 
 @pytest.mark.parametrize(("backend", "name"), EVERY)

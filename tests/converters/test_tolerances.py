@@ -5,23 +5,23 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edge_moe.backends import BACKENDS
+from edge_moe.backends import names
 from edge_moe.converters import recipes
-from edge_moe.converters.tolerances import TABLE, part_tolerance, tolerance
+from edge_moe.converters.tolerances import part_tolerance, tolerance
 
+BACKENDS = names()
 ONE_STEP = 1 / 255  # of 64 numbers of 8 standard deviations' range, one moves by a 255th of it
 
 
 def test_every_backend_has_a_row_with_the_processors_that_it_was_seen_on():
-    assert TABLE.keys() == set(BACKENDS)
-    assert all(len(row.processors) > 1 and 0 < row.fp32 < row.int8 for row in TABLE.values())
+    assert all(len(row.processors) > 1 and 0 < row.fp32 < row.int8 for row in (recipes.book(b).seen for b in BACKENDS))
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_ten_times_what_was_seen_and_never_less_than_one_step(backend):
-    assert tolerance(backend, recipes.FLOAT) == pytest.approx(10 * TABLE[backend].fp32)
-    for name in recipes.RECIPES[backend].keys() - {recipes.FLOAT}:
-        assert tolerance(backend, name) == pytest.approx(max(10 * TABLE[backend].int8, ONE_STEP))
+    assert tolerance(backend, recipes.FLOAT) == pytest.approx(10 * recipes.book(backend).seen.fp32)
+    for name in recipes.book(backend).recipes.keys() - {recipes.FLOAT}:
+        assert tolerance(backend, name) == pytest.approx(max(10 * recipes.book(backend).seen.int8, ONE_STEP))
         assert tolerance(backend, name) < 1e-2  # where products saturate, parts are off by 1e-2 or more
 
 

@@ -16,7 +16,7 @@ from tests.converters.conftest import BACKENDS, KINDS, SIZE, allowed, run, run_t
 from tests.converters.conftest import Network as Small
 from tests.rounding import ALLOWED, rounded
 
-EVERY_INT8 = [(b, name) for b in BACKENDS for name in recipes.RECIPES[b] if name != recipes.FLOAT]
+EVERY_INT8 = [(b, name) for b in BACKENDS for name in recipes.book(b).recipes if name != recipes.FLOAT]
 
 
 @pytest.mark.parametrize("backend", ["litert", "onnx", "executorch"])
@@ -81,7 +81,7 @@ def test_every_int8_recipe_follows_torch(make_artifact, parts, samples, expected
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_all_recipes_in_one_call_are_those_made_alone(parts, samples, traced, make_artifact, backend):
-    every = list(recipes.RECIPES[backend].values())
+    every = list(recipes.book(backend).recipes.values())
     together = make_artifact(backend, "expert", *every, part=parts["expert"])
     assert together == [make_artifact(backend, "expert", recipe)[0] for recipe in every]
 

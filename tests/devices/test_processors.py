@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from edge_moe.backends import BACKENDS
+from edge_moe.backends import names
 from edge_moe.backends.onnx import UNSIGNED
 from edge_moe.bundle import Bundle
 from edge_moe.converters import recipes
@@ -16,8 +16,9 @@ from tests.devices.emulated import PROCESSORS, run_as
 
 pytestmark = pytest.mark.devices
 
-SETS = {f"{backend}/{name}" for backend in BACKENDS for name in recipes.RECIPES[backend]}
-ONNX_INT8 = {f"onnx/{name}" for name in recipes.RECIPES["onnx"]} - {"onnx/fp32"}
+BACKENDS = names()
+SETS = {f"{backend}/{name}" for backend in BACKENDS for name in recipes.book(backend).recipes}
+ONNX_INT8 = {f"onnx/{name}" for name in recipes.book("onnx").recipes} - {"onnx/fp32"}
 
 
 @pytest.fixture(scope="module")

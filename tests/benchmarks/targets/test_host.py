@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from edge_moe import BackendError, MissingExtraError, UsageError, backends
-from edge_moe.backends import BACKENDS
+from edge_moe.backends import names
 from edge_moe.benchmarks import cold, limits, machine, targets
 from edge_moe.benchmarks.conditions import Seen
 from edge_moe.benchmarks.peers import Way
@@ -46,7 +46,7 @@ def test_which_backends_are_there(monkeypatch):
         def version(self):
             raise BackendError("it does not work with numpy 3")
 
-    there = dict(zip(BACKENDS, (There, Missing, Broken), strict=True))
+    there = dict(zip(names(), (There, Missing, Broken), strict=True))
     monkeypatch.setattr(backends, "get", lambda name: there[name]())
     found = targets.get("host").available()
     assert [(one.what, one.usable) for one in found] == [

@@ -22,16 +22,16 @@ from torch import nn
 from edge_moe.backends.onnx_session import open_session
 from edge_moe.converters import blame
 from edge_moe.converters.interface import INPUTS, OUTPUTS, Floats, Kind
-from edge_moe.converters.onnx_quantize import calibrate, quantize
-from edge_moe.converters.recipes import OnnxRecipe, Recipe, get
+from edge_moe.converters.onnx.quantizer import calibrate, quantize
+from edge_moe.converters.onnx.recipes import RECIPES, OnnxRecipe
+from edge_moe.converters.recipe import FLOAT, Recipe
 from edge_moe.converters.shared_graph import SharedGraphToolchain
 from edge_moe.converters.toolchain import COMPARED, LayerTensors, Structure
 from edge_moe.errors import ConversionError
 
 __all__ = ["OnnxToolchain"]
 
-_FLOAT = get("onnx", "fp32")
-assert isinstance(_FLOAT, OnnxRecipe)
+_FLOAT = next(one for one in RECIPES if one.name == FLOAT)
 _WITH_WEIGHTS = ("Conv", "Gemm")
 _OPSET, _IR_VERSION = _FLOAT.opset, _FLOAT.ir_version
 

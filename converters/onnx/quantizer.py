@@ -22,7 +22,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 from edge_moe.converters.interface import Floats
-from edge_moe.converters.recipes import OnnxRecipe
+from edge_moe.converters.onnx.recipes import OnnxRecipe
 from edge_moe.converters.sharing import Slots, is_within, with_feeders
 from edge_moe.errors import ConversionError
 

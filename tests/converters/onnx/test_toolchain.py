@@ -14,13 +14,13 @@ from torch import nn
 from edge_moe.backends.onnx_session import open_session
 from edge_moe.converters import recipes
 from edge_moe.converters.interface import with_channels_last
-from edge_moe.converters.onnx import OnnxToolchain
+from edge_moe.converters.onnx.toolchain import OnnxToolchain
 from edge_moe.errors import ConversionError
 from edge_moe.verify import relative_error
 from tests.converters.conftest import KINDS, Network, run, run_torch, split
 
 TOOLS = OnnxToolchain()
-EVERY = recipes.RECIPES["onnx"]
+EVERY = recipes.book("onnx").recipes
 
 
 def operators(model):

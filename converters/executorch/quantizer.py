@@ -9,8 +9,8 @@ from typing import Any
 import torch
 
 from edge_moe.converters.blame import module_of
+from edge_moe.converters.executorch.recipes import ExecuTorchRecipe
 from edge_moe.converters.interface import Floats, channels_first
-from edge_moe.converters.recipes import ExecuTorchRecipe
 from edge_moe.converters.sharing import is_within, with_feeders
 from edge_moe.errors import ConversionError
 

@@ -19,14 +19,16 @@ from torch import Tensor, nn
 from edge_moe.backends.executorch import OUTPUT_NAMES
 from edge_moe.converters import blame
 from edge_moe.converters.blame import module_of
-from edge_moe.converters.executorch_quantize import quantized
+from edge_moe.converters.executorch.quantizer import quantized
+from edge_moe.converters.executorch.recipes import RECIPES, ExecuTorchRecipe
 from edge_moe.converters.interface import Floats, Kind, channels_first
-from edge_moe.converters.recipes import FLOAT, ExecuTorchRecipe, Recipe, get
+from edge_moe.converters.recipe import FLOAT, Recipe
 from edge_moe.converters.toolchain import COMPARED, LayerTensors, Structure, Toolchain
 from edge_moe.errors import ConversionError
 
 __all__ = ["ExecuTorchToolchain"]
 
+_FLOAT = next(one for one in RECIPES if one.name == FLOAT)
 _PREFIX = "part."  # of a part's tensors and modules in the traced module
 _WITH_WEIGHTS = (torch.ops.aten.conv2d.default, torch.ops.aten.linear.default)
 
@@ -78,7 +80,7 @@ class ExecuTorchToolchain(Toolchain):
     ) -> Iterator[LayerTensors]:
         """Run both in torch, before they are lowered: within a delegate no tensor can be read."""
         with _without_warnings():
-            runs = [_Watched(_quantized(traced, part, samples, one)[0]) for one in (get("executorch", FLOAT), recipe)]
+            runs = [_Watched(_quantized(traced, part, samples, one)[0]) for one in (_FLOAT, recipe)]
         for sample in samples[:COMPARED]:
             found = [run.layers(channels_first(sample)) for run in runs]
             for (layer, x, y), (_, x8, y8) in zip(*found, strict=True):

@@ -1,163 +1,29 @@
-"""One part as .tflite: exported from torch once for its architecture, filled with weights, then quantized by a recipe.
-
-The artifact takes and gives channels last. Its outputs are named as the part's outputs.
-"""
+"""int8 for LiteRT: ai-edge-quantizer on the float .tflite, told by a recipe what to leave alone."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import nn
 
-from edge_moe.converters import blame
-from edge_moe.converters.interface import Floats, Kind
-from edge_moe.converters.recipes import LiteRTRecipe, Recipe
-from edge_moe.converters.shared_graph import SharedGraphToolchain
+from edge_moe.converters.interface import Floats
+from edge_moe.converters.litert.recipes import LiteRTRecipe
 from edge_moe.converters.sharing import Slots, is_within, with_feeders
-from edge_moe.converters.toolchain import COMPARED, LayerTensors, Structure
 from edge_moe.errors import ConversionError
 
-__all__ = ["LiteRTToolchain", "calibrate_and_quantize"]
+__all__ = ["INPUT", "SIGNATURE", "WITH_WEIGHTS", "calibrate_and_quantize", "float_tensors"]
 
-_SIGNATURE = "serving_default"
-_INPUT = "args_0"  # litert-torch's name for the first positional input
+SIGNATURE = "serving_default"
+INPUT = "args_0"  # litert-torch's name for the first positional input
+WITH_WEIGHTS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")  # operators
 _FLOAT32, _DEQUANTIZE = 0, 6  # numbers of the .tflite schema
-_WITH_WEIGHTS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
-
-
 _UNKNOWN = Slots({}, complete=False)
 
 
-class LiteRTToolchain(SharedGraphToolchain):
-    """litert-torch and ai-edge-quantizer."""
-
-    backend = "litert"
-    packages = ("torch", "litert-torch", "ai-edge-quantizer", "ai-edge-litert")
-
-    def export(self, module: nn.Module, kind: Kind, example: Floats) -> bytes:
-        """Convert `module` to fp32 .tflite."""
-        import litert_torch
-
-        try:
-            return bytes(litert_torch.convert(module, (torch.from_numpy(example),)).model_content())
-        except Exception as error:  # the converter raises whatever its passes raise
-            raise blame.failure("litert-torch", error, module, example) from error
-
-    def constants(self, model: bytes) -> dict[str, Floats]:
-        """Return the float constants by the number of their buffer."""
-        return {buffer: values for buffer, _, values in _float_tensors(model)}
-
-    def replaced(self, model: bytes, constants: Mapping[str, Floats]) -> bytes:
-        """Write `constants` into their buffers."""
-        from ai_edge_litert.tools import flatbuffer_utils
-
-        content = flatbuffer_utils.read_model_from_bytearray(bytearray(model))
-        for buffer, values in constants.items():
-            content.buffers[int(buffer)].data = np.frombuffer(values.tobytes(), np.uint8)
-        return bytes(flatbuffer_utils.convert_object_to_bytearray(content))
-
-    def build(
-        self, traced: bytes, part: nn.Module, kind: Kind, samples: Floats, recipes: Sequence[Recipe]
-    ) -> Iterator[bytes]:
-        """Fill in the weights, then quantize."""
-        graph = self.filled(traced, part, kind, samples[0])
-        for recipe in recipes:
-            assert isinstance(recipe, LiteRTRecipe)
-            yield calibrate_and_quantize(graph.model, samples, recipe, graph.slots)
-
-    def structure(self, artifact: bytes) -> Structure:
-        """Count XNNPACK's partitions and the nodes outside of them."""
-        from edge_moe.backends.litert import LiteRT
-
-        part = LiteRT().open(artifact)
-        try:
-            return Structure(*part.partitions())
-        finally:
-            part.close()
-
-    def compare(
-        self, traced: bytes, part: nn.Module, kind: Kind, samples: Floats, recipe: Recipe
-    ) -> Iterator[LayerTensors]:
-        """Run both with LiteRT's own kernels, which keep every tensor; a layer is known by its weights."""
-        graph = self.filled(traced, part, kind, samples[0])
-        assert isinstance(recipe, LiteRTRecipe)
-        floats = _Open(graph.model)
-        quantized = _Open(calibrate_and_quantize(graph.model, samples, recipe, graph.slots))
-        layers = {}
-        for weights, (given, result) in floats.layers().items():
-            slot = graph.slots.found.get(floats.buffers[weights])
-            if slot is not None:
-                layers[slot.layer] = (given, result, *quantized.layers()[weights])
-        for sample in samples[:COMPARED]:
-            floats.invoke(sample)
-            quantized.invoke(sample)
-            for layer, (given, result, given_8, result_8) in layers.items():
-                yield LayerTensors(
-                    layer,
-                    (floats.tensor(given), quantized.tensor(given_8)),
-                    (floats.tensor(result), quantized.tensor(result_8)),
-                )
-
-    def emulate(
-        self, artifact: bytes, traced: bytes, part: nn.Module, samples: Floats, recipe: Recipe
-    ) -> Iterator[Floats]:
-        """Run the artifact with LiteRT's own kernels, without XNNPACK."""
-        opened = _Open(artifact)
-        yield from (opened.logits(sample) for sample in samples[:COMPARED])
-
-
-class _Open:
-    """A .tflite, interpreted without delegates, whose tensors can all be read."""
-
-    def __init__(self, model: bytes) -> None:
-        from ai_edge_litert.interpreter import Interpreter, OpResolverType
-
-        self._interpreter = Interpreter(
-            model_content=model,
-            experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
-            experimental_preserve_all_tensors=True,
-        )
-        self._interpreter.allocate_tensors()
-        self._tensors = {tensor["index"]: tensor for tensor in self._interpreter.get_tensor_details()}
-        self.buffers = {name: buffer for buffer, name, _ in _float_tensors(model)}
-
-    def invoke(self, x: Floats) -> None:
-        self._interpreter.set_tensor(self._interpreter.get_input_details()[0]["index"], x)
-        self._interpreter.invoke()
-
-    def logits(self, x: Floats) -> Floats:
-        """Run a sample and return its logits."""
-        return np.asarray(self._interpreter.get_signature_runner(_SIGNATURE)(**{_INPUT: x})["logits"])
-
-    def layers(self) -> dict[str, tuple[int, int]]:
-        """Name of the weights -> index of the input and of the output, of every operator that has weights."""
-        nodes = self._interpreter._get_ops_details()
-        # Rounding its input is the layer's own doing.
-        exact = {node["outputs"][0]: node["inputs"][0] for node in nodes if node["op_name"] == "QUANTIZE"}
-        return {
-            str(self._tensors[node["inputs"][1]]["name"]): (
-                exact.get(node["inputs"][0], node["inputs"][0]),
-                node["outputs"][0],
-            )
-            for node in nodes
-            if node["op_name"] in _WITH_WEIGHTS
-        }
-
-    def tensor(self, index: int) -> Floats:
-        """Return a tensor, as real numbers."""
-        raw = self._interpreter.get_tensor(index)
-        if raw.dtype == np.float32:
-            return np.asarray(raw)
-        scale, zero = self._tensors[index]["quantization"]
-        return np.asarray((raw.astype(np.float32) - zero) * np.float32(scale))
-
-
-def _float_tensors(model: bytes) -> Iterator[tuple[str, str, Floats]]:
+def float_tensors(model: bytes) -> Iterator[tuple[str, str, Floats]]:
     """Yield (number of the buffer, name of the tensor, values) of every float constant."""
     from ai_edge_litert.tools import flatbuffer_utils
 
@@ -194,7 +60,7 @@ def calibrate_and_quantize(model: bytes, samples: Floats, recipe: LiteRTRecipe, 
             # The quantizer's own calibrate() cannot choose the statistic.
             update = {"min-max": qsv_utils.min_max_update, "moving-average": qsv_utils.moving_average_update}
             calibration = calibrator.Calibrator(model, num_threads=1, qsv_update_func=update[recipe.statistic])
-            data = {_SIGNATURE: [{_INPUT: sample} for sample in samples]}
+            data = {SIGNATURE: [{INPUT: sample} for sample in samples]}
             calibration.calibrate(data, quantize._recipe_manager)
             ranges = calibration.get_model_qsvs()
         result = quantize.quantize(ranges, enable_progress_bar=False, enable_progress_report=False)
@@ -259,12 +125,12 @@ def _kept_float(model: bytes, recipe: LiteRTRecipe, slots: Slots) -> list[tuple[
 
     interpreter = Interpreter(model_content=model)
     tensors = {tensor["index"]: tensor for tensor in interpreter.get_tensor_details()}
-    buffers = {name: buffer for buffer, name, _ in _float_tensors(model)} if recipe.keep_float else {}
+    buffers = {name: buffer for buffer, name, _ in float_tensors(model)} if recipe.keep_float else {}
     nodes = interpreter._get_ops_details()
     producer = {int(tensor): number for number, node in enumerate(nodes) for tensor in node["outputs"]}
     wished, unprofitable = set(), set()
     for number, node in enumerate(nodes):
-        if node["op_name"] not in _WITH_WEIGHTS:
+        if node["op_name"] not in WITH_WEIGHTS:
             continue
         weights, output = tensors[node["inputs"][1]], tensors[node["outputs"][0]]
         slot = slots.found.get(buffers.get(weights["name"], ""))
@@ -276,7 +142,7 @@ def _kept_float(model: bytes, recipe: LiteRTRecipe, slots: Slots) -> list[tuple[
         wished = with_feeders(
             wished,
             lambda number: [producer[int(tensor)] for tensor in nodes[number]["inputs"] if int(tensor) in producer],
-            lambda number: nodes[number]["op_name"] in _WITH_WEIGHTS,
+            lambda number: nodes[number]["op_name"] in WITH_WEIGHTS,
         )
     kept = [nodes[number] for number in sorted(wished | unprofitable)]
     return [(node["op_name"], str(tensors[node["outputs"][0]]["name"])) for node in kept]

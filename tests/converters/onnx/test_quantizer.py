@@ -12,14 +12,16 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from edge_moe.backends.onnx_session import open_session
-from edge_moe.converters import onnx_quantize, recipes
-from edge_moe.converters.onnx_quantize import calibrate, quantize
+from edge_moe.converters import recipes
+from edge_moe.converters.onnx import quantizer as onnx_quantize
+from edge_moe.converters.onnx.quantizer import calibrate, quantize
+from edge_moe.converters.onnx.recipes import OnnxRecipe
 from edge_moe.converters.sharing import Slots
 from edge_moe.errors import ConversionError
 from tests.converters.conftest import KINDS, WORDS
 
 ALL = recipes.get("onnx", "int8-all")
-PLAIN = recipes.OnnxRecipe(name="plain", operators=("*",), integer_hard_swish=False, clip_ranges=False, **WORDS)
+PLAIN = OnnxRecipe(name="plain", operators=("*",), integer_hard_swish=False, clip_ranges=False, **WORDS)
 LAYERS = {"first.0", "squeeze.down", "squeeze.up", "wide.0", "even.0", "narrow.0", "classifier"}
 
 
@@ -92,7 +94,7 @@ def test_what_onnx_runtime_makes_of_it(make_artifact, tmp_path):
 
 
 def test_what_onnx_runtime_makes_of_the_stock_recipe(make_artifact, tmp_path):
-    found = optimised(make_artifact("onnx", "base", recipes.STOCK["onnx"])[0], tmp_path)
+    found = optimised(make_artifact("onnx", "base", recipes.book("onnx").stock)[0], tmp_path)
     assert found["HardSigmoid"] == 5
     assert found["QLinearAdd"] == 0  # else ours is to be removed
     assert found["DequantizeLinear"] >= 5
@@ -270,7 +272,7 @@ def test_nothing_is_calibrated_that_is_not_needed(make_artifact, parts, kind, mo
     def never(*_):
         raise AssertionError
 
-    monkeypatch.setattr("edge_moe.converters.onnx.calibrate", never)
+    monkeypatch.setattr("edge_moe.converters.onnx.toolchain.calibrate", never)
     assert make_artifact("onnx", kind, recipes.get("onnx", "fp32"), part=parts[kind])
 
 

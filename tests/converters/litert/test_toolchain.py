@@ -8,16 +8,18 @@ import pytest
 from ai_edge_litert.interpreter import Interpreter
 from torch import nn
 
-from edge_moe.converters import litert, recipes
+from edge_moe.converters import recipes
 from edge_moe.converters.interface import with_channels_last
-from edge_moe.converters.litert import LiteRTToolchain
+from edge_moe.converters.litert import quantizer as litert
+from edge_moe.converters.litert.recipes import LiteRTRecipe
+from edge_moe.converters.litert.toolchain import LiteRTToolchain
 from edge_moe.errors import BackendError, ConversionError
 from edge_moe.nn import Architecture, build_base
 from edge_moe.verify import relative_error
 from tests.converters.conftest import KINDS, SIZE, WORDS, allowed, run, run_torch
 
 TOOLS = LiteRTToolchain()
-INT8 = recipes.LiteRTRecipe(name="int8", quantize=("CONV_2D", "FULLY_CONNECTED"), min_macs_per_conversion=16.0, **WORDS)
+INT8 = LiteRTRecipe(name="int8", quantize=("CONV_2D", "FULLY_CONNECTED"), min_macs_per_conversion=16.0, **WORDS)
 ALL = msgspec.structs.replace(INT8, min_macs_per_conversion=0.0)
 
 
@@ -79,7 +81,7 @@ def test_an_expert_is_treated_as_the_base_s_tail(make_artifact):
 
 
 @pytest.mark.parametrize(
-    ("name", "kind"), [(n, k) for n in recipes.RECIPES["litert"] for k in KINDS if (n, k) != ("int8-all", "base")]
+    ("name", "kind"), [(n, k) for n in recipes.book("litert").recipes for k in KINDS if (n, k) != ("int8-all", "base")]
 )
 def test_every_recipe_is_one_partition(make_artifact, name, kind):
     (model,) = make_artifact("litert", kind, recipes.get("litert", name))
@@ -92,7 +94,7 @@ def test_a_module_kept_in_float_does_not_split_the_part(make_artifact):
 
 
 def test_the_stock_recipe_falls_apart_at_hard_swish(make_artifact):
-    delegates, outside = TOOLS.structure(make_artifact("litert", "base", recipes.STOCK["litert"])[0])
+    delegates, outside = TOOLS.structure(make_artifact("litert", "base", recipes.book("litert").stock)[0])
     assert delegates > 1
     assert outside == 4  # the network's hard-swishes
 

@@ -12,10 +12,10 @@ import torch
 from torch import nn
 
 from edge_moe.backends.executorch import ExecuTorch
-from edge_moe.converters import executorch
-from edge_moe.converters.executorch import ExecuTorchToolchain
+from edge_moe.converters.executorch import toolchain as executorch
+from edge_moe.converters.executorch.recipes import RECIPES, STOCK, ExecuTorchRecipe
+from edge_moe.converters.executorch.toolchain import ExecuTorchToolchain
 from edge_moe.converters.layers import rank
-from edge_moe.converters.recipes import RECIPES, STOCK, ExecuTorchRecipe
 from edge_moe.converters.toolchain import COMPARED, get
 from edge_moe.errors import ConversionError
 from edge_moe.nn import Expert, SplitBase
@@ -28,7 +28,7 @@ from tests.rounding import ALLOWED, rounded
 pytest.importorskip("executorch.exir.schema")
 
 TOOLS = ExecuTorchToolchain()
-RECIPES_AND_STOCK = {**RECIPES["executorch"], STOCK["executorch"].name: STOCK["executorch"]}
+RECIPES_AND_STOCK = {one.name: one for one in (*RECIPES, STOCK)}
 FLOAT, INT8_ALL = RECIPES_AND_STOCK["fp32"], RECIPES_AND_STOCK["int8-all"]
 # As in conftest, "even" and "narrow" save at least 16 multiply-accumulates a conversion.
 INT8 = ExecuTorchRecipe(
@@ -288,7 +288,7 @@ def test_a_module_kept_in_float_where_all_else_is_int8(wide, int8_layers):
 
 def test_features_that_an_addition_reads_too(wide, monkeypatch):
     """What `_give_outputs_their_own` is for, see test_every_recipe_follows_torch_in_one_delegate."""
-    monkeypatch.setattr("edge_moe.converters.executorch_quantize._give_outputs_their_own", lambda graph: None)
+    monkeypatch.setattr("edge_moe.converters.executorch.quantizer._give_outputs_their_own", lambda graph: None)
     (model,) = build(wide.traced, wide.part, "base", wide.samples, RECIPES_AND_STOCK["int8"])
     assert not run(model, wide.samples[:2])["features"].any()  # else XNNPACK is mended, and ours is to be removed
 
@@ -392,7 +392,7 @@ def test_compare_is_not_fooled_by_operators_in_place():
     part = fixed.fill(Chain(depthwise, nn.Conv2d(8, 16, 1), nn.Linear(16, 5)).eval())
     x = fixed.uniform(0, 4, 1, 4, 4, 8)
     traced = TOOLS.trace(part, "expert", x[0])
-    recipe = RECIPES["executorch"]["int8-dynamic"]
+    recipe = RECIPES_AND_STOCK["int8-dynamic"]
     found = {one.layer: one for one in rank(TOOLS.compare(traced, part, "expert", x, recipe))}
     assert found["before.0"].sqnr_db == 200
     with torch.no_grad():

@@ -1,0 +1,1 @@
+"""ExecuTorch: how parts become .pte artifacts."""

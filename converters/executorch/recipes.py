@@ -1,0 +1,78 @@
+"""ExecuTorch's recipes."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from edge_moe.converters.recipe import FLOAT, NOTHING, STOCK_WORDS, X86, Recipe, Seen
+
+__all__ = ["CANDIDATES", "RECIPES", "SEEN", "STOCK", "ExecuTorchRecipe"]
+
+
+class ExecuTorchRecipe(Recipe, frozen=True, kw_only=True):
+    """How torchao's PT2E treats the operators of a part: 8 bits, weights per output channel."""
+
+    # Operators in int8, of conv2d, linear, add, mul; "*" is every one that the XNNPACK quantizer supports.
+    quantize: tuple[str, ...] = ()
+    dynamic_operators: tuple[str, ...] = ()  # as LiteRTRecipe's
+    statistic: Literal["min-max", "histogram"] = "min-max"  # over the calibration images
+    min_macs_per_conversion: float = 0.0  # as LiteRTRecipe's, of each group of a convolution
+    min_point_weights: int = 0  # as LiteRTRecipe's
+
+    def settings(self, calibration_images: int) -> dict[str, Any]:
+        """Return everything that is needed to do it again."""
+        settings = super().settings(calibration_images)
+        if not self.is_float:
+            settings["algorithm"] = "pt2e"
+            if self.ranges == "dynamic":
+                del settings["statistic"]
+            per = "tensor and image" if self.ranges == "dynamic" else "tensor"
+            settings["activations"] = f"int8, asymmetric, per {per}"
+        return settings
+
+
+RECIPES = (
+    ExecuTorchRecipe(name=FLOAT, why="the reference", when="to compare with", **NOTHING),
+    ExecuTorchRecipe(
+        name="int8-dynamic",
+        int8="convolutions from 25 MACs an activation and linear layers, with ranges of the image at hand",
+        floats="stem, early and depthwise convolutions, small squeeze-excite, hard-swish, pooling, additions, logits",
+        why="follows fp32 most closely, needs no calibration, and costs hardly more than calibrated ranges",
+        when="by default",
+        quantize=("conv2d", "linear"),
+        ranges="dynamic",
+        min_macs_per_conversion=25.0,
+        min_point_weights=6000,
+    ),
+    ExecuTorchRecipe(
+        name="int8",
+        int8="convolutions that save 30 MACs for each activation they convert; linear layers, with ranges of the image",
+        floats="as in int8-dynamic",
+        why="calibrated ranges need not be found for every image",
+        when="where the last percent of speed counts more than agreement",
+        quantize=("conv2d",),
+        dynamic_operators=("linear",),
+        min_macs_per_conversion=30.0,
+        min_point_weights=6000,
+    ),
+    ExecuTorchRecipe(
+        name="int8-all",
+        int8="everything that the XNNPACK quantizer takes",
+        floats="hard-swish, hard-sigmoid",
+        why="the fewest operators in float",
+        when="on a target whose float path is slow; measure first",
+        quantize=("*",),
+    ),
+)
+# Without a wish, the first of these that follows fp32 closely enough is shipped. The first is the faster one.
+CANDIDATES = ("int8-dynamic",)
+# What the quantizer does when nobody tells it otherwise. Not for bundles: this is what the benchmark compares with.
+STOCK = ExecuTorchRecipe(
+    name="int8-stock",
+    int8="the XNNPACK quantizer's get_symmetric_quantization_config(is_per_channel=True)",
+    quantize=("*",),
+    statistic="histogram",
+    **STOCK_WORDS,
+)
+# Measured by `python -m edge_moe.benchmarks.kernels`, see converters/tolerances.py.
+SEEN = Seen(fp32=2.8e-6, int8=5.1e-5, processors=X86)

@@ -1,0 +1,1 @@
+"""LiteRT: how parts become .tflite artifacts."""

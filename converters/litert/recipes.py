@@ -1,0 +1,84 @@
+"""LiteRT's recipes."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from edge_moe.converters.recipe import FLOAT, NOTHING, STOCK_WORDS, X86, Recipe, Seen
+
+__all__ = ["CANDIDATES", "RECIPES", "SEEN", "STOCK", "LiteRTRecipe"]
+
+
+class LiteRTRecipe(Recipe, frozen=True, kw_only=True):
+    """How ai-edge-quantizer treats the operators of a part: 8 bits, weights per output channel."""
+
+    quantize: tuple[str, ...] = ()  # LiteRT operators in int8; "*" is every one that the quantizer supports
+    except_operators: tuple[str, ...] = ()  # exceptions to "*"
+    # Operators in int8 whose activations have the range of the image at hand, whatever `ranges` says. Their output is
+    # in float: 256 levels are too few to tell like logits apart.
+    dynamic_operators: tuple[str, ...] = ()
+    statistic: Literal["min-max", "moving-average"] = "min-max"  # over the calibration images
+    # A convolution stays in float unless it saves enough multiply-accumulates for each activation that has to be
+    # converted: with C inputs and D outputs a 1x1 convolution does C * D a pixel and converts C + D.
+    min_macs_per_conversion: float = 0.0
+    # On a 1 x 1 map, as in squeeze-excite, what counts is the weights that need not be read.
+    min_point_weights: int = 0
+
+    def settings(self, calibration_images: int) -> dict[str, Any]:
+        """Return everything that is needed to do it again."""
+        settings = super().settings(calibration_images)
+        if not self.is_float:
+            settings["algorithm"] = "min_max_uniform_quantize"
+            if self.ranges == "dynamic":
+                del settings["statistic"]
+            per = "tensor and image" if self.ranges == "dynamic" else "tensor"
+            settings["activations"] = f"int8, asymmetric, per {per}"
+        return settings
+
+
+RECIPES = (
+    LiteRTRecipe(name=FLOAT, why="the reference", when="to compare with", **NOTHING),
+    LiteRTRecipe(
+        name="int8",
+        int8="convolutions that save 30 MACs for each activation they convert; linear layers, with ranges of the image",
+        floats="stem, early and depthwise convolutions, small squeeze-excite, hard-swish, pooling, additions, logits",
+        why="a conversion costs as much as a small convolution saves, and rounding adds up layer by layer",
+        when="tried first: the fastest on the host that was measured",
+        quantize=("CONV_2D",),
+        dynamic_operators=("FULLY_CONNECTED",),
+        min_macs_per_conversion=30.0,
+        min_point_weights=6000,
+    ),
+    LiteRTRecipe(
+        name="int8-dynamic",
+        int8="convolutions from 25 MACs an activation and linear layers, with ranges of the image at hand",
+        floats="as in int8",
+        why="nothing is clipped: follows fp32 most closely, also where activations have long tails",
+        when="tried next, when int8 misses a bar; a little slower",
+        quantize=("CONV_2D", "FULLY_CONNECTED"),
+        ranges="dynamic",
+        min_macs_per_conversion=25.0,
+        min_point_weights=6000,
+    ),
+    LiteRTRecipe(
+        name="int8-all",
+        int8="everything that XNNPACK takes in int8",
+        floats="hard-swish, inputs and outputs",
+        why="hard-swish in int8 is not delegated and would split the graph",
+        when="on a target whose float path is slow; measure first",
+        quantize=("*",),
+        except_operators=("HARD_SWISH", "INPUT", "OUTPUT"),
+    ),
+)
+# Without a wish, the first of these that follows fp32 closely enough is shipped. The first is the faster one.
+CANDIDATES = ("int8", "int8-dynamic")
+# What the quantizer does when nobody tells it otherwise. Not for bundles: this is what the benchmark compares with.
+STOCK = LiteRTRecipe(
+    name="int8-stock",
+    int8="the quantizer's own static_wi8_ai8, inputs and outputs included",
+    quantize=("*",),
+    statistic="moving-average",
+    **STOCK_WORDS,
+)
+# Measured by `python -m edge_moe.benchmarks.kernels`, see converters/tolerances.py.
+SEEN = Seen(fp32=2.9e-6, int8=3.4e-4, processors=X86)

@@ -1,0 +1,1 @@
+"""ONNX Runtime: how parts become .onnx artifacts."""

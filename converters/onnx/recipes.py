@@ -1,0 +1,81 @@
+"""ONNX Runtime's recipes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from edge_moe.converters.recipe import FLOAT, NOTHING, STOCK_WORDS, X86, Recipe, Seen
+
+__all__ = ["CANDIDATES", "RECIPES", "SEEN", "STOCK", "OnnxRecipe"]
+
+
+class OnnxRecipe(Recipe, frozen=True, kw_only=True):
+    """How onnxruntime.quantization treats the operators of a part: QDQ, QUInt8 activations, QInt8 weights."""
+
+    opset: int = 20
+    ir_version: int = 10
+    operators: tuple[str, ...] = ()  # in int8; "*" is every one that has an integer kernel
+    # A graph is float up to its first convolution that does this many multiply-accumulates for each activation that
+    # goes in or out, and integer from there on: early maps are large and shallow, and blocked float kernels are better
+    # at them.
+    integer_from_macs_per_activation: float = 0.0
+    min_weights: int = 0  # a convolution with fewer stays in float
+    integer_hard_swish: bool = True  # as an integer addition and multiplication; there is no integer kernel of its own
+    float_logits: bool = True  # what linear layers give: 256 levels are too few to tell like logits apart
+    clip_ranges: bool = True  # of what goes into hard-swish or hard-sigmoid: below -3, both are 0
+
+    def settings(self, calibration_images: int) -> dict[str, Any]:
+        """Return everything that is needed to do it again."""
+        settings = super().settings(calibration_images)
+        if not self.is_float:
+            settings |= {"format": "QDQ", "statistic": "min-max", "activations": "uint8, asymmetric, per tensor"}
+        return settings
+
+    def _of_float(self, settings: dict[str, Any]) -> dict[str, Any]:
+        return {name: settings[name] for name in ("opset", "ir_version")}
+
+
+RECIPES = (
+    OnnxRecipe(name=FLOAT, why="the reference", when="to compare with", **NOTHING),
+    OnnxRecipe(
+        name="int8",
+        int8="everything from the first convolution with 35 MACs an activation on, hard-swish included",
+        floats="the layers before it, and the logits",
+        why="early maps are large and shallow, where blocked float kernels win; integers need no conversions between",
+        when="tried first: the fastest on the host that was measured",
+        operators=("*",),
+        integer_from_macs_per_activation=35.0,
+    ),
+    OnnxRecipe(
+        name="int8-heavy",
+        int8="linear layers, and convolutions with 30,000 weights or more",
+        floats="everything else, and the logits",
+        why="reading weights is what these layers cost; few activations are rounded",
+        when="tried next, when int8 misses a bar",
+        operators=("Conv", "Gemm"),
+        min_weights=30_000,
+        integer_hard_swish=False,
+    ),
+    OnnxRecipe(
+        name="int8-all",
+        int8="everything, hard-swish included",
+        floats="the logits",
+        why="the smallest file",
+        when="where size counts more than accuracy, or float is slow; measure first",
+        operators=("*",),
+    ),
+)
+# Without a wish, the first of these that follows fp32 closely enough is shipped. The first is the faster one.
+CANDIDATES = ("int8", "int8-heavy")
+# What the quantizer does when nobody tells it otherwise. Not for bundles: this is what the benchmark compares with.
+STOCK = OnnxRecipe(
+    name="int8-stock",
+    int8="quantize_static per channel, QUInt8 activations, QInt8 weights",
+    operators=("*",),
+    integer_hard_swish=False,
+    float_logits=False,
+    clip_ranges=False,
+    **STOCK_WORDS,
+)
+# Measured by `python -m edge_moe.benchmarks.kernels`, see converters/tolerances.py.
+SEEN = Seen(fp32=2.6e-6, int8=2.8e-4, processors=X86)

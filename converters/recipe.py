@@ -1,0 +1,59 @@
+"""A recipe: a named way to quantize a part for a backend. Each backend's are in its folder."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+from edge_moe.sets import FLOAT
+
+__all__ = ["FLOAT", "NOTHING", "STOCK_WORDS", "X86", "Recipe", "Seen"]
+
+
+class Recipe(msgspec.Struct, frozen=True, kw_only=True):
+    """What every backend's recipes have."""
+
+    name: str
+    int8: str  # what is int8, for a person
+    floats: str  # what stays float
+    why: str
+    when: str  # to use it
+    # Where the range of an activation comes from: the calibration images, or each image as it is answered.
+    ranges: Literal["none", "calibrated", "dynamic"] = "calibrated"
+    # Layers that a person wants in float: names of torch modules, with all that is inside them.
+    keep_float: tuple[str, ...] = ()
+
+    @property
+    def is_float(self) -> bool:
+        """Whether nothing is quantized."""
+        return self.ranges == "none"
+
+    def settings(self, calibration_images: int) -> dict[str, Any]:
+        """Return everything that is needed to do it again."""
+        settings: dict[str, Any] = msgspec.to_builtins(self)
+        for words in ("name", "int8", "floats", "why", "when"):
+            del settings[words]
+        if self.is_float:
+            return self._of_float(settings)
+        settings["weights"] = "int8, symmetric, per output channel"
+        if self.ranges == "calibrated":
+            settings["calibration_images"] = calibration_images
+        return settings
+
+    def _of_float(self, settings: dict[str, Any]) -> dict[str, Any]:
+        """Return those of `settings` that mean something where nothing is quantized."""
+        return {}
+
+
+class Seen(msgspec.Struct, frozen=True, kw_only=True):
+    """The largest relative error between right kernels of a backend, where no part is unsteady."""
+
+    fp32: float
+    int8: float
+    processors: tuple[str, ...]  # the first is the one that the others are compared with
+
+
+NOTHING: dict[str, Any] = {"int8": "nothing", "floats": "everything", "ranges": "none"}  # of a recipe called FLOAT
+STOCK_WORDS: dict[str, Any] = {"floats": "", "why": "for comparison", "when": "never"}  # of a quantizer's own
+X86 = ("x86 with AVX512-VNNI", "x86 with AVX2", "x86 with AVX, without FMA", "x86 with SSE4.2")

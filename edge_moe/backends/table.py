@@ -1,0 +1,76 @@
+"""The table of backends: one record each, of strings, so that reading it imports nothing.
+
+A new backend is a record here, a file beside this one with what executes its artifacts, and a folder in `converters/`
+with its toolchain, its quantizer and its recipes. Everything else that names the backends reads this table.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+__all__ = ["Record", "record", "records", "register"]
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True):
+    """One backend. `module:Class` is imported when it is asked for."""
+
+    name: str
+    runtime: str  # "module:Class" of the edge_moe.backends.Backend
+    toolchain: str  # "module:Class" of the edge_moe.converters.toolchain.Toolchain
+    recipes: str  # the module with RECIPES, CANDIDATES, STOCK and SEEN
+    extra: str  # of edge-moe, which brings what executes
+    executes: tuple[str, ...]  # packages that may execute, as pip names them, the better first
+    imports: dict[str, str]  # module -> the extra that brings it: what a conversion imports, beside torch
+    runs_on: str  # for a person
+
+
+_RECORDS = {
+    one.name: one
+    for one in (
+        Record(
+            name="litert",
+            runtime="edge_moe.backends.litert:LiteRT",
+            toolchain="edge_moe.converters.litert.toolchain:LiteRTToolchain",
+            recipes="edge_moe.converters.litert.recipes",
+            extra="litert",
+            executes=("ai-edge-litert", "tflite-runtime"),
+            imports={"litert_torch": "convert", "ai_edge_quantizer": "convert", "ai_edge_litert": "litert"},
+            runs_on="CPU, by XNNPACK",
+        ),
+        Record(
+            name="onnx",
+            runtime="edge_moe.backends.onnx:Onnx",
+            toolchain="edge_moe.converters.onnx.toolchain:OnnxToolchain",
+            recipes="edge_moe.converters.onnx.recipes",
+            extra="onnx",
+            executes=("onnxruntime",),
+            imports={"onnx": "convert", "onnxscript": "convert", "onnxruntime": "onnx"},
+            runs_on="CPU, by ONNX Runtime's own kernels",
+        ),
+        Record(
+            name="executorch",
+            runtime="edge_moe.backends.executorch:ExecuTorch",
+            toolchain="edge_moe.converters.executorch.toolchain:ExecuTorchToolchain",
+            recipes="edge_moe.converters.executorch.recipes",
+            extra="executorch",
+            executes=("executorch", "torch"),
+            imports={"executorch": "executorch", "torchao": "convert"},
+            runs_on="CPU, by XNNPACK",
+        ),
+    )
+}
+
+
+def records() -> tuple[Record, ...]:
+    """Return every record, the default backend's first."""
+    return tuple(_RECORDS.values())
+
+
+def record(name: str) -> Record | None:
+    """Return the record of the backend called `name`; None for an unknown one."""
+    return _RECORDS.get(name)
+
+
+def register(one: Record) -> None:
+    """Add a record, or replace that of the same name: of a backend that lives elsewhere, in each of its processes."""
+    _RECORDS[one.name] = one

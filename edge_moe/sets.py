@@ -1,0 +1,105 @@
+"""Which set of artifacts: a backend and a recipe, and how people write it: backend/recipe.
+
+The one place that reads and writes these names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from edge_moe.errors import UsageError
+
+__all__ = ["FLOAT", "Pattern", "SetKey", "patterns", "select"]
+
+FLOAT = "fp32"  # the recipe that quantizes nothing: the reference of its backend
+
+
+class SetKey(NamedTuple):
+    """One set: of which backend, by which recipe."""
+
+    backend: str
+    recipe: str
+
+    @classmethod
+    def parse(cls, text: str) -> SetKey:
+        """Read "litert/int8"; raise UsageError for anything else."""
+        backend, slash, recipe = text.partition("/")
+        if not (backend and slash and recipe) or "/" in recipe:
+            raise UsageError(f"{text!r} is no set of artifacts; expected backend/recipe, such as litert/int8")
+        return cls(backend, recipe)
+
+    def __str__(self) -> str:
+        """Write it as people do, and as the folder in a bundle is called."""
+        return f"{self.backend}/{self.recipe}"
+
+    @property
+    def is_float(self) -> bool:
+        """Whether nothing is quantized."""
+        return self.recipe == FLOAT
+
+    @property
+    def reference(self) -> SetKey:
+        """What the set is compared with."""
+        return SetKey(self.backend, FLOAT)
+
+
+class Pattern(NamedTuple):
+    """Some sets: those of a backend, those by a recipe, or one. None is any."""
+
+    backend: str | None = None
+    recipe: str | None = None
+
+    def matches(self, key: SetKey) -> bool:
+        """Return whether `key` is meant."""
+        return self.backend in (None, key.backend) and self.recipe in (None, key.recipe)
+
+    def __str__(self) -> str:
+        """Write it for a person."""
+        return f"{self.backend or 'any backend'}/{self.recipe or 'any recipe'}"
+
+
+def patterns(
+    sets: Sequence[str] = (), backends: Sequence[str] = (), recipes: Sequence[str] = ()
+) -> tuple[Pattern, ...]:
+    """Read what a person named: sets, and the short forms; none of anything is every set: ().
+
+    Args:
+        sets: "litert/int8", or "onnx" for all of a backend's.
+        backends: "litert".
+        recipes: "int8" of every backend that is named, or "onnx/int8".
+
+    Raises:
+        UsageError: a name that cannot be one; sets beside a short form; a recipe of a backend that is not named.
+    """
+    if sets and (backends or recipes):
+        raise UsageError(
+            "--set is given with --backend or --recipe, which are its short forms; expected one or the other"
+        )
+    found: list[Pattern] = []
+    for text in sets:
+        found.append(Pattern(*SetKey.parse(text)) if "/" in text else Pattern(text))
+    for text in recipes:
+        wish = Pattern(*SetKey.parse(text)) if "/" in text else Pattern(None, text)
+        if wish.backend is not None and backends and wish.backend not in backends:
+            raise UsageError(
+                f"recipe {text!r} is of backend {wish.backend!r}; expected one of {', '.join(backends)}, "
+                "or add --backend"
+            )
+        found += [Pattern(one, wish.recipe) for one in backends] if wish.backend is None and backends else [wish]
+    if not recipes:
+        found += [Pattern(backend) for backend in backends]
+    return tuple(dict.fromkeys(found))
+
+
+def select(keys: Iterable[SetKey], wanted: Sequence[Pattern], what: str = "the bundle") -> list[SetKey]:
+    """Return those of `keys` that one of `wanted` means, in their order; all where nothing is wanted.
+
+    Raises:
+        UsageError: a pattern means none of them; it names `what` has been looked through.
+    """
+    there = list(keys)
+    for one in wanted:
+        if not any(map(one.matches, there)):
+            raise UsageError(f"{what} has no artifacts for {one}; it has {', '.join(map(str, there))}")
+    return [key for key in there if not wanted or any(one.matches(key) for one in wanted)]
