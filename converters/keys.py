@@ -10,12 +10,13 @@ from pathlib import Path
 import numpy as np
 
 from edge_moe.bundle import expert_name, sha256
-from edge_moe.converters import recipes, toolchain
+from edge_moe.converters import toolchain
 from edge_moe.converters.interface import Floats, Kind, kind_of
+from edge_moe.converters.recipe import Recipe
 from edge_moe.converters.same_network import fixed_image, fixed_outputs
 from edge_moe.converters.store import Part, artifact_key
 from edge_moe.nn.custom import code_digest
-from edge_moe.sets import SetKey
+from edge_moe.sets import FLOAT, SetKey
 from edge_moe.training.checkpoint import Checkpoint
 
 __all__ = ["Keys"]
@@ -27,7 +28,7 @@ class Keys:
 
     checkpoint: Path
     loaded: Checkpoint
-    recipes: Mapping[SetKey, recipes.Recipe]
+    recipes: Mapping[SetKey, Recipe]
     images: Sequence[Floats]  # to calibrate on, each [1, H, W, 3]
 
     @cached_property
@@ -60,7 +61,7 @@ class Keys:
 
     def graph(self, backend: str, kind: Kind) -> str:
         """Return the key of the traced graph: of this code and these tools, as the base is."""
-        return f"{self.made_from[SetKey(backend, recipes.FLOAT)]['base']}-{kind}"
+        return f"{self.made_from[SetKey(backend, FLOAT)]['base']}-{kind}"
 
     def besides(self, shipped: Collection[str]) -> set[str]:
         """Return the keys of the artifacts of all sets but those labelled `shipped`, and of the fixed outputs."""

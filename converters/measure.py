@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import TypeAlias
 
 import msgspec
 import numpy as np
@@ -14,9 +15,7 @@ import torch
 
 from edge_moe import backends
 from edge_moe.bundle import OperatingPoint, PartSpec, expert_name
-from edge_moe.converters import parity
-from edge_moe.converters.interface import Kind
-from edge_moe.converters.package import Targets
+from edge_moe.converters.interface import Kind, kind_of
 from edge_moe.converters.toolchain import Structure
 from edge_moe.converters.workers import structure_file
 from edge_moe.data import LabelledImages
@@ -30,10 +29,12 @@ from edge_moe.tensors import Tensors
 from edge_moe.training.checkpoint import Checkpoint
 from edge_moe.verify import relative_error
 
-__all__ = ["TAUS", "calibration_samples", "default_tau", "operating_points", "routed", "run_artifacts", "torch_errors"]
+__all__ = ["TAUS", "calibration_samples", "default_tau", "operating_points", "run_artifacts", "torch_errors"]
 
 TAUS = (0.0, 0.02, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 _UNTRAINED_TAU = 0.25
+Image: TypeAlias = npt.NDArray[np.float32]  # [1, H, W, 3]
+Structures: TypeAlias = dict[str, Structure | None]  # by part
 
 
 @torch.no_grad()
@@ -61,36 +62,33 @@ def calibration_samples(
 
 
 def run_artifacts(
-    targets: Targets, experts: int, tensors: Tensors, progress: Progress
-) -> tuple[dict[SetKey, Outputs], dict[SetKey, dict[str, Structure | None]]]:
-    """Run the artifacts of every set over all images; see how they are split on the way.
+    key: SetKey, files: Mapping[str, Path], tensors: Tensors, progress: Progress
+) -> tuple[Outputs, Structures]:
+    """Run the artifacts of a set, part -> file, over all images; see how they are split on the way.
 
     Raises:
         ConversionError: a backend refuses an artifact or fails on an image, for a quantizer can write what makes no
             sense.
     """
-    outputs: dict[SetKey, Outputs] = {}
-    structures: dict[SetKey, dict[str, Structure | None]] = {}
-    for key, files in targets.items():
-        backend = backends.get(key.backend)
-        with ExitStack() as stack:
-            parts = {}
-            for part, file in files.items():
-                try:
-                    parts[part] = backend.open(file.read_bytes())
-                except BackendError as error:
-                    raise ConversionError(f"{key}/{part}: {error}; try another --recipe") from None
-                stack.callback(parts[part].close)
-            structures[key] = {
-                part: msgspec.json.decode(structure_file(file).read_bytes(), type=Structure | None)
-                for part, file in files.items()
-            }
-            measured = track(tensors, f"measuring {key}", len(tensors), progress)
+    backend = backends.get(key.backend)
+    with ExitStack() as stack:
+        parts = {}
+        for part, file in files.items():
             try:
-                outputs[key] = collect(parts.__getitem__, experts, measured)
+                parts[part] = backend.open(file.read_bytes())
             except BackendError as error:
-                raise ConversionError(f"{key}: {error}; try another --recipe") from None
-    return outputs, structures
+                raise ConversionError(f"{key}/{part}: {error}; try another --recipe") from None
+            stack.callback(parts[part].close)
+        structures = {
+            part: msgspec.json.decode(structure_file(file).read_bytes(), type=Structure | None)
+            for part, file in files.items()
+        }
+        measured = track(tensors, f"measuring {key}", len(tensors), progress)
+        experts = sum(kind_of(part) == "expert" for part in files)
+        try:
+            return collect(parts.__getitem__, experts, measured), structures
+        except BackendError as error:
+            raise ConversionError(f"{key}: {error}; try another --recipe") from None
 
 
 @torch.no_grad()
@@ -105,12 +103,6 @@ def torch_errors(
     for k in range(experts.shape[1]):
         pairs[expert_name(k)] = (reference.expert_logits[:n, k], experts[:, k])
     return {part: relative_error(found, expected.numpy()) for part, (found, expected) in pairs.items()}
-
-
-def routed(found: Outputs, reference: Outputs, tau: float, max_experts: int, loaded: Checkpoint) -> dict[str, float]:
-    """Return how often answers and routing are those of the reference, see parity.routed_agreement."""
-    config = loaded.config
-    return parity.routed_agreement(found, reference, tau, max_experts, config.ensemble, config.space)
 
 
 def operating_points(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -12,18 +13,23 @@ import numpy.typing as npt
 from edge_moe import backends
 from edge_moe.bundle import (
     GOLDEN_FEED,
+    MANIFEST,
+    SCHEMA_VERSION,
     Artifact,
     ArtifactSet,
+    Bundle,
     Golden,
-    OperatingPoint,
+    Manifest,
     PartSpec,
     Recipe,
     TensorSpec,
     expert_name,
     sha256,
 )
-from edge_moe.converters import recipes
+from edge_moe.converters import toolchain
 from edge_moe.converters.interface import OUTPUTS, kind_of, tensor_shapes
+from edge_moe.converters.judge import Judge, Verdict
+from edge_moe.converters.make import Maker
 from edge_moe.converters.options import Options
 from edge_moe.converters.tolerances import part_tolerance, tolerance
 from edge_moe.evaluate import Outputs, route
@@ -31,12 +37,9 @@ from edge_moe.nn import part_costs
 from edge_moe.npz import pack
 from edge_moe.output import write_file
 from edge_moe.sets import SetKey
-from edge_moe.training.checkpoint import Checkpoint
+from edge_moe.training.checkpoint import Checkpoint, tool_versions
 
-__all__ = ["Targets", "artifact_set", "network", "part_specs", "to_json"]
-
-
-Targets: TypeAlias = dict[SetKey, dict[str, Path]]  # set -> part -> the artifact's file
+__all__ = ["network", "part_specs", "to_json", "tools", "write"]
 
 
 def part_specs(loaded: Checkpoint) -> dict[str, PartSpec]:
@@ -63,35 +66,53 @@ def part_specs(loaded: Checkpoint) -> dict[str, PartSpec]:
     }
 
 
-def artifact_set(
-    folder: Path,
-    key: SetKey,
-    files: dict[str, Path],
-    made_from: dict[str, str],
-    recipe: recipes.Recipe,
-    loaded: Checkpoint,
-    image: npt.NDArray[np.float32],
-    points: tuple[OperatingPoint, ...],
-    tau: float,
-    options: Options,
-) -> ArtifactSet:
-    """Put the artifacts of one set, part -> file, into the bundle `folder` and describe them.
+def write(folder: Path, maker: Maker, judge: Judge, shipped: Sequence[SetKey], options: Options) -> None:
+    """Make the folder a bundle of the sets `shipped`, the default first: their artifacts, golden samples, manifest."""
+    loaded, image = maker.loaded, judge.tensors[0]
+    config = loaded.config
+    sets = tuple(_artifact_set(folder, key, maker, judge.verdicts[key], image, options) for key in shipped)
+    for file in folder.glob("*_samples.npy"):
+        file.unlink()
+    manifest = Manifest(
+        schema_version=SCHEMA_VERSION,
+        architecture=config.architecture.base,
+        trained=config.origin != "untrained",
+        labels=config.labels,
+        preprocessing=config.preprocessing,
+        experts=config.experts,
+        ensemble=config.ensemble,
+        space=config.space,
+        parts=judge.specs,
+        sets=sets,
+        tools=tools(key.backend for key in shipped),
+        network=network(folder, maker.keys.outputs),
+    )
+    write_file(folder / MANIFEST, to_json(manifest))
+    Bundle(folder)  # what gets the bundle's name can be opened
 
-    Writes their golden sample, made of `image` [1, H, W, 3].
-    """
-    artifacts = {}
+
+def tools(used: Iterable[str]) -> dict[str, str]:
+    """Return the versions of all that the backends `used` make artifacts with: package -> version."""
+    return tool_versions(*dict.fromkeys(name for one in used for name in toolchain.get(one).packages))
+
+
+def _artifact_set(
+    folder: Path, key: SetKey, maker: Maker, verdict: Verdict, image: npt.NDArray[np.float32], options: Options
+) -> ArtifactSet:
+    """Put the artifacts of one set into the bundle `folder` and describe them, with a golden sample of `image`."""
+    files, artifacts = maker.files(key), {}
     for part, file in files.items():
         target = folder / key.backend / key.recipe / f"{part}{file.suffix}"
         write_file(target, file.read_bytes())
         artifacts[part] = _artifact(folder, target)
     return ArtifactSet(
         backend=key.backend,
-        recipe=Recipe(name=key.recipe, settings=recipe.settings(options.calibration_images)),
+        recipe=Recipe(name=key.recipe, settings=maker.recipes[key].settings(options.calibration_images)),
         parts=artifacts,
-        made_from=made_from,
-        golden=_golden(folder, key, files, loaded, image, min(2, loaded.config.experts)),
-        operating_points=points,
-        default_tau=tau,
+        made_from=maker.keys.made_from[key],
+        golden=_golden(folder, key, files, maker.loaded, image, min(2, maker.loaded.config.experts)),
+        operating_points=verdict.points,
+        default_tau=verdict.default_tau,
         default_max_experts=options.max_experts,
     )
 

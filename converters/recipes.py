@@ -6,12 +6,13 @@ What pays on a device is measured, not assumed: `benchmarks/recipes.py` runs eve
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from edge_moe import backends
 from edge_moe.converters.recipe import FLOAT, Recipe, Seen
 from edge_moe.errors import UsageError
+from edge_moe.sets import Pattern
 
 __all__ = ["FLOAT", "Book", "Recipe", "book", "choose", "get"]
 
@@ -42,21 +43,18 @@ def get(backend: str, name: str) -> Recipe:
     return known[name]
 
 
-def choose(wanted: Sequence[str] | None, backends: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """Return the recipes asked for, by backend; a backend for which none was named is not in it.
-
-    `wanted`: "int8" for every one of `backends`, or "onnx/int8" for one of them.
+def choose(wanted: Iterable[Pattern], named: Iterable[str] = ()) -> dict[str, tuple[str, ...]]:
+    """Return the backends that are `named` or `wanted`, in order, with the recipes asked for; none: its candidates.
 
     Raises:
-        UsageError: an unknown recipe, or a recipe of a backend that is not among `backends`.
+        UsageError: an unknown backend or recipe.
     """
-    chosen: dict[str, list[str]] = {}
-    for wish in wanted or ():
-        backend, _, name = wish.rpartition("/")
-        if backend and backend not in backends:
-            raise UsageError(
-                f"recipe {wish!r} is of backend {backend!r}; expected one of {', '.join(backends)}, or add --backend"
-            )
-        for one in (backend,) if backend else backends:
-            chosen.setdefault(one, []).append(get(one, name).name)
+    chosen: dict[str, list[str]] = {backends.record(one).name: [] for one in named}
+    for backend, recipe in wanted:
+        if backend is None:
+            raise UsageError(f"recipe {recipe!r} is of no backend; name it as backend/recipe")
+        backends.record(backend)
+        names = chosen.setdefault(backend, [])
+        if recipe is not None:
+            names.append(get(backend, recipe).name)
     return {backend: tuple(dict.fromkeys(names)) for backend, names in chosen.items()}

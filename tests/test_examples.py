@@ -87,15 +87,15 @@ def small(tmp_path_factory):
 
 def test_every_part_of_the_hand_written_network_is_whole_and_right(small):
     _, _, report = small
-    assert report["shipped"] == [f"{b}/{name}" for b in backends.names() for name in (INT8[b], "fp32")]
-    for label, parts in report["sets"].items():
+    assert report.shipped == [f"{b}/{name}" for b in backends.names() for name in (INT8[b], "fp32")]
+    for label, parts in report.sets.items():
         assert [row.part for row in parts] == ["base", "gate", "expert_00", "expert_01"]
         for row in parts:
             assert row.structure in {(1, 0), None}
             assert (row.structure is None) is label.startswith("onnx/")
             if label.endswith("/fp32"):
                 assert row.torch_error < 1e-4
-    assert not any(report["missed_bars"].values())
+    assert not any(report.missed_bars.values())
 
 
 @torch.no_grad()

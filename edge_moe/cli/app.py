@@ -13,7 +13,7 @@ import typer
 from typer.exceptions import Abort, TyperException
 
 from edge_moe.cli import bench, choose, convert, import_, init, report, run, simulate, train
-from edge_moe.cli.extras import EXTRAS
+from edge_moe.cli.extras import extra_of
 from edge_moe.errors import EdgeMoeError
 from edge_moe.text import printable
 
@@ -50,7 +50,7 @@ def run_app() -> int:
         message = getattr(error, "format_message", error.__str__)()
         return _fail(f"{message} (see '{command} --help')", getattr(error, "exit_code", 2)) if message else 2
     except ModuleNotFoundError as error:
-        extra = EXTRAS.get((error.name or "").split(".")[0])
+        extra = extra_of((error.name or "").split(".")[0])
         if extra is None:
             raise
         return _fail(f"this command needs {error.name}; run: pip install 'edge-moe[{extra}]'", 1)

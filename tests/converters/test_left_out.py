@@ -7,7 +7,6 @@ import json
 import pytest
 
 from edge_moe import Bundle, ConversionError, OutputError, Runtime
-from edge_moe.converters import convert as module
 from edge_moe.converters import measure
 from edge_moe.converters.workers import FailedBackends
 from edge_moe.errors import LeftOutError
@@ -46,7 +45,7 @@ def test_what_passes_is_published_without_what_misses_a_bar(make, made_here, rui
     assert "\n" not in text
     assert names(Bundle(make.path).manifest) == ["litert/fp32"]
     assert all(check.passed for check in verify(make.path))
-    assert caught.value.report["shipped"] == ["litert/fp32"]
+    assert caught.value.report.shipped == ["litert/fp32"]
     stored = json.loads((make.path / "parity.json").read_text())
     assert list(stored["left_out"]) == ["onnx"]
     assert "**onnx was left out of the bundle:** onnx/int8/base agrees" in (make.path / "parity.md").read_text()
@@ -57,7 +56,7 @@ def test_what_passes_is_published_without_what_misses_a_bar(make, made_here, rui
     manifest = make(ruined_checkpoint, force=True, keep_float=(own.RUINED,), **wanted)
     assert names(manifest) == ["litert/fp32", "onnx/int8", "onnx/fp32"]
     assert made_here.calls[1:] == [all_of("onnx/int8")]
-    assert make.report["left_out"] == {}
+    assert make.report.left_out == {}
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bundle"]
 
 
@@ -73,10 +72,10 @@ def test_a_backend_that_cannot_be_converted_counts_alike(make, broken, keep_goin
 def test_an_artifact_that_does_not_open_counts_alike(make, monkeypatch):
     real = measure.run_artifacts
 
-    def refuse(targets, *arguments):
-        if any(key.backend == "litert" for key in targets):
+    def refuse(key, *arguments):
+        if key.backend == "litert":
             raise ConversionError("litert/int8/base: LiteRT refuses the artifact")
-        return real(targets, *arguments)
+        return real(key, *arguments)
 
     monkeypatch.setattr(measure, "run_artifacts", refuse)
     with pytest.raises(LeftOutError, match="without litert: litert/int8/base: LiteRT refuses the artifact"):
@@ -142,6 +141,6 @@ def test_a_ranking_that_fails_does_not_cost_the_others(make, monkeypatch, ruined
     def refuse(*_):
         raise ConversionError("onnx/base: cannot be ranked")
 
-    monkeypatch.setattr(module, "rank_layers", refuse)
+    monkeypatch.setattr("edge_moe.converters.make.rank_layers", refuse)
     with pytest.raises(LeftOutError, match="without onnx: onnx/int8/base agrees"):
         make(ruined_checkpoint, recipes=("litert/fp32", "onnx/int8"), **BOTH, **STRICT)
