@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 import numpy as np
 
 from edge_moe.anytime import ensemble, top
-from edge_moe.benchmarks.native import bare, native_call
 from edge_moe.benchmarks.results import Peer
 from edge_moe.benchmarks.targets.base import Plan
 from edge_moe.bundle import expert_name
 from edge_moe.errors import ConversionError
 from edge_moe.progress import Progress
 from edge_moe.runtime import Runtime
+from edge_moe.turns import bare
 
 if TYPE_CHECKING:
     from edge_moe.sets import SetKey  # needs torch, which a host without peers does without
@@ -108,7 +108,7 @@ def _parts(plan: Plan, runtime: Runtime) -> list[Way]:
     manifest, artifacts = runtime.manifest, runtime.artifacts
     base, gate = bare(runtime.part("base")), bare(runtime.part("gate"))
     experts = [bare(runtime.part(expert_name(k))) for k in range(manifest.experts)]
-    raw = native_call(base)
+    raw = base.native_call()
 
     def answer(index: int, run: Callable[[int], Sequence[int]]) -> Any:
         base.invoke(plan.inputs[index])

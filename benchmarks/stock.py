@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_moe import backends
-from edge_moe.converters import recipes
+from edge_moe.converters import recipes, toolchain
 from edge_moe.converters.workers import Job, convert_parts
 from edge_moe.progress import Progress
 from edge_moe.sets import SetKey
@@ -68,32 +68,4 @@ def make_stock(
 
 def stock_call(key: SetKey, file: Path, threads: int, x: _Floats) -> Callable[[], Any]:
     """Return a call of a stock artifact on `x`, ready made."""
-    if key == SetKey("litert", recipes.book("litert").stock.name):
-        return _raw_litert(file.read_bytes(), threads, x)
-    part = backends.get(key.backend).open(file.read_bytes(), threads=threads)
-
-    def call() -> Any:
-        part.invoke(x)
-        return part.output("logits")
-
-    return call
-
-
-def _raw_litert(model: bytes, threads: int, x: _Floats) -> Callable[[], Any]:
-    """Call an artifact whose input and outputs are int8, which the backend does not take."""
-    from ai_edge_litert.interpreter import Interpreter
-
-    interpreter = Interpreter(model_content=model, num_threads=threads)
-    interpreter.allocate_tensors()
-    given = interpreter.get_input_details()[0]
-    scale, zero = given["quantization"]
-    quantized = np.clip(np.round(x / scale) + zero, -128, 127).astype(given["dtype"])
-    # By name, as edge_moe.backends.litert finds it: the outputs are in no particular order.
-    logits = interpreter._get_full_signature_list()["serving_default"]["outputs"]["logits"]
-
-    def call() -> Any:
-        interpreter.set_tensor(given["index"], quantized)
-        interpreter.invoke()
-        return interpreter.get_tensor(logits)
-
-    return call
+    return toolchain.get(key.backend).stock_call(file.read_bytes(), threads, x)

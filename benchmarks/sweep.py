@@ -51,6 +51,7 @@ from edge_moe.trace import Trace, record
 __all__ = ["Options", "check", "run_key", "sweep"]
 
 _VERSIONS = ("edge-moe", "numpy")
+_PEERS = ("onnx", "torch")  # that peers are made or run with
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
@@ -205,7 +206,7 @@ def _versions() -> dict[str, str]:
 def _libraries() -> dict[str, str | None]:
     """Return the versions of all that runs parts or products, None where it is not installed."""
     found: dict[str, str | None] = {}
-    for name in ("ai-edge-litert", "tflite-runtime", "onnxruntime", "onnx", "executorch", "torch"):
+    for name in dict.fromkeys((*_PEERS, *(name for one in backends.names() for name in backends.record(one).executes))):
         try:
             found[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:

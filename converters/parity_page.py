@@ -52,8 +52,8 @@ def _bars(report: Report) -> list[str]:
     of_answers = [
         f"- agreement: a part, and the whole as routed, answers at least {bars.min_agreement:.2%} of the images as "
         "fp32 does",
-        f"- routing: at least {bars.min_routing:.2%} of the images exit, or wake the same experts, as in fp32: at tau 0, "
-        "at the set's default tau, and wherever else it was routed below",
+        f"- routing: at least {bars.min_routing:.2%} of the images exit, or wake the same experts, as in fp32: "
+        "at tau 0, at the set's default tau, and wherever else it was routed below",
     ]
     lines = ["## Bars", "", *(of_answers if report.trained else [])]
     lines += [

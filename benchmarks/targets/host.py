@@ -22,7 +22,6 @@ from edge_moe import backends
 from edge_moe.backends import OpenPart
 from edge_moe.benchmarks import cold, limits, machine
 from edge_moe.benchmarks.conditions import Seen, Watch, judge
-from edge_moe.benchmarks.native import bare
 from edge_moe.benchmarks.peers import Way, make_stock_parts, ways
 from edge_moe.benchmarks.results import Conditions, Limit
 from edge_moe.benchmarks.targets.base import Availability, Plan, Round, Session, SetPlan, SetRound, Setting, Target
@@ -31,6 +30,7 @@ from edge_moe.errors import BackendError, MissingExtraError
 from edge_moe.output import writing
 from edge_moe.progress import Progress
 from edge_moe.runtime import Runtime
+from edge_moe.turns import bare
 
 __all__ = ["Host"]
 

@@ -5,7 +5,8 @@ The artifact takes and gives channels last. Its outputs are named as the part's 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -98,6 +99,25 @@ class LiteRTToolchain(SharedGraphToolchain):
         """Run the artifact with LiteRT's own kernels, without XNNPACK."""
         opened = _Open(artifact)
         yield from (opened.logits(sample) for sample in samples[:COMPARED])
+
+    def stock_call(self, artifact: bytes, threads: int, x: Floats) -> Callable[[], Any]:
+        """Call an artifact whose input and outputs are int8, which the backend does not take."""
+        from ai_edge_litert.interpreter import Interpreter
+
+        interpreter = Interpreter(model_content=artifact, num_threads=threads)
+        interpreter.allocate_tensors()
+        given = interpreter.get_input_details()[0]
+        scale, zero = given["quantization"]
+        quantized = np.clip(np.round(x / scale) + zero, -128, 127).astype(given["dtype"])
+        # By name, as edge_moe.backends.litert finds it: the outputs are in no particular order.
+        logits = interpreter._get_full_signature_list()[SIGNATURE]["outputs"]["logits"]
+
+        def call() -> Any:
+            interpreter.set_tensor(given["index"], quantized)
+            interpreter.invoke()
+            return interpreter.get_tensor(logits)
+
+        return call
 
 
 class _Open:

@@ -15,6 +15,7 @@ import importlib
 import os
 import re
 import threading
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from importlib import metadata
 from typing import Any
@@ -150,6 +151,20 @@ class ExecuTorchPart(OpenPart):
             result = result.permute(0, 2, 3, 1)
         copied: Tensor = np.array(result.numpy(), order="C")
         return copied
+
+    def native_call(self) -> Callable[[Tensor], Any]:
+        """Return a function from the part's input to its logits, as ExecuTorch's documentation calls a method."""
+        import torch
+
+        method, logits, is_map = self._method, self._names["logits"], self._is_map
+
+        def call(x: Tensor) -> Any:
+            tensor = torch.from_numpy(x)
+            method.set_inputs((tensor.permute(0, 3, 1, 2) if is_map else tensor,))
+            method.execute()
+            return method.get_outputs(clone_outputs=False)[logits].numpy().copy()
+
+        return call
 
     def close(self) -> None:
         """Release the method, its memory and the bytes."""

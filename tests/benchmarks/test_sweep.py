@@ -157,7 +157,8 @@ def test_the_whole_is_about_the_sum_of_its_parts(found):
     """Loosely: that both are of the same thing, and in milliseconds."""
     for one in found.sets:
         for point in one.points:
-            assert 0.2 < point.mean / point.predicted < 5
+            least = min(min(row) for row in point.raw)  # whatever else the machine did meanwhile
+            assert 0.1 < least / point.predicted < 5
 
 
 @pytest.fixture
