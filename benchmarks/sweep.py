@@ -44,6 +44,7 @@ from edge_moe.errors import CheckpointError, UsageError
 from edge_moe.evaluate import operating_point
 from edge_moe.progress import Progress, Silent, track
 from edge_moe.runtime import Runtime
+from edge_moe.sets import Pattern, SetKey, patterns, select
 from edge_moe.sizes import short_size_text
 from edge_moe.tensors import Tensors
 from edge_moe.trace import Trace, record
@@ -58,8 +59,9 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     """What a person may choose."""
 
     device: str = "host"
-    backends: tuple[str, ...] = ()  # none: all of the bundle's
-    recipes: tuple[str, ...] = ()  # "int8" or "onnx/int8"; none: all of the bundle's
+    sets: tuple[str, ...] = ()  # "litert/int8", or "onnx" for all of a backend's; none: all of the bundle's
+    backends: tuple[str, ...] = ()  # the short forms, see edge_moe.sets.patterns
+    recipes: tuple[str, ...] = ()
     # None: those of the bundle's operating points, or quantiles of alpha. 0 and 1 are always measured.
     taus: tuple[float, ...] | None = None
     max_experts: tuple[int, ...] | None = None  # None: the bundle's default
@@ -221,34 +223,10 @@ def _labels(images: LabelledImages, manifest: Manifest) -> tuple[int, ...] | Non
 
 def _selected(manifest: Manifest, options: Options) -> list[ArtifactSet]:
     """Return the sets that the options name, in the bundle's order; every name must be that of a set."""
-    for backend in options.backends:
-        manifest.find(backend)
-    for recipe in options.recipes:
-        wanted, _, name = recipe.rpartition("/")
-        if not any(
-            name == one.recipe.name and wanted in ("", one.backend) and _among(one.backend, options.backends)
-            for one in manifest.sets
-        ):
-            manifest.find(wanted or (options.backends[0] if len(options.backends) == 1 else None), name)
-            raise _contradiction(manifest)
-    found = [
-        one
-        for one in manifest.sets
-        if _among(one.backend, options.backends)
-        and (_among(one.recipe.name, options.recipes) or f"{one.backend}/{one.recipe.name}" in options.recipes)
-    ]
-    if not found:
-        raise _contradiction(manifest)
-    return found
-
-
-def _contradiction(manifest: Manifest) -> UsageError:
-    have = ", ".join(f"{one.backend}/{one.recipe.name}" for one in manifest.sets)
-    return UsageError(f"the bundle has no artifacts for these backends and recipes together; it has {have}")
-
-
-def _among(name: str, wanted: Sequence[str]) -> bool:
-    return not wanted or name in wanted
+    there = {SetKey(one.backend, one.recipe.name): one for one in manifest.sets}
+    wanted = patterns(options.sets, options.backends, options.recipes)
+    select(there, [Pattern((name,)) for name in options.backends])
+    return [there[key] for key in select(there, wanted)]
 
 
 def _check(options: Options, experts: int) -> None:

@@ -6,7 +6,7 @@ What pays on a device is measured, not assumed: `benchmarks/recipes.py` runs eve
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from edge_moe import backends
@@ -24,12 +24,21 @@ class Book(NamedTuple):
     candidates: tuple[str, ...]  # tried in turn where none was asked for; the first without fault is shipped
     stock: Recipe  # what the quantizer does by itself, to compare with
     seen: Seen  # how far right kernels differ
+    goals: Mapping[str, float]  # part -> how many times faster than fp32 the first candidate should be; may be empty
+    stock_goal: float | None  # the same against `stock`
 
 
 def book(backend: str) -> Book:
     """Return the recipes of `backend`; raise UsageError for an unknown one."""
     module: Any = importlib.import_module(backends.record(backend).recipes)
-    return Book({one.name: one for one in module.RECIPES}, module.CANDIDATES, module.STOCK, module.SEEN)
+    return Book(
+        recipes={one.name: one for one in module.RECIPES},
+        candidates=module.CANDIDATES,
+        stock=module.STOCK,
+        seen=module.SEEN,
+        goals=getattr(module, "GOALS", {}),
+        stock_goal=getattr(module, "STOCK_GOAL", None),
+    )
 
 
 def get(backend: str, name: str) -> Recipe:
@@ -50,11 +59,9 @@ def choose(wanted: Iterable[Pattern], named: Iterable[str] = ()) -> dict[str, tu
         UsageError: an unknown backend or recipe.
     """
     chosen: dict[str, list[str]] = {backends.record(one).name: [] for one in named}
-    for backend, recipe in wanted:
-        if backend is None:
-            raise UsageError(f"recipe {recipe!r} is of no backend; name it as backend/recipe")
-        backends.record(backend)
-        names = chosen.setdefault(backend, [])
-        if recipe is not None:
-            names.append(get(backend, recipe).name)
+    for one in wanted:
+        for backend in one.backends:
+            names = chosen.setdefault(backends.record(backend).name, [])
+            if one.recipe is not None:
+                names.append(get(backend, one.recipe).name)
     return {backend: tuple(dict.fromkeys(names)) for backend, names in chosen.items()}

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from edge_moe.cli.console import console
 from edge_moe.cli.extras import require
+from edge_moe.cli.sets import Backends, Recipes, Sets, split
 
 if TYPE_CHECKING:
     from edge_moe.benchmarks.results import Results
@@ -28,12 +29,9 @@ def bench(
     data: Annotated[str, typer.Option(help="'digits', 'cluttered-digits', a folder of images, or 'noise'.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The folder for results and report.")],
     device: Annotated[str, typer.Option(help="Where to measure; see 'edge-moe devices'.")] = "host",
-    backend: Annotated[
-        list[str] | None, typer.Option(help="Only these: litert,onnx,executorch. All of the bundle by default.")
-    ] = None,
-    recipe: Annotated[
-        list[str] | None, typer.Option(help="Only these: int8, onnx/int8, ... All of the bundle by default.")
-    ] = None,
+    sets: Sets = None,
+    backend: Backends = None,
+    recipe: Recipes = None,
     tau: Annotated[list[float] | None, typer.Option(help="May be repeated, with 0 and 1 always; the bundle's.")] = None,
     max_experts: Annotated[list[int] | None, typer.Option(help="May be repeated; the bundle's default.")] = None,
     peers: Annotated[
@@ -72,8 +70,9 @@ def bench(
         raise UsageError("--checkpoint is for the peers; add --peers")
     options = Options(
         device=device,
-        backends=_names(backend),
-        recipes=_names(recipe),
+        sets=split(sets),
+        backends=split(backend),
+        recipes=split(recipe),
         taus=tuple(sorted(set(tau))) if tau else None,
         max_experts=tuple(sorted(set(max_experts))) if max_experts else None,
         threads=threads,
@@ -125,11 +124,6 @@ def devices() -> None:
         for one in targets.get(name).available():
             table.add_row(one.what, "yes" if one.usable else "NO", one.detail)
     console().print(table)
-
-
-def _names(given: list[str] | None) -> tuple[str, ...]:
-    """Return what was given by repeating an option, with commas, or both."""
-    return tuple(name.strip() for text in given or () for name in text.split(",") if name.strip())
 
 
 def _is_partial(output: Path) -> bool:

@@ -51,6 +51,6 @@ def require_conversion(purpose: str, sets: Sequence[str], backends: Sequence[str
     Raises:
         UsageError: names that cannot be, or an unknown backend.
     """
-    wanted = [one.backend for one in patterns(sets, backends, recipes) if one.backend] + list(backends)
+    wanted = [name for one in patterns(sets, backends, recipes) for name in one.backends] + list(backends)
     for backend in dict.fromkeys(wanted or names()[:1]):
         require("convert", f"{purpose} --backend {backend}", *tools(backend))

@@ -27,4 +27,7 @@ Recipes: TypeAlias = Annotated[
 
 def split(given: list[str] | None) -> tuple[str, ...]:
     """Return what was given by repeating an option, with commas, or both."""
-    return tuple(name.strip() for text in given or () for name in text.split(","))
+    found: list[str] = []
+    for text in given or ():
+        found += [name.strip() for name in text.split(",") if name.strip()] or [text]  # nothing is no name either
+    return tuple(found)

@@ -270,15 +270,17 @@ def test_backends_and_recipes_that_were_asked_for(tiny_bundle, options, expected
     [
         ({"backends": ("tpu",)}, "no artifacts for tpu/any recipe; it has litert/int8, litert/fp32"),
         ({"backends": ("litert", "tpu")}, "no artifacts for tpu"),
+        ({"sets": ("litert/int8", "onnx/int4")}, "no artifacts for onnx/int4"),
+        ({"sets": ("onnx",), "recipes": ("int8",)}, "--set is given with --backend or --recipe"),
         ({"recipes": ("int4",)}, "no artifacts for any backend/int4"),
         ({"recipes": ("int8", "onnx/int4")}, "no artifacts for onnx/int4"),
         ({"recipes": ("executorch/int8",)}, "no artifacts for executorch/int8"),
         ({"backends": ("onnx",), "recipes": ("int4",)}, "no artifacts for onnx/int4"),
         (
             {"backends": ("litert",), "recipes": ("onnx/int8",)},
-            "recipes together; it has litert/int8",
+            "recipe 'onnx/int8' is of backend 'onnx'; expected one of litert, or add --backend",
         ),
-        ({"backends": ("litert",), "recipes": ("int8", "onnx/int8")}, "these backends and recipes together"),
+        ({"backends": ("litert",), "recipes": ("int8", "onnx/int8")}, "recipe 'onnx/int8' is of backend 'onnx'"),
     ],
 )
 def test_names_that_the_bundle_does_not_have(tiny_bundle, options, words):

@@ -103,6 +103,12 @@ def test_names_with_commas_and_repeated(cli, tmp_path, asked, options, backends,
     assert tree(tmp_path) == {}
 
 
+def test_sets_with_commas_and_repeated(cli, tmp_path, asked):
+    given = ("--set", "litert/int8, onnx", "--set", "litert/fp32")
+    cli("bench", "bundle", "--data", "noise", "-o", tmp_path / "report", *given).refused(1, "enough")
+    assert [one.sets for one in asked] == [("litert/int8", "onnx", "litert/fp32")]
+
+
 def test_what_was_not_said_is_the_default(cli, tmp_path, asked):
     cli("bench", "bundle", "--data", "noise", "-o", tmp_path / "report").refused(1, "enough")
     assert asked == [sweep.Options()]
@@ -153,7 +159,7 @@ def test_peers_with_a_checkpoint(cli, own_bundle, own_checkpoint, tmp_path, monk
         (["--seed", -1], ["--seed"]),
         (["--recipe", "int4"], ["int4", "it has litert/int8"]),
         (["--backend", "tpu"], ["tpu", "it has litert/int8"]),
-        (["--backend", "litert", "--recipe", "onnx/int8"], ["together", "it has litert/int8"]),
+        (["--backend", "litert", "--recipe", "onnx/int8"], ["'onnx/int8' is of backend 'onnx'", "expected one of litert"]),
         (["--device", "phone"], ["unknown device 'phone'", "'edge-moe devices'"]),
         (["--checkpoint", "somewhere"], ["--checkpoint is for the peers", "add --peers"]),
     ],
