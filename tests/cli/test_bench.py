@@ -159,7 +159,7 @@ def test_peers_with_a_checkpoint(cli, own_bundle, own_checkpoint, tmp_path, monk
         (["--seed", -1], ["--seed"]),
         (["--recipe", "int4"], ["int4", "it has litert/int8"]),
         (["--backend", "tpu"], ["tpu", "it has litert/int8"]),
-        (["--backend", "litert", "--recipe", "onnx/int8"], ["'onnx/int8' is of backend 'onnx'", "expected one of litert"]),
+        (["--backend", "litert", "--recipe", "onnx/int8"], ["is of backend 'onnx'", "expected one of litert"]),
         (["--device", "phone"], ["unknown device 'phone'", "'edge-moe devices'"]),
         (["--checkpoint", "somewhere"], ["--checkpoint is for the peers", "add --peers"]),
     ],
