@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 from time import perf_counter
 from typing import NamedTuple
 
 from edge_moe.errors import BackendError
+from edge_moe.pool import python
 
 __all__ = ["Cold", "cold_start"]
 
@@ -51,10 +50,7 @@ def cold_start(bundle: Path, backend: str, recipe: str, threads: int, images: Pa
     """
     arguments = [str(bundle), backend, recipe, str(threads), str(images)]
     start = perf_counter()
-    # Without a buffer, into which the first line would draw those that follow.
-    with subprocess.Popen(
-        [sys.executable, "-c", _PROGRAM, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0
-    ) as process:
+    with python(_PROGRAM, *arguments) as process:
         assert process.stdout is not None
         line = process.stdout.readline()
         elapsed = perf_counter() - start
