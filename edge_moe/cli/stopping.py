@@ -14,6 +14,7 @@ began, as SIGINT is for a job in the background of a script, stays ignored.
 
 from __future__ import annotations
 
+import _thread
 import os
 import signal
 import sys
@@ -31,7 +32,7 @@ _SAME_S = 1.0  # two signals within this time are one
 _AGAIN_S = 0.02
 _IMPORTS = "<frozen importlib._bootstrap>"
 _UNTOUCHED = "stopped; what was there before is untouched"
-_GOES_ON = "stopped; what was made so far is kept: repeat the command to go on"
+_GOES_ON = f"{_UNTOUCHED}, and what was made so far is kept: repeat the command to go on"
 
 
 class Stop:
@@ -44,7 +45,7 @@ class Stop:
         self._since = 0.0
         self._said = False
         self._again = False  # the same signal is delivered once more, for it got lost
-        self._process = 0
+        self._process = self._thread = 0  # that listen
         self.keeps: Callable[[], bool] | None = None  # whether work is kept for the next time
 
     @property
@@ -67,7 +68,7 @@ class Stop:
 
     def listen(self) -> None:
         """Answer SIGINT and SIGTERM from now on."""
-        self._process = os.getpid()
+        self._process, self._thread = os.getpid(), _thread.get_ident()
         for one in (signal.SIGINT, signal.SIGTERM):
             if signal.getsignal(one) != signal.SIG_IGN:
                 signal.signal(one, self._hear)
@@ -134,8 +135,6 @@ class Stop:
     def _lost(self, unraisable: Any) -> None:
         """Deliver a KeyboardInterrupt again that was raised where Python drops exceptions, as in a `__del__`."""
         if unraisable.exc_type is KeyboardInterrupt and self._signal:
-            import _thread
-
             _thread.start_new_thread(self._deliver, ())
         else:
             sys.__unraisablehook__(unraisable)
@@ -143,7 +142,7 @@ class Stop:
     def _deliver(self) -> None:
         sleep(_AGAIN_S)
         self._again = True
-        signal.raise_signal(self._signal)
+        signal.pthread_kill(self._thread, self._signal)  # not to this thread: it may be asleep
 
 
 class _GoingOn:
