@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 from time import perf_counter
 from typing import NamedTuple
@@ -12,6 +10,7 @@ import msgspec
 
 from edge_moe.backends import table
 from edge_moe.errors import BackendError
+from edge_moe.pool import python
 
 __all__ = ["Cold", "cold_start"]
 
@@ -60,10 +59,7 @@ def cold_start(bundle: Path, backend: str, recipe: str, threads: int, images: Pa
     told = "" if record is None else msgspec.json.encode(record).decode()
     arguments = [str(bundle), backend, recipe, str(threads), str(images), told]
     start = perf_counter()
-    # Without a buffer, into which the first line would draw those that follow.
-    with subprocess.Popen(
-        [sys.executable, "-c", _PROGRAM, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0
-    ) as process:
+    with python(_PROGRAM, *arguments) as process:
         assert process.stdout is not None
         line = process.stdout.readline()
         elapsed = perf_counter() - start

@@ -73,9 +73,14 @@ class Journal:
         """
         write_file(self.folder / f"{name}.json", msgspec.json.encode(value))
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was found yet."""
+        return not self.folder.is_dir() or all(file.name == _KEY for file in self.folder.iterdir())
+
     def drop_if_empty(self) -> None:
         """Leave nothing behind where nothing was found yet."""
-        if self.folder.is_dir() and all(file.name == _KEY for file in self.folder.iterdir()):
+        if self.is_empty:
             self.drop()
 
     def drop(self) -> None:

@@ -10,7 +10,7 @@ from edge_moe.bundle import Bundle
 from edge_moe.errors import BundleError, OutputError
 from edge_moe.output import publish, writing
 
-__all__ = ["STORE", "backends_of", "clear", "publish_bundle", "refuse_fewer"]
+__all__ = ["STORE", "backends_of", "clear", "keeps_parts", "publish_bundle", "refuse_fewer"]
 
 STORE = "parts"  # in the partial folder; all that is worth keeping of a conversion that was stopped
 
@@ -73,6 +73,12 @@ def clear(partial: Path, *keep: str) -> None:
             shutil.rmtree(store)
         if not any(partial.iterdir()):
             partial.rmdir()
+
+
+def keeps_parts(partial: Path) -> bool:
+    """Return whether the next try finds something in the folder `partial`."""
+    store = partial / STORE
+    return store.is_dir() and _has_parts(store)
 
 
 def _has_parts(store: Path) -> bool:

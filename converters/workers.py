@@ -5,12 +5,8 @@ First the graph of each kind of part is traced, once for all experts; as soon as
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
 from time import perf_counter
@@ -22,6 +18,7 @@ import torch
 from torch import nn
 
 from edge_moe import backends
+from edge_moe.backends import table
 from edge_moe.converters import toolchain
 from edge_moe.converters.interface import Floats, Kind, channels_first, kind_of
 from edge_moe.converters.kernels import KernelNoise, kernel_noise
@@ -29,7 +26,8 @@ from edge_moe.converters.layers import Ranking, rank
 from edge_moe.converters.recipe import Recipe
 from edge_moe.errors import BackendError, ConversionError
 from edge_moe.nn import build_base
-from edge_moe.output import write_file
+from edge_moe.output import remove_half_written, write_file
+from edge_moe.pool import Pool, WorkerLost
 from edge_moe.progress import Progress
 from edge_moe.training.checkpoint import load_part, read_config
 
@@ -147,13 +145,12 @@ def _run(
     failed: dict[str, ConversionError] = {}
     if not work:
         return failed
-    context = multiprocessing.get_context("spawn")
     log = folder / _LOG
-    with ProcessPoolExecutor(processes, context, _start, (log, processes)) as pool:
-        pending: dict[Future[Any], tuple[str, Job]] = {pool.submit(do, job): (name, job) for do, job, name in work}
-        try:
-            while pending:
-                finished, _ = wait(pending, return_when=FIRST_COMPLETED)
+    pool = Pool(processes, _start, (table.records(), processes), log=log)
+    try:
+        with pool:
+            pending: dict[Future[Any], tuple[str, Job]] = {pool.submit(do, job): (name, job) for do, job, name in work}
+            while finished := pool.wait():
                 for future in finished:
                     if future not in pending:  # its backend failed meanwhile
                         continue
@@ -167,16 +164,22 @@ def _run(
                     if job.backend not in failed:
                         for do, following, called in done(name, result):
                             pending[pool.submit(do, following)] = (called, following)
-        except BrokenProcessPool:
-            raise ConversionError(
-                f"a process that converts was killed, perhaps for lack of memory; use --jobs 1{_last_line(log)}"
-            ) from None
-        except BaseException:
-            pool.shutdown(wait=True, cancel_futures=True)
-            raise
+    except WorkerLost as lost:
+        raise ConversionError(_how_lost(lost, processes, log)) from None
+    finally:
+        remove_half_written(folder, pool.ended)
     if not failed:
         log.unlink(missing_ok=True)
     return failed
+
+
+def _how_lost(lost: WorkerLost, processes: int, log: Path) -> str:
+    """Say what happened to a process, what to do, and where more is."""
+    advice = "leave its backend out, or take another recipe"
+    if lost.memory:
+        advice = "use --jobs 1" if processes > 1 else "it was the only one, so close other programs or add memory"
+    words = f" (last words: {lost.words}; all that it wrote: {log})" if lost.words else ""
+    return f"a process that converts {lost}; {advice}{words}"
 
 
 def _given_up(future: Future[Any], job: Job, failed: Mapping[str, object]) -> bool:
@@ -184,25 +187,12 @@ def _given_up(future: Future[Any], job: Job, failed: Mapping[str, object]) -> bo
     return job.backend in failed and future.cancel()
 
 
-def _start(log: Path, processes: int) -> None:
-    """Send this process's stdout and stderr, those of native code too, to `log`; end with the one that started it.
-
-    An orphan of a killed conversion would write its artifacts into the folder of the next one.
-    """
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    os.dup2(descriptor, 1)
-    os.dup2(descriptor, 2)
-    os.close(descriptor)
+def _start(records: Sequence[table.Record], processes: int) -> None:
+    """Know the backends that the process knows which asked, and leave the others their cores."""
+    for record in records:
+        table.register(record)
     if processes > 1:
-        torch.set_num_threads(1)  # the processes share the cores
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
+        torch.set_num_threads(1)
 
 
 def load(job: Job) -> nn.Module:
@@ -283,8 +273,3 @@ def _naming(job: Job) -> Iterator[None]:
         yield
     except (ConversionError, BackendError) as error:
         raise ConversionError(f"{job.label}: {error}") from None
-
-
-def _last_line(log: Path) -> str:
-    lines = log.read_text(errors="replace").strip().splitlines() if log.is_file() else []
-    return f" (last words: {lines[-1][:200]})" if lines else ""

@@ -14,7 +14,15 @@ from pathlib import Path
 
 from edge_moe.errors import OutputError
 
-__all__ = ["check_target", "fresh_partial", "partial_path", "publish", "write_file", "writing"]
+__all__ = [
+    "check_target",
+    "fresh_partial",
+    "partial_path",
+    "publish",
+    "remove_half_written",
+    "write_file",
+    "writing",
+]
 
 
 def partial_path(target: Path) -> Path:
@@ -120,6 +128,13 @@ def write_file(file: Path, data: bytes) -> None:
             beside.replace(file)
         finally:
             beside.unlink(missing_ok=True)
+
+
+def remove_half_written(folder: Path, processes: Iterable[int]) -> None:
+    """Remove what `write_file` had begun anywhere in `folder` in `processes`, which were killed."""
+    for process in processes:
+        for file in folder.rglob(f".*.{process}"):
+            file.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -193,10 +193,12 @@ def write_bundle(
 
 
 class PoolHere:
-    """Instead of a pool of processes: what is submitted is done at once, in this process."""
+    """Instead of `edge_moe.pool.Pool`: what is submitted is done in this process."""
 
-    def __init__(self, *_):
-        pass
+    ended = ()
+
+    def __init__(self, *_, **__):
+        self._queue = []
 
     def __enter__(self):
         return self
@@ -206,11 +208,16 @@ class PoolHere:
 
     def submit(self, do, *arguments):
         future = Future()
-        try:
-            future.set_result(do(*arguments))
-        except Exception as error:
-            future.set_exception(error)
+        self._queue.append((future, do, arguments))
         return future
 
-    def shutdown(self, **_):
-        pass
+    def wait(self):
+        while self._queue:
+            future, do, arguments = self._queue.pop(0)
+            if future.set_running_or_notify_cancel():
+                try:
+                    future.set_result(do(*arguments))
+                except Exception as error:
+                    future.set_exception(error)
+                return [future]
+        return []

@@ -219,7 +219,7 @@ def test_an_operator_that_no_backend_takes(backend, tmp_path, monkeypatch, capfd
     (tmp_path / "odd_network.py").write_text(ODD)
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.delitem(sys.modules, "odd_network", raising=False)
-    monkeypatch.setattr(workers, "ProcessPoolExecutor", PoolHere)
+    monkeypatch.setattr(workers, "Pool", PoolHere)
     save_checkpoint(tmp_path / "checkpoint", untrained("odd_network:odd", 1))
     options = Options(backends=(backend,), calibration_images=2, validation_images=2)
     with pytest.raises(ConversionError, match=rf"^{backend}/base: .*\bpeculiar\.1\b.*bessel_j0") as caught:

@@ -62,6 +62,7 @@ def bench(
     from edge_moe.benchmarks.journal import Journal, journal_path
     from edge_moe.benchmarks.report import write_report
     from edge_moe.benchmarks.sweep import Options, run_key, sweep
+    from edge_moe.cli.stopping import stop
     from edge_moe.errors import StoppedError, UsageError
     from edge_moe.output import check_target
     from edge_moe.progress import bars
@@ -90,9 +91,9 @@ def bench(
     check_target(output, force=replaces, reads=(bundle, data, checkpoint))
     journal = Journal(output, key, force=force)
     try:
-        with bars() as progress:
+        with stop.going_on(lambda: not journal.is_empty), bars() as progress:
             results = sweep(bundle, data, options, journal=journal, progress=progress)
-        files = write_report([results], output, force=True)
+            files = write_report([results], output, force=True)
     except BaseException:
         journal.drop_if_empty()
         raise

@@ -78,6 +78,7 @@ def convert(
     import os
 
     from edge_moe.cli.extras import require_conversion
+    from edge_moe.cli.stopping import stop
     from edge_moe.errors import LeftOutError
 
     named = {"sets": split(sets), "backends": split(backend), "recipes": split(recipe)}
@@ -85,6 +86,8 @@ def convert(
 
     from edge_moe.converters.convert import Options
     from edge_moe.converters.convert import convert as run
+    from edge_moe.converters.publishing import keeps_parts
+    from edge_moe.output import partial_path
     from edge_moe.progress import bars
 
     options = Options(
@@ -104,7 +107,7 @@ def convert(
     )
     left_out = None
     try:
-        with bars() as progress:
+        with stop.going_on(lambda: keeps_parts(partial_path(output))), bars() as progress:
             processes = min(os.cpu_count() or 1, 4) if jobs is None else jobs
             report = run(
                 checkpoint, data, output, options, force=force, jobs=processes, progress=progress, say=typer.echo

@@ -91,9 +91,11 @@ def train(
     force: Force = False,
 ) -> None:
     """Train base, gate and experts. A run that was stopped goes on where it stood when the command is repeated."""
+    from edge_moe.bundle import expert_name
+    from edge_moe.cli.stopping import stop
     from edge_moe.data import open_data
     from edge_moe.embedded import EMBEDDED
-    from edge_moe.output import check_target
+    from edge_moe.output import check_target, partial_path
     from edge_moe.progress import bars
     from edge_moe.training.config import TrainingConfig
     from edge_moe.training.given import find_weights
@@ -103,7 +105,8 @@ def train(
     from edge_moe.training.run import train as run
 
     if only_expert is not None:
-        with bars() as progress:
+        beside = partial_path(output.with_name(f"{output.name}.{expert_name(only_expert)}"))
+        with stop.going_on(lambda: any(beside.glob("*.state"))), bars() as progress:
             config = retrain_expert(output, only_expert, data=data, workers=workers, progress=progress)
         _report(config, output)
         return
@@ -139,7 +142,9 @@ def train(
     )
     check_target(output, force=force, reads=(data, base_weights))
     typer.echo(prepared)
-    with bars() as progress:
+    partial = partial_path(output)
+    made = ("*.safetensors", "*.state")
+    with stop.going_on(lambda: any(any(partial.glob(one)) for one in made)), bars() as progress:
         if given is not None or expect_accuracy is not None or finetune != "all":
             check_given_base(plan, expect_accuracy, say=typer.echo, progress=progress)
         processes = default_or(jobs, _default_jobs())

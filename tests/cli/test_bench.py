@@ -350,7 +350,7 @@ PROGRAM = """
 import os, signal, sys, time
 import pytest
 from edge_moe.benchmarks.targets import host
-from edge_moe.cli.app import run_app
+from edge_moe.cli import main
 from tests.benchmarks.conftest import hurry
 hurry(pytest.MonkeyPatch())
 signal.signal(signal.SIGINT, signal.default_int_handler)  # which a job in the background does not have
@@ -361,7 +361,7 @@ def round(self, number, progress, step):
         time.sleep(60)
     return real(self, number, progress, step)
 host._HostSession.round = round
-sys.exit(run_app())
+main()
 """
 
 
@@ -406,6 +406,21 @@ def test_killed_then_stopped_then_finished(cli, own_bundle, tmp_path):
     assert (found.complete, found.rounds, found.sittings) == (True, 3, 3)
     assert [list(point.raw[0]) for point in found.sets[0].points] == first["sets"][0]["points"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["report"]
+
+
+def test_sigterm_keeps_finished_rounds_too(own_bundle, tmp_path):
+    command = ("bench", own_bundle, "--data", "noise", "-o", tmp_path / "report", *THREE)
+    code, said, err = interrupted(command, 1, signal.SIGTERM)
+    assert (code, "PARTIAL: 1 of 3 rounds" in said) == (143, True), err
+    assert err.splitlines()[-1].startswith("edge-moe: error: stopped after 1 of 3 rounds; ")
+
+
+def test_what_was_measured_before_the_first_round_is_kept(own_bundle, tmp_path):
+    command = ("bench", own_bundle, "--data", "noise", "-o", tmp_path / "report", *THREE)
+    code, said, err = interrupted(command, 0, signal.SIGINT)
+    assert (code, said) == (130, "")
+    assert err.splitlines()[-1].endswith(", and what was made so far is kept: repeat the command to go on")
+    assert list((tmp_path / "report.unfinished").glob("trace-*"))
 
 
 def test_remarks_are_warnings(cli, own_bundle, tmp_path, monkeypatch):

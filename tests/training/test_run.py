@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import pickle
 import shutil
@@ -15,6 +14,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
+import psutil
 import pytest
 import torch
 from PIL import Image
@@ -185,13 +185,13 @@ def test_a_lost_process_ends_the_run_but_not_its_work(reference: Path, folder: P
     class Assassin(Recorder):
         def advance(self, name: str, note: str = "") -> None:
             if name == "expert 1":
-                for process in multiprocessing.active_children():
+                for process in psutil.Process().children():
                     process.kill()
 
     plan = small_plan(folder, **TWO)
     with pytest.raises(UsageError, match=r"ended from outside.*fewer --jobs"):
         train(plan, tmp_path / "c", jobs=2, progress=Assassin())
-    assert multiprocessing.active_children() == []
+    assert psutil.Process().children() == []
     recorder = Recorder()
     train(plan, tmp_path / "c", progress=recorder)
     assert "base" not in recorder.steps
