@@ -67,6 +67,8 @@ def convert(
     """
     check_target(out, force=force, reads=(checkpoint, data))
     loaded = load_checkpoint(checkpoint)
+    if not loaded.config.experts and options.max_experts == 1:  # the default, which is a mixture's
+        options = msgspec.structs.replace(options, max_experts=0)
     check(options, loaded, data, jobs)
     refuse_fewer(out, options.backends)
     validation = open_data(data, "val").with_classes(loaded.config.labels)
@@ -253,11 +255,13 @@ class _Conversion:
         }
 
     def _job(self, backend: str, part: str, keys: list[SetKey]) -> Job:
-        kind = kind_of(part)
+        experts = self.loaded.config.experts
+        kind = kind_of(part, experts)
         return Job(
             backend=backend,
             checkpoint=self.checkpoint,
             part=part,
+            experts=experts,
             samples=self._samples[kind],
             graph=self.store.file(self.keys.graph(backend, kind), ".graph"),
             targets=tuple((self._recipes[key], self.targets[key][part]) for key in keys),
@@ -333,7 +337,7 @@ class _Conversion:
                 )
                 for part, (compared, over) in parity.part_parity(found, reference).items()
             ]
-            if not key.is_float:
+            if not key.is_float and config.experts:
                 routed[str(key)] = [
                     measure.routed(found, reference, tau, self.options.max_experts, self.loaded)
                     for tau in sorted({0.0, _COMPARED_TAU if self.options.tau is None else self.options.tau})
@@ -376,7 +380,7 @@ class _Conversion:
                 self.loaded,
                 self.tensors[0],
                 points[key],
-                options.tau if options.tau is not None else measure.default_tau(points[key], options.max_experts),
+                measure.default_tau(points[key], options.max_experts, options.tau),
                 options,
             )
             for key in shipped

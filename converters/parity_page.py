@@ -17,10 +17,12 @@ def to_markdown(report: dict[str, Any]) -> str:
     lines = [f"# Parity of {report['checkpoint']}", ""]
     if not report["trained"]:
         lines += ["**UNTRAINED: random weights. Agreement and accuracy mean nothing here, and no bar applies.**", ""]
+    plain = all(row["part"] == "base" for rows in report["sets"].values() for row in rows)
+    experts = "; an expert counts on the images whose gate prefers it, through the base of its own set"
+    experts = "" if plain else experts
     lines += [
         f"Measured on {report['images']} images ({report['data']}) with the artifacts of this bundle. Agreement is "
-        "the share of images whose largest logit is the same as that of the same backend in fp32; an expert counts on "
-        "the images whose gate prefers it, through the base of its own set.",
+        f"the share of images whose largest logit is the same as that of the same backend in fp32{experts}.",
         "",
         f"Shipped: {', '.join(report['shipped'])}. What else is here was tried and left out.",
         "",
@@ -75,7 +77,11 @@ def _accuracy(accuracy: dict[str, Any]) -> list[str]:
     for row in accuracy["rows"]:
         lines += [f"| {row['what']} | {row['accuracy']:.2%} | {row['low']:.2%} to {row['high']:.2%} |"]
     over = f" {over_groups(accuracy['groups'], accuracy['images'])}" if "groups" in accuracy else ""
-    lines += ["", f"The mixture runs in static mode: tau = 0, one expert.{over}", ""]
+    mixture = any(row["what"].startswith("mixture ") for row in accuracy["rows"])
+    notes = "The mixture runs in static mode: tau = 0, one expert." * mixture + over
+    lines += ["", *([notes.strip(), ""] if notes else [])]
+    if not accuracy["differences"]:
+        return lines
     lines += ["| difference, points | | 95% interval (paired) |", "|---|---:|---:|"]
     for what, (difference, low, high) in accuracy["differences"].items():
         lines += [f"| {what} | {100 * difference:+.2f} | {100 * low:+.2f} to {100 * high:+.2f} |"]
