@@ -81,10 +81,11 @@ def check_given_base(
 
     Raises:
         CheckpointError: the accuracy is more than a point below `expected`, or the weights do not fit.
-        UsageError: there is nothing that could be held against `expected`, or that `finetune` could keep.
+        UsageError: there is nothing that could be held against `expected`, that `finetune` could keep, or to train.
         DataError: the images cannot be used.
     """
     check_expectation(expected)
+    plan.check()
     base, weights = build_base(plan.architecture), plan.config.base_weights
     fits = weights is not None and load_base_weights(base, Path(weights))
     check_finetune(plan.config, fits)

@@ -69,11 +69,7 @@ def train(
     check_target(out, force=force)
     check_at_least_one(jobs=jobs)
     images, validation = _open(plan)
-    if not plan.experts and plan.config.finetune == "none":
-        raise UsageError(
-            "nothing would be trained: no experts are asked for, and finetune=none keeps the base as it is; use "
-            "'edge-moe import' to make a checkpoint of the base alone"
-        )
+    plan.check()
     if plan.experts > len(images):
         raise UsageError(f"{plan.experts} experts need at least as many training images; found {len(images)}")
     if len(images) < 2 or plan.config.batch_size < 2:
