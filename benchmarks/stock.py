@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_moe import backends
+from edge_moe.checkpoint import read_config
 from edge_moe.converters import recipes, toolchain
 from edge_moe.converters.workers import Job, convert_parts
 from edge_moe.progress import Progress
@@ -24,12 +25,12 @@ PARTS = {"base": "base", "expert": "expert_00"}  # kind -> the part that stands 
 def make_stock(
     wanted: Collection[str], checkpoint: Path, samples: Mapping[str, _Floats], folder: Path, progress: Progress
 ) -> dict[str, dict[SetKey, Path]]:
-    """Make base and expert as the quantizer of each backend does by itself.
+    """Make base and expert, or a plain network, as the quantizer of each backend does by itself.
 
     Args:
         wanted: names of backends.
-        checkpoint: with the base and the experts.
-        samples: kind -> what to calibrate on, [N, 1, H, W, C].
+        checkpoint: with the base and the experts, if it has any.
+        samples: kind -> what to calibrate on, [N, 1, H, W, C] or of another rank; "base", and "expert" if there are.
         folder: where the artifacts go; those that are there already are taken.
         progress: told of each part.
 
@@ -41,9 +42,10 @@ def make_stock(
         CheckpointError: there is no checkpoint.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    experts = read_config(checkpoint).experts
     files: dict[str, dict[SetKey, Path]] = {kind: {} for kind in PARTS}
     jobs = []
-    for kind, part in PARTS.items():
+    for kind, part in PARTS.items() if experts else (("base", "base"),):
         given = folder / f"{kind}.npy"
         np.save(given, samples[kind])
         for backend in wanted:
@@ -56,6 +58,7 @@ def make_stock(
                         backend=backend,
                         checkpoint=checkpoint,
                         part=part,
+                        experts=experts,
                         samples=given,
                         graph=folder / f"{backend}-{kind}.graph",
                         targets=((recipe, file),),

@@ -47,6 +47,7 @@ from edge_moe.runtime import Runtime
 from edge_moe.sets import Pattern, SetKey, patterns, select
 from edge_moe.sizes import short_size_text
 from edge_moe.tensors import Tensors
+from edge_moe.text import counted
 from edge_moe.trace import Trace, record
 
 __all__ = ["Options", "check", "run_key", "sweep"]
@@ -62,7 +63,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     sets: tuple[str, ...] = ()  # "litert/int8", or "onnx" for all of a backend's; none: all of the bundle's
     backends: tuple[str, ...] = ()  # the short forms, see edge_moe.sets.patterns
     recipes: tuple[str, ...] = ()
-    # None: those of the bundle's operating points, or quantiles of alpha. 0 and 1 are always measured.
+    # None: those of the bundle's operating points, or quantiles of alpha. 0 and 1 are always measured. A plain network
+    # is measured at 1, whatever is given: nothing changes with tau.
     taus: tuple[float, ...] | None = None
     max_experts: tuple[int, ...] | None = None  # None: the bundle's default
     threads: int = 1
@@ -248,7 +250,7 @@ def _check(options: Options, experts: int) -> None:
 
 def _check_checkpoint(checkpoint: Path, manifest: Manifest) -> None:
     """Raise unless the checkpoint looks like what the bundle was made from: its latency would be another network's."""
-    from edge_moe.training.checkpoint import read_config
+    from edge_moe.checkpoint import read_config
 
     config = read_config(checkpoint)
     found = (config.architecture.base, config.architecture.size, config.architecture.classes, config.experts)
@@ -263,7 +265,8 @@ def _check_checkpoint(checkpoint: Path, manifest: Manifest) -> None:
 
 def _words(network: tuple[str, tuple[int, int], int, int]) -> str:
     base, size, classes, experts = network
-    return f"{base} for {short_size_text(size)} pixels and {classes} classes with {experts} experts"
+    what = f"{base} for {short_size_text(size)} pixels and {classes} classes"
+    return f"{what} with {counted(experts)}" if experts else f"{what} as a plain network"
 
 
 def _trace(
@@ -285,6 +288,8 @@ def _trace(
 
 
 def _settings(artifacts: ArtifactSet, trace: Trace, options: Options) -> tuple[Setting, ...]:
+    if not trace.gate.shape[1]:
+        return (Setting(1.0, 0),)  # of a plain network nothing changes with tau: every image exits
     taus = options.taus or tuple(point.tau for point in artifacts.operating_points) or _spread(trace)
     most = options.max_experts or (artifacts.default_max_experts,)
     return tuple(Setting(tau, m) for m in sorted(set(most)) for tau in sorted({0.0, *taus, 1.0}))

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import msgspec
+
 from edge_moe.converters import bars, failing, layers_picture, package, parity, rank
 from edge_moe.converters.failing import listed
 from edge_moe.converters.judge import Judge
@@ -59,6 +61,8 @@ def convert(
     """
     check_target(out, force=force, reads=(checkpoint, data))
     loaded = load_checkpoint(checkpoint)
+    if not loaded.config.experts and options.max_experts == 1:  # the default, which is a mixture's
+        options = msgspec.structs.replace(options, max_experts=0)
     check(options, loaded, data, jobs)
     wanted = options.wanted()
     refuse_fewer(out, wanted)
@@ -219,7 +223,7 @@ class _Conversion:
                 max_float_error=bars.FLOAT_ERROR,
             ),
             sets={str(key): one.parts for key, one in verdicts.items()},
-            routed={str(key): one.routed for key, one in verdicts.items() if not key.is_float},
+            routed={str(key): one.routed for key, one in verdicts.items() if one.routed},
             default_taus={str(key): one.default_tau for key, one in verdicts.items()},
             accuracy=self._accuracy(),
             missed_bars={str(key): one.missed for key, one in verdicts.items()},

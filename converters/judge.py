@@ -86,11 +86,11 @@ class Judge:
             for part, (compared, over) in parity.part_parity(outputs, reference).items()
         ]
         points = measure.operating_points(outputs, self.validation, self.specs, self.loaded, options.max_experts)
-        tau = measure.default_tau(points, options.max_experts) if options.tau is None else options.tau
+        tau = measure.default_tau(points, options.max_experts, options.tau)
         routed = [
             parity.routed_agreement(outputs, reference, at, options.max_experts, config.ensemble, config.space)
             for at in sorted({0.0, tau, *((_COMPARED_TAU,) if options.tau is None else ())})
-            if not key.is_float
+            if not key.is_float and config.experts
         ]
         return Verdict(
             outputs=outputs,

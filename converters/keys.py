@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edge_moe.bundle import expert_name, sha256
+from edge_moe.bundle import part_names, sha256
 from edge_moe.converters import toolchain
 from edge_moe.converters.interface import Floats, Kind, kind_of
 from edge_moe.converters.recipe import Recipe
@@ -34,7 +34,7 @@ class Keys:
     @cached_property
     def parts(self) -> list[str]:
         """The names of the parts."""
-        return ["base", "gate", *(expert_name(k) for k in range(self.loaded.config.experts))]
+        return part_names(self.loaded.config.experts)
 
     @cached_property
     def weights(self) -> dict[str, str]:
@@ -48,11 +48,17 @@ class Keys:
     def made_from(self) -> dict[SetKey, dict[str, str]]:
         """Set -> part -> the key of its artifact."""
         # Gate and experts are calibrated on what the base makes of the images.
+        experts = self.loaded.config.experts
         inputs = sha256(self.weights["base"].encode() + np.concatenate(self.images).tobytes())
         return {
             key: {
                 part: artifact_key(
-                    toolchain.get(key.backend), recipe, kind_of(part), self.weights[part], inputs, len(self.images)
+                    toolchain.get(key.backend),
+                    recipe,
+                    kind_of(part, experts),
+                    self.weights[part],
+                    inputs,
+                    len(self.images),
                 )
                 for part in self.parts
             }
@@ -82,7 +88,7 @@ class Keys:
                 part,
                 self.weights[part],
                 keys=tuple(parts[part] for parts in self.made_from.values()),
-                graphs=tuple(self.graph(backend, kind_of(part)) for backend in used),
+                graphs=tuple(self.graph(backend, kind_of(part, self.loaded.config.experts)) for backend in used),
                 outputs=self.outputs[part],
             )
             for part in self.parts

@@ -84,11 +84,13 @@ class Maker:
         return self.store.has(self.keys.made_from[key][part], file.suffix) and structure_file(file).is_file()
 
     def _job(self, backend: str, part: str, keys: Sequence[SetKey]) -> Job:
-        kind = kind_of(part)
+        experts = self.loaded.config.experts
+        kind = kind_of(part, experts)
         return Job(
             backend=backend,
             checkpoint=self.checkpoint,
             part=part,
+            experts=experts,
             samples=self._samples[kind],
             graph=self.store.file(self.keys.graph(backend, kind), ".graph"),
             targets=tuple((self.recipes[key], self.files(key)[part]) for key in keys),

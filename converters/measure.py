@@ -15,7 +15,7 @@ import torch
 
 from edge_moe import backends
 from edge_moe.bundle import OperatingPoint, PartSpec, expert_name
-from edge_moe.converters.interface import Kind, kind_of
+from edge_moe.converters.interface import Kind, channels_last
 from edge_moe.converters.toolchain import Structure
 from edge_moe.converters.workers import structure_file
 from edge_moe.data import LabelledImages
@@ -33,6 +33,7 @@ __all__ = ["TAUS", "calibration_samples", "default_tau", "operating_points", "ru
 
 TAUS = (0.0, 0.02, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 _UNTRAINED_TAU = 0.25
+_ALWAYS_EXIT = 1.0
 Image: TypeAlias = npt.NDArray[np.float32]  # [1, H, W, 3]
 Structures: TypeAlias = dict[str, Structure | None]  # by part
 
@@ -42,23 +43,27 @@ def calibration_samples(
     loaded: Checkpoint, images: Sequence[npt.NDArray[np.float32]], folder: Path, progress: Progress
 ) -> dict[Kind, Path]:
     """Write what each kind of part is calibrated on: `images` [1, H, W, 3], and the base's answers to them."""
+    if not loaded.config.experts:
+        return {"plain": _write_samples(folder, "plain", images)}
     embeddings, features = [], []
     for image in track(images, "calibration", len(images), progress):
         out = loaded.mixture.base(torch.from_numpy(image.transpose(0, 3, 1, 2)))
         embeddings.append(out.embedding.numpy())
-        features.append(np.ascontiguousarray(out.features.numpy().transpose(0, 2, 3, 1)))
-    written: dict[Kind, Path] = {}
+        features.append(np.ascontiguousarray(channels_last(out.features).numpy()))
     kinds: list[tuple[Kind, Sequence[npt.NDArray[np.float32]]]] = [
         ("base", images),
         ("gate", embeddings),
         ("expert", features),
     ]
-    for kind, rows in kinds:
-        written[kind] = folder / f"{kind}_samples.npy"
-        buffer = io.BytesIO()
-        np.save(buffer, np.stack(rows))
-        write_file(written[kind], buffer.getvalue())
-    return written
+    return {kind: _write_samples(folder, kind, rows) for kind, rows in kinds}
+
+
+def _write_samples(folder: Path, kind: Kind, rows: Sequence[npt.NDArray[np.float32]]) -> Path:
+    file = folder / f"{kind}_samples.npy"
+    buffer = io.BytesIO()
+    np.save(buffer, np.stack(rows))
+    write_file(file, buffer.getvalue())
+    return file
 
 
 def run_artifacts(
@@ -84,7 +89,7 @@ def run_artifacts(
             for part, file in files.items()
         }
         measured = track(tensors, f"measuring {key}", len(tensors), progress)
-        experts = sum(kind_of(part) == "expert" for part in files)
+        experts = sum(part.startswith("expert_") for part in files)
         try:
             return collect(parts.__getitem__, experts, measured), structures
         except BackendError as error:
@@ -99,7 +104,9 @@ def torch_errors(
     images = np.concatenate(tensors).transpose(0, 3, 1, 2)
     base, gate, experts = loaded.mixture(torch.from_numpy(np.ascontiguousarray(images)))
     n = len(tensors)
-    pairs = {"base": (reference.base_logits[:n], base), "gate": (reference.gate_logits[:n], gate)}
+    pairs = {"base": (reference.base_logits[:n], base)}
+    if loaded.config.experts:
+        pairs["gate"] = (reference.gate_logits[:n], gate)
     for k in range(experts.shape[1]):
         pairs[expert_name(k)] = (reference.expert_logits[:n, k], experts[:, k])
     return {part: relative_error(found, expected.numpy()) for part, (found, expected) in pairs.items()}
@@ -108,24 +115,33 @@ def torch_errors(
 def operating_points(
     outputs: Outputs, validation: LabelledImages, specs: dict[str, PartSpec], loaded: Checkpoint, max_experts: int
 ) -> tuple[OperatingPoint, ...]:
-    """Measure every tau for one expert, and for `max_experts` if that is another; none for an untrained network."""
+    """Measure every tau for one expert, and for `max_experts` if that is another; none for an untrained network.
+
+    Of a plain network no setting changes anything: it has the one at which every image exits.
+    """
     if loaded.config.origin == "untrained":
         return ()
     labels = validation.labels if validation.labelled else None
     points = []
-    for most in sorted({1, max_experts}):
-        for tau in TAUS:
+    for most in sorted({min(1, max_experts), max_experts}):
+        for tau in TAUS if most else (_ALWAYS_EXIT,):
             answers = route(outputs, tau, most, loaded.config.ensemble, loaded.config.space)
             points.append(operating_point(answers, labels, specs, tau, most, validation.groups))
     return tuple(points)
 
 
-def default_tau(points: Sequence[OperatingPoint], max_experts: int) -> float:
-    """Return the largest tau, the cheapest, that is as accurate as tau = 0, for the bundle's `max_experts`.
+def default_tau(points: Sequence[OperatingPoint], max_experts: int, asked: float | None = None) -> float:
+    """Return the tau that was `asked` for, else the largest, the cheapest, that is as accurate as tau = 0.
+
+    For the bundle's `max_experts`; where that is 0, of a plain network, tau decides nothing, and is 1: always exit.
 
     It may lose one image in a thousand: where experts help, some tau always differs from 0 by a single image, and an
     exact comparison would let that image decide whether anything exits early at all.
     """
+    if not max_experts:
+        return _ALWAYS_EXIT
+    if asked is not None:
+        return asked
     scored = [p for p in points if p.max_experts == max_experts and p.accuracy is not None]
     if not scored:
         return _UNTRAINED_TAU

@@ -42,7 +42,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     keep_going: bool = False
     debug_parity: bool = False  # rank the layers of every part by what quantizing them costs
     tau: float | None = None  # the bundle's default; None: chosen, see measure.default_tau
-    max_experts: int = 1
+    max_experts: int = 1  # of a plain network 0
     reuse: tuple[Path, ...] = ()  # earlier bundles, whose parts are taken where nothing they were made from changed
 
     def wanted(self) -> Wanted:
@@ -61,7 +61,8 @@ def check(options: Options, loaded: Checkpoint, data: str, jobs: int) -> None:
         raise UsageError(f"backends are {', '.join(options.backends)}; expected each at most once")
     if not options.ship_float and any(set(names) == {recipes.FLOAT} for names in options.wanted().values()):
         raise UsageError("nothing is left to put into the bundle; choose a --recipe other than fp32, or drop --no-fp32")
-    there = [name for part in (loaded.mixture.base, loaded.mixture.experts[0]) for name, _ in part.named_modules()]
+    parts = (loaded.mixture.base, *loaded.mixture.experts[:1])
+    there = [name for part in parts for name, _ in part.named_modules()]
     for name in options.keep_float:
         if name not in there:
             near = [one for one in dict.fromkeys(there) if one and "." not in one]

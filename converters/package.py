@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
@@ -27,7 +27,7 @@ from edge_moe.bundle import (
     sha256,
 )
 from edge_moe.converters import toolchain
-from edge_moe.converters.interface import OUTPUTS, kind_of, tensor_shapes
+from edge_moe.converters.interface import OUTPUTS, channels_last, kind_of, tensor_shapes
 from edge_moe.converters.judge import Judge, Verdict
 from edge_moe.converters.make import Maker
 from edge_moe.converters.options import Options
@@ -44,19 +44,21 @@ __all__ = ["network", "part_specs", "to_json", "tools", "write"]
 
 def part_specs(loaded: Checkpoint) -> dict[str, PartSpec]:
     """Return the MACs, parameters and tensors of every part."""
-    size = loaded.config.architecture.image_size
+    size, experts = loaded.config.architecture.image_size, loaded.config.experts
     mixture = loaded.mixture
     costs = part_costs(mixture.base, mixture.gate, size)
-    shapes = mixture.base.shapes(size)
-    map_shape = tuple(shapes.features.permute(0, 2, 3, 1).shape)
-    base = tensor_shapes(mixture.base, "base", np.zeros((1, *loaded.config.architecture.size, 3), np.float32))
-    gate = tensor_shapes(mixture.gate, "gate", np.zeros(tuple(shapes.embedding.shape), np.float32))
-    expert = tensor_shapes(mixture.experts[0], "expert", np.zeros(map_shape, np.float32))
-    kinds = {"base": (costs.base, base), "gate": (costs.gate, gate)}
-    kinds |= {expert_name(k): (costs.expert, expert) for k in range(loaded.config.experts)}
+    image = np.zeros((1, *loaded.config.architecture.size, 3), np.float32)
+    kinds = {"base": (costs.base, tensor_shapes(mixture.base, kind_of("base", experts), image))}
+    if mixture.gate is not None and costs.gate is not None and costs.expert is not None:
+        shapes = mixture.base.shapes(size)
+        features = np.zeros(tuple(channels_last(shapes.features).shape), np.float32)
+        expert = tensor_shapes(mixture.experts[0], "expert", features)
+        embedding = np.zeros(tuple(shapes.embedding.shape), np.float32)
+        kinds["gate"] = (costs.gate, tensor_shapes(mixture.gate, "gate", embedding))
+        kinds |= {expert_name(k): (costs.expert, expert) for k in range(experts)}
     return {
         name: PartSpec(
-            kind=kind_of(name),
+            kind=_role(name),
             macs=cost.macs,
             parameters=cost.parameters,
             inputs=tuple(TensorSpec(name=n, shape=s) for n, s in inputs.items()),
@@ -64,6 +66,11 @@ def part_specs(loaded: Checkpoint) -> dict[str, PartSpec]:
         )
         for name, (cost, (inputs, outs)) in kinds.items()
     }
+
+
+def _role(part: str) -> Literal["base", "gate", "expert"]:
+    """Return which role the part called `part` has in the manifest: a plain network's one part is its base."""
+    return "expert" if part.startswith("expert_") else part  # type: ignore[return-value]
 
 
 def write(folder: Path, maker: Maker, judge: Judge, shipped: Sequence[SetKey], options: Options) -> None:
@@ -130,17 +137,19 @@ def _golden(
     backend = backends.get(key.backend)
     tensors, own_tolerances = {"input": image}, {}
     for part, path in files.items():
-        kind = kind_of(part)
+        feed, names = tensors[GOLDEN_FEED[_role(part)]], OUTPUTS[kind_of(part, config.experts)]
         opened = backend.open(path.read_bytes())
-        opened.invoke(tensors[GOLDEN_FEED[kind]])
-        for name in OUTPUTS[kind]:
+        opened.invoke(feed)
+        for name in names:
             tensors[f"{part}.{name}"] = opened.output(name)
-        own = part_tolerance(key.backend, key.recipe, opened, tensors[GOLDEN_FEED[kind]], OUTPUTS[kind])
+        own = part_tolerance(key.backend, key.recipe, opened, feed, names)
         if own > tolerance(key.backend, key.recipe):
             own_tolerances[part] = own
         opened.close()
-    experts = np.stack([tensors[f"{expert_name(k)}.logits"] for k in range(config.experts)], axis=1)
-    outputs = Outputs(tensors["base.logits"], tensors["gate.logits"], experts)
+    outputs = Outputs.of_base(tensors["base.logits"])
+    if config.experts:
+        experts = np.stack([tensors[f"{expert_name(k)}.logits"] for k in range(config.experts)], axis=1)
+        outputs = Outputs(tensors["base.logits"], tensors["gate.logits"], experts)
     routed = route(outputs, 0.0, max_experts, config.ensemble, config.space)
     tensors["scores"] = routed.scores[0].astype(np.float32)
     file = folder / key.backend / key.recipe / "golden.npz"

@@ -41,10 +41,10 @@ def part_parity(found: Outputs, reference: Outputs) -> dict[str, tuple[Agreement
     image prefers counts on all.
     """
     images = len(reference.base_logits)
-    parts = {
-        "base": (agreement(found.base_logits, reference.base_logits), images),
-        "gate": (agreement(found.gate_logits, reference.gate_logits), images),
-    }
+    parts = {"base": (agreement(found.base_logits, reference.base_logits), images)}
+    if not reference.gate_logits.shape[1]:
+        return parts
+    parts["gate"] = (agreement(found.gate_logits, reference.gate_logits), images)
     preferred = reference.gate_logits.argmax(axis=1)
     for k in range(reference.expert_logits.shape[1]):
         own = preferred == k if (preferred == k).any() else np.ones_like(preferred, dtype=np.bool_)
@@ -77,22 +77,24 @@ def accuracies(
     """Return base and mixture (tau = 0, one expert) of each set side by side, and the differences that matter.
 
     Differences are in accuracy, over the same images, with a 95% paired bootstrap interval: of the mixture to its
-    base, and of what is quantized to the fp32 of its backend. All intervals are over `groups` of images where these
-    are given, see LabelledImages: their number is then reported too.
+    base, and of what is quantized to the fp32 of its backend. Of a plain network there is the base alone. All
+    intervals are over `groups` of images where these are given, see LabelledImages: their number is then reported too.
     """
-    correct = {}
+    correct, mixtures = {}, [key for key, outputs in sets.items() if outputs.gate_logits.shape[1]]
     for key, outputs in sets.items():
         correct[f"base {key}"] = outputs.base_logits.argmax(axis=1) == labels
+        if key not in mixtures:
+            continue
         correct[f"mixture {key}"] = route(outputs, 0.0, 1, kind, space).predictions == labels
     rows = []
     for what, right in correct.items():
         low, high = accuracy_interval(right, groups)
         rows.append(Accuracy(what=what, accuracy=float(right.mean()), low=low, high=high))
-    pairs = [(f"mixture {key}", f"base {key}") for key in sets]
+    pairs = [(f"mixture {key}", f"base {key}") for key in mixtures]
     pairs += [
         (f"{part} {key}", f"{part} {key.reference}")
         for key in sets
-        for part in ("base", "mixture")
+        for part in (("base", "mixture") if key in mixtures else ("base",))
         if key.reference in sets and not key.is_float
     ]
     differences = {f"{a} minus {b}": paired_difference(correct[a], correct[b], seed=0, groups=groups) for a, b in pairs}

@@ -18,10 +18,12 @@ def to_markdown(report: Report) -> str:
     lines = [f"# Parity of {report.checkpoint}", ""]
     if not report.trained:
         lines += ["**UNTRAINED: random weights. Agreement and accuracy mean nothing here, and no bar applies.**", ""]
+    experts = "; an expert counts on the images whose gate prefers it, through the base of its own set"
+    if _is_plain(report):
+        experts = ""
     lines += [
         f"Measured on {report.images} images ({report.data}) with the artifacts of this bundle. Agreement is "
-        "the share of images whose largest logit is the same as that of the same backend in fp32; an expert counts on "
-        "the images whose gate prefers it, through the base of its own set.",
+        f"the share of images whose largest logit is the same as that of the same backend in fp32{experts}.",
         "",
         f"Shipped: {', '.join(report.shipped)}. What else is here was tried and left out.",
         "",
@@ -46,14 +48,22 @@ def to_markdown(report: Report) -> str:
     return "\n".join([*lines, *_made(report)]).rstrip() + "\n"
 
 
+def _is_plain(report: Report) -> bool:
+    """Return whether it is of a plain network: a base alone."""
+    return all(row.part == "base" for rows in report.sets.values() for row in rows)
+
+
 def _bars(report: Report) -> list[str]:
     """Return what every set had to reach, and whether it did."""
     bars = report.bars
+    routing = [
+        f"- routing: at least {bars.min_routing:.2%} of the images exit, or wake the same experts, as in fp32: "
+        "at tau 0, at the set's default tau, and wherever else it was routed below",
+    ]
     of_answers = [
         f"- agreement: a part, and the whole as routed, answers at least {bars.min_agreement:.2%} of the images as "
         "fp32 does",
-        f"- routing: at least {bars.min_routing:.2%} of the images exit, or wake the same experts, as in fp32: "
-        "at tau 0, at the set's default tau, and wherever else it was routed below",
+        *([] if _is_plain(report) else routing),
     ]
     lines = ["## Bars", "", *(of_answers if report.trained else [])]
     lines += [
@@ -99,7 +109,11 @@ def _accuracy(accuracy: Accuracies) -> list[str]:
     for row in accuracy.rows:
         lines += [f"| {row.what} | {row.accuracy:.2%} | {row.low:.2%} to {row.high:.2%} |"]
     over = "" if accuracy.groups is None else f" {over_groups(accuracy.groups, accuracy.images)}"
-    lines += ["", f"The mixture runs in static mode: tau = 0, one expert.{over}", ""]
+    mixture = any(row.what.startswith("mixture ") for row in accuracy.rows)
+    notes = "The mixture runs in static mode: tau = 0, one expert." * mixture + over
+    lines += ["", *([notes.strip(), ""] if notes else [])]
+    if not accuracy.differences:
+        return lines
     lines += ["| difference, points | | 95% interval (paired) |", "|---|---:|---:|"]
     for what, (difference, low, high) in accuracy.differences.items():
         lines += [f"| {what} | {100 * difference:+.2f} | {100 * low:+.2f} to {100 * high:+.2f} |"]

@@ -19,6 +19,7 @@ from torch import nn
 
 from edge_moe import backends
 from edge_moe.backends import table
+from edge_moe.checkpoint import read_config
 from edge_moe.converters import toolchain
 from edge_moe.converters.interface import Floats, Kind, channels_first, kind_of
 from edge_moe.converters.kernels import KernelNoise, kernel_noise
@@ -29,7 +30,7 @@ from edge_moe.nn import build_base
 from edge_moe.output import remove_half_written, write_file
 from edge_moe.pool import Pool, WorkerLost
 from edge_moe.progress import Progress
-from edge_moe.training.checkpoint import load_part, read_config
+from edge_moe.training.checkpoint import load_part
 
 __all__ = ["FailedBackends", "Job", "convert_parts", "load", "rank_layers", "structure_file"]
 
@@ -51,6 +52,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     backend: str
     checkpoint: Path
     part: str
+    experts: int  # of the checkpoint; 0: the base is alone
     samples: Path  # .npy of inputs [N, 1, ...], channels last, to calibrate on
     graph: Path  # the traced graph of its kind; made if it is not there
     targets: tuple[tuple[Recipe, Path], ...]  # how to quantize, and the file to write
@@ -58,7 +60,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def kind(self) -> Kind:
         """Of the part."""
-        return kind_of(self.part)
+        return kind_of(self.part, self.experts)
 
     @property
     def is_unmade(self) -> bool:
@@ -260,7 +262,7 @@ def _kernels(job: Job, traced: bytes, part: nn.Module, samples: Floats) -> Kerne
         for sample, logits in zip(samples, emulated, strict=False):  # of the first samples
             out = part(channels_first(sample))
             opened.invoke(sample)
-            rows.append(((out.logits if job.kind == "base" else out).numpy(), logits, opened.output("logits")))
+            rows.append(((out.logits if job.part == "base" else out).numpy(), logits, opened.output("logits")))
         return kernel_noise(rows)
     finally:
         opened.close()

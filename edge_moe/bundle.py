@@ -40,6 +40,7 @@ __all__ = [
     "Recipe",
     "TensorSpec",
     "expert_name",
+    "part_names",
     "sha256",
 ]
 
@@ -113,7 +114,7 @@ class Golden(_Strict, frozen=True):
     file: Artifact
     tolerance: float  # largest relative L2 error at which an output counts as the same
     tau: Fraction
-    max_experts: Positive
+    max_experts: Count
     label: Count  # index of the answer of the whole
     exited: bool
     experts: tuple[Count, ...]
@@ -125,7 +126,7 @@ class OperatingPoint(_Strict, frozen=True):
     """What one setting does to a set of validation images, measured on the artifacts."""
 
     tau: Fraction
-    max_experts: Positive
+    max_experts: Count  # 0: of a plain network, which has one setting
     samples: Positive
     exit_rate: Fraction
     mean_macs: float
@@ -146,7 +147,7 @@ class ArtifactSet(_Strict, frozen=True):
     golden: Golden
     operating_points: tuple[OperatingPoint, ...]
     default_tau: Fraction
-    default_max_experts: Positive
+    default_max_experts: Count
 
 
 class Manifest(_Strict, frozen=True):
@@ -157,7 +158,7 @@ class Manifest(_Strict, frozen=True):
     trained: bool  # False: random weights, for latency only
     labels: tuple[str, ...]
     preprocessing: Preprocessing
-    experts: Positive
+    experts: Count  # 0: a plain network, whose one part is the base, which gives logits alone
     ensemble: Ensemble
     space: Space
     parts: dict[str, PartSpec]
@@ -188,6 +189,11 @@ GOLDEN_FEED = {"base": "input", "gate": "base.embedding", "expert": "base.featur
 def expert_name(index: int) -> str:
     """Return the name of the part that is expert `index`: expert_00, expert_01, ..."""
     return f"expert_{index:02d}"
+
+
+def part_names(experts: int) -> list[str]:
+    """Return the names of the parts of a mixture of `experts` experts, in their order; a plain network is its base."""
+    return ["base", *(["gate"] if experts else []), *map(expert_name, range(experts))]
 
 
 def sha256(data: bytes) -> str:
@@ -289,7 +295,7 @@ def _files(manifest: Manifest) -> list[Artifact]:
 
 def _inconsistency(manifest: Manifest) -> str | None:
     """Return what the types alone cannot rule out, in words; None where the manifest is sound."""
-    expected = ["base", "gate", *(expert_name(k) for k in range(manifest.experts))]
+    expected = part_names(manifest.experts)
     if list(manifest.parts) != expected:
         return f"its parts should be {', '.join(expected)}"
     if not manifest.sets:
@@ -310,6 +316,8 @@ def _inconsistency(manifest: Manifest) -> str | None:
             return f"{name} says what parts were made from that it does not have"
         if max(artifacts.default_max_experts, artifacts.golden.max_experts) > manifest.experts:
             return f"{name} has a max_experts above the number of experts"
+        if manifest.experts and not min(artifacts.default_max_experts, artifacts.golden.max_experts):
+            return f"{name} has a max_experts of 0, which only a plain network has"
         if artifacts.golden.label >= len(manifest.labels):
             return f"{name} has a golden label that does not exist"
     return leaving(_files(manifest))

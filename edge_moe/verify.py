@@ -164,12 +164,14 @@ def _verify_whole(
             name,
             "answer",
             False,
-            f"{at}: expected {_answer(labels[expected.label], expected.experts)}, "
-            f"found {_answer(found.label, found.experts)}",
+            f"{at}: expected {_answer(bundle, labels[expected.label], expected.experts)}, "
+            f"found {_answer(bundle, found.label, found.experts)}",
         )
     allowed = max((expected.tolerance, *expected.part_tolerances.values()))
     compared = _compare(name, "answer", found.scores, golden["scores"], allowed)
-    return Check(name, "answer", compared.passed, f"{_answer(found.label, found.experts)} {at}; {compared.detail}")
+    return Check(
+        name, "answer", compared.passed, f"{_answer(bundle, found.label, found.experts)} {at}; {compared.detail}"
+    )
 
 
 def _compare(set_name: str, what: str, found: Floats, expected: Floats, tolerance: float) -> Check:
@@ -181,5 +183,6 @@ def _compare(set_name: str, what: str, found: Floats, expected: Floats, toleranc
     return Check(set_name, what, error <= tolerance, f"relative error {error:.1e}, tolerance {tolerance:.1e}")
 
 
-def _answer(label: str, experts: tuple[int, ...]) -> str:
-    return f"{label!r} by {'experts ' + ', '.join(map(str, experts)) if experts else 'early exit'}"
+def _answer(bundle: Bundle, label: str, experts: tuple[int, ...]) -> str:
+    alone = "early exit" if bundle.manifest.experts else "the base, which is alone"
+    return f"{label!r} by {'experts ' + ', '.join(map(str, experts)) if experts else alone}"

@@ -14,6 +14,7 @@ import numpy as np
 from edge_moe.anytime import active_experts, alpha, combine, ensemble, softmax
 from edge_moe.backends import Backend, OpenPart, Tensor
 from edge_moe.bundle import (
+    GOLDEN_FEED,
     MANIFEST,
     SCHEMA_VERSION,
     Artifact,
@@ -95,7 +96,8 @@ def write_bundle(
 ) -> Path:
     """Write a bundle of random linear parts for FakeBackend.
 
-    `sharpness` scales the base's logits: the higher, the surer. `edit` changes the manifest, as plain dicts.
+    `sharpness` scales the base's logits: the higher, the surer. `edit` changes the manifest, as plain dicts. With no
+    `experts` it is a plain network: `max_experts` is then 0, and the base gives logits alone.
     """
     rng = np.random.default_rng(seed)
     pixels, embedding, features = image_size * image_size * 3, 6, (2, 2, 3)
@@ -104,6 +106,7 @@ def write_bundle(
         return (rng.standard_normal((inputs, *shape)) / np.sqrt(inputs)).astype(np.float32)
 
     names = [expert_name(k) for k in range(experts)]
+    max_experts = min(max_experts, experts)
     weights = {
         "base": {
             "logits": draw(pixels, classes) * np.float32(sharpness),
@@ -113,15 +116,17 @@ def write_bundle(
         "gate": {"logits": draw(embedding, experts)},
         **{name: {"logits": draw(12, classes)} for name in names},
     }
+    if not experts:
+        weights = {"base": {"logits": weights["base"]["logits"]}}
     spec = TensorSpec
     outputs = {p: tuple(spec(name=n, shape=(1, *w.shape[1:])) for n, w in o.items()) for p, o in weights.items()}
     image = spec(name="image", shape=(1, image_size, image_size, 3))
-    parts = {
-        "base": PartSpec(kind="base", macs=BASE_MACS, parameters=7, inputs=(image,), outputs=outputs["base"]),
-        "gate": PartSpec(
+    parts = {"base": PartSpec(kind="base", macs=BASE_MACS, parameters=7, inputs=(image,), outputs=outputs["base"])}
+    if experts:
+        parts["gate"] = PartSpec(
             kind="gate", macs=GATE_MACS, parameters=3, inputs=(outputs["base"][2],), outputs=outputs["gate"]
-        ),
-        **{
+        )
+        parts |= {
             name: PartSpec(
                 kind="expert",
                 macs=EXPERT_MACS + k,
@@ -130,18 +135,19 @@ def write_bundle(
                 outputs=outputs[name],
             )
             for k, name in enumerate(names)
-        },
-    }
+        }
 
     x = rng.standard_normal((1, image_size, image_size, 3)).astype(np.float32)
     golden: dict[str, Any] = {"input": x}
-    for part, fed in {"base": "input", "gate": "base.embedding", **dict.fromkeys(names, "base.features")}.items():
+    for part, spec_ in parts.items():
         opened = FakePart(weights[part])
-        opened.invoke(golden[fed])
+        opened.invoke(golden[GOLDEN_FEED[spec_.kind]])
         golden |= {f"{part}.{n}": opened.output(n) for n in weights[part]}
-    phi, gate = softmax(golden["base.logits"][0]), softmax(golden["gate.logits"][0])
-    active = active_experts(alpha(phi, gate), tau, max_experts, gate)
-    members = np.stack([ensemble(golden["base.logits"][0], golden[f"{n}.logits"][0], kind, space) for n in names])
+    phi, active = softmax(golden["base.logits"][0]), np.zeros(0, np.bool_)
+    if experts:
+        gate = softmax(golden["gate.logits"][0])
+        active = active_experts(alpha(phi, gate), tau, max_experts, gate)
+        members = np.stack([ensemble(golden["base.logits"][0], golden[f"{n}.logits"][0], kind, space) for n in names])
     golden["scores"] = combine(gate, members, active) if active.any() else phi
 
     def put(file: str, data: bytes) -> Artifact:

@@ -165,3 +165,13 @@ def test_the_file_by_which_the_network_is_known_again(make_bundle, fake_backend)
     (path / "network.npz").unlink()
     with pytest.raises(IntegrityError, match=r"network\.npz should have"):
         Bundle(path)
+
+
+def test_a_plain_network(make_bundle, fake_backend):
+    path = make_bundle(experts=0)
+    checks = verify(path, backend=fake_backend)
+    assert failures(checks) == []
+    assert [c.what for c in checks] == ["fake/int8/base.npz", "fake/int8/golden.npz", "base.logits", "answer"]
+    assert "by the base, which is alone at tau" in checks[-1].detail
+    replace(path, "fake/int8/base.npz", npz(logits=-stored(path, "fake/int8/base.npz")["logits"]), "parts", "base")
+    assert [what for what, _ in failures(verify(path, backend=fake_backend))] == ["base.logits", "answer"]

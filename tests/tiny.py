@@ -62,8 +62,8 @@ def one_thread() -> Iterator[None]:
 def plan(images: Path, base: str) -> Plan:
     """What the checkpoints say of how they were made."""
     from edge_moe.bundle import Preprocessing
+    from edge_moe.checkpoint import TrainingConfig
     from edge_moe.nn import Architecture
-    from edge_moe.training.config import TrainingConfig
     from edge_moe.training.run import Plan
 
     config = TrainingConfig(
@@ -104,7 +104,8 @@ def write_checkpoint(out: Path, images: Path, base: str = "mobilenet_v3_small") 
     import torch
     from safetensors.numpy import load_file
 
-    from edge_moe.training.checkpoint import Checkpoint, CheckpointConfig, save_checkpoint, tool_versions
+    from edge_moe.checkpoint import CheckpointConfig
+    from edge_moe.training.checkpoint import Checkpoint, save_checkpoint, tool_versions
 
     mixture = new_mixture(base)
     state = mixture.state_dict()
@@ -175,8 +176,8 @@ class PartsMadeHere:
         return self.made[weights, recipe]
 
     def graph(self, job: Any) -> bytes:
+        from edge_moe.checkpoint import read_config
         from edge_moe.converters import workers
-        from edge_moe.training.checkpoint import read_config
 
         config = read_config(job.checkpoint)
         kind = (config.architecture, config.experts if job.kind == "gate" else None, job.backend, job.kind)

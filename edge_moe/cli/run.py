@@ -42,6 +42,7 @@ def inspect(bundle: BundlePath, json: Json = False) -> None:
     from edge_moe.digest import answers_digest
     from edge_moe.gains import nothing_gained
     from edge_moe.sizes import size_text
+    from edge_moe.text import counted
 
     manifest = Bundle(bundle).manifest
     digests = {f"{one.backend}/{one.recipe.name}": answers_digest(manifest, one) for one in manifest.sets}
@@ -52,7 +53,7 @@ def inspect(bundle: BundlePath, json: Json = False) -> None:
     screen = console()
     trained = "" if manifest.trained else ", UNTRAINED (for latency only)"
     screen.print(
-        f"{bundle}: {manifest.architecture}, {manifest.experts} experts, {len(manifest.labels)} classes, "
+        f"{bundle}: {manifest.architecture}, {counted(manifest.experts)}, {len(manifest.labels)} classes, "
         f"{size_text(manifest.preprocessing.image_size)} pixels{trained}",
     )
     table = Table(title="parts")
@@ -73,7 +74,8 @@ def inspect(bundle: BundlePath, json: Json = False) -> None:
     for name, digest in digests.items():
         typer.echo(f"digest of {name}: {digest}")
     tools = ", ".join(f"{name} {version}" for name, version in manifest.tools.items())
-    screen.print(f"ensemble: {manifest.ensemble} in {manifest.space} space; made with {tools}")
+    rule = f"ensemble: {manifest.ensemble} in {manifest.space} space; " if manifest.experts else ""
+    screen.print(f"{rule}made with {tools}")
 
 
 def verify(
@@ -148,7 +150,7 @@ def run(
     if json:
         typer.echo(msgspec.json.format(msgspec.json.encode(rows)).decode())
     else:
-        console().print(_answers(rows))
+        console().print(_answers(rows, "base (exit)" if model.manifest.experts else "base"))
     if failures:
         raise type(failures[0])(f"{len(failures)} of {len(images)} images could not be read; first: {failures[0]}")
 
@@ -165,7 +167,7 @@ def _row(image: Path, prediction: Prediction) -> dict[str, Any]:
     }
 
 
-def _answers(rows: list[dict[str, Any]]) -> Table:
+def _answers(rows: list[dict[str, Any]], alone: str) -> Table:
     table = Table()
     table.add_column("image", overflow="fold")
     table.add_column("class", overflow="fold")
@@ -175,7 +177,7 @@ def _answers(rows: list[dict[str, Any]]) -> Table:
         if "error" in row:
             table.add_row(row["image"], "could not be read", "", "", "", "")
             continue
-        by = "base (exit)" if row["exited"] else "base + expert " + ", ".join(map(str, row["experts"]))
+        by = alone if row["exited"] else "base + expert " + ", ".join(map(str, row["experts"]))
         table.add_row(
             row["image"],
             row["label"],

@@ -14,11 +14,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from edge_moe.bundle import Preprocessing
+from edge_moe.checkpoint import Augment
 from edge_moe.data import LabelledImages
 from edge_moe.nn.torchvision import torchvision as _torchvision  # noqa: F401  (makes torchvision importable)
 from edge_moe.orphans import end_with_parent
 from edge_moe.progress import Progress, Silent, track
-from edge_moe.training.config import Augment
 
 from torchvision.transforms import v2  # isort: skip
 

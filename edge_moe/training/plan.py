@@ -10,10 +10,10 @@ from typing import Annotated, Any
 import msgspec
 
 from edge_moe.bundle import Preprocessing
-from edge_moe.errors import OutputError
+from edge_moe.checkpoint import TrainingConfig
+from edge_moe.errors import OutputError, UsageError
 from edge_moe.nn import Architecture
 from edge_moe.output import write_file, writing
-from edge_moe.training.config import TrainingConfig
 from edge_moe.training.record import RECORD, DataRecord, first_difference, read_record
 
 __all__ = ["PLAN", "Plan", "take_up"]
@@ -29,10 +29,22 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     """
 
     architecture: Architecture
-    experts: Annotated[int, msgspec.Meta(ge=1)]
+    experts: Annotated[int, msgspec.Meta(ge=0)]  # 0: the base alone
     labels: tuple[str, ...]
     preprocessing: Preprocessing
     config: TrainingConfig
+
+    def __post_init__(self) -> None:
+        """Keep of the choices those that decide something: what is planned is what will be recorded."""
+        msgspec.structs.force_setattr(self, "config", self.config.carried_out(self.experts))
+
+    def check(self) -> None:
+        """Raise UsageError where nothing would be trained."""
+        if not self.experts and self.config.finetune == "none":
+            raise UsageError(
+                "nothing would be trained: no experts are asked for, and finetune=none keeps the base as it is; use "
+                "'edge-moe import' to make a checkpoint of the base alone"
+            )
 
 
 def take_up(partial: Path, plan: Plan, record: DataRecord, *, force: bool) -> None:

@@ -19,6 +19,7 @@ import numpy.typing as npt
 import torch
 
 from edge_moe.bundle import expert_name
+from edge_moe.checkpoint import CONFIG, CheckpointConfig, DataDigest, read_config, write_config
 from edge_moe.checks import check_at_least_one
 from edge_moe.data import LabelledImages, open_data
 from edge_moe.embedded import EMBEDDED
@@ -29,16 +30,7 @@ from edge_moe.progress import Progress, Silent
 from edge_moe.sizes import short_size_text
 from edge_moe.text import nfc
 from edge_moe.training.base import train_base
-from edge_moe.training.checkpoint import (
-    CONFIG,
-    CheckpointConfig,
-    load_part,
-    load_parts,
-    read_config,
-    save_part,
-    tool_versions,
-    write_config,
-)
+from edge_moe.training.checkpoint import load_part, load_parts, save_part, tool_versions
 from edge_moe.training.experts import train_expert
 from edge_moe.training.fit import pick_device
 from edge_moe.training.gate import cluster, embed, train_gate
@@ -46,7 +38,7 @@ from edge_moe.training.images import Images
 from edge_moe.training.measure import collect_torch, mixture_metrics
 from edge_moe.training.plan import PLAN, Plan, take_up
 from edge_moe.training.processes import in_processes
-from edge_moe.training.record import RECORD, DataDigest, record_data
+from edge_moe.training.record import RECORD, record_data
 
 __all__ = ["Plan", "retrain_expert", "train"]
 
@@ -64,7 +56,7 @@ def train(
     workers: int = 0,
     progress: Progress | None = None,
 ) -> CheckpointConfig:
-    """Train base, gate and experts as `plan` says, and write the checkpoint `out`.
+    """Train base, gate and experts as `plan` says, and write the checkpoint `out`; without experts the base alone.
 
     `jobs`: experts that train at once, each in a process of its own. `workers`: processes that decode images.
     A run that was killed is taken up where it stood. Uses a GPU when torch has one.
@@ -77,6 +69,7 @@ def train(
     check_target(out, force=force)
     check_at_least_one(jobs=jobs)
     images, validation = _open(plan)
+    plan.check()
     if plan.experts > len(images):
         raise UsageError(f"{plan.experts} experts need at least as many training images; found {len(images)}")
     if len(images) < 2 or plan.config.batch_size < 2:
@@ -113,6 +106,8 @@ def retrain_expert(
         raise CheckpointError(
             f"{out} was {config.origin}, not trained by edge-moe; its experts cannot be trained again"
         )
+    if not config.experts:
+        raise UsageError(f"there is no expert {index}: {out} is a plain network, without experts")
     if not 0 <= index < config.experts:
         raise UsageError(f"there is no expert {index}; expected 0 to {config.experts - 1}")
     training = config.training
@@ -157,7 +152,9 @@ def _open(plan: Plan) -> tuple[LabelledImages, LabelledImages]:
             f"expected {len(plan.labels)}, the ones that it was planned for"
         )
     validation = open_data(plan.config.data, "val", strict=True).with_classes(plan.labels)
-    build_base(plan.architecture)  # a network that is not what it should be is refused before anything is made
+    base = build_base(plan.architecture)  # one that is not what it should be is refused before anything is made
+    if plan.experts:
+        base.new_gate(plan.experts, plan.architecture.image_size)  # one without a branch point, too
     return images.with_classes(plan.labels), validation
 
 
@@ -168,7 +165,8 @@ def _finish(
     plan = run.plan
     images = Images(validation, plan.preprocessing)  # first: a file that cannot be read is told before the training
     run.make_base()
-    run.make_gate()
+    if plan.experts:
+        run.make_gate()
     missing = [k for k in range(plan.experts) if not run.has(expert_name(k))]
     if jobs > 1 and len(missing) > 1:
         run.embeddings  # noqa: B018  (written once, before the processes read them)
@@ -192,8 +190,8 @@ def _finish(
         origin="trained",
         training=plan.config,
         trained_on=trained_on,
-        metrics=metrics | msgspec.json.decode((run.partial / _AGREEMENT).read_bytes()),
-        tools=tool_versions("scikit-learn"),
+        metrics=metrics | (msgspec.json.decode((run.partial / _AGREEMENT).read_bytes()) if plan.experts else {}),
+        tools=tool_versions(*(["scikit-learn"] if plan.experts else [])),  # of k-means
     )
     write_config(run.partial, config)
     config = read_config(run.partial)  # what gets the checkpoint's name can be loaded; its parts were, above

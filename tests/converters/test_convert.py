@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from edge_moe import Bundle, ConversionError, DataError, Runtime, UsageError, backends
+from edge_moe.checkpoint import read_config
 from edge_moe.converters import measure, recipes
 from edge_moe.converters.measure import TAUS
 from edge_moe.data import open_data
 from edge_moe.errors import LeftOutError
 from edge_moe.evaluate import wilson
-from edge_moe.training.checkpoint import read_config
 from edge_moe.verify import verify
 from tests import own
 from tests.converters.quick import PARTS, STRICT, SUFFIX, names

@@ -13,9 +13,10 @@ import pytest
 import torch
 
 from edge_moe import Bundle, BundleError, ConversionError, Runtime
+from edge_moe.checkpoint import read_config
 from edge_moe.converters.same_network import fixed_image
 from edge_moe.nn import Architecture
-from edge_moe.training.checkpoint import Checkpoint, load_checkpoint, new_mixture, read_config, save_checkpoint
+from edge_moe.training.checkpoint import Checkpoint, load_checkpoint, new_mixture, save_checkpoint
 from edge_moe.verify import verify
 from tests.converters.quick import BOTH, PARTS, all_of, names
 from tests.test_bundle import flip

@@ -20,11 +20,12 @@ import torch
 from PIL import Image
 from torch import nn
 
+from edge_moe.checkpoint import read_config
 from edge_moe.errors import CheckpointError, DataError, OutputError, UsageError
 from edge_moe.nn import Architecture, Base, SplitBase, base_builder
 from edge_moe.output import partial_path
 from edge_moe.training import run as module
-from edge_moe.training.checkpoint import load_checkpoint, read_config, save_checkpoint
+from edge_moe.training.checkpoint import load_checkpoint, save_checkpoint
 from edge_moe.training.plan import Plan
 from edge_moe.training.run import retrain_expert, train
 from edge_moe.training.untrained import new_untrained
@@ -584,3 +585,44 @@ def test_a_full_disk_leaves_the_old_checkpoint_and_the_work(
     train(small_plan(folder, seed=5), finished, force=True, progress=recorder)
     assert "base" not in recorder.steps
     assert read_config(finished).training == small_plan(folder, seed=5).config
+
+
+def test_a_plain_network_is_trained_like_the_base_of_a_mixture(reference: Path, folder: Path, tmp_path: Path) -> None:
+    config = train(small_plan(folder, **TWO, experts=0), tmp_path / "c", jobs=2)
+    files = contents(tmp_path / "c")
+    assert set(files) == {"config.json", "base.safetensors"}
+    assert files["base.safetensors"] == contents(reference)["base.safetensors"]
+    assert config.training == small_plan(folder, **TWO, experts=0).config
+    assert config.training is not None
+    assert (config.experts, config.training.epochs, config.training.expert_epochs) == (0, 2, None)
+    assert set(config.metrics) == {"validation_images", "base_accuracy", "base_accuracy_95"}
+    assert "scikit-learn" not in config.tools
+    with pytest.raises(UsageError, match=r"there is no expert 0: .* is a plain network"):
+        retrain_expert(tmp_path / "c", 0)
+
+
+def test_a_base_that_was_never_trained_has_no_epochs(reference: Path, folder: Path, tmp_path: Path) -> None:
+    given = {"base_weights": str(reference / "base.safetensors"), "finetune": "none"}
+    plan = small_plan(folder, **given)
+    assert (plan.config.epochs, plan.config.learning_rate) == (None, None)
+    config = train(plan, tmp_path / "c")
+    written = msgspec.json.decode((tmp_path / "c" / "config.json").read_bytes())["training"]
+    assert (written["epochs"], written["learning_rate"], written["expert_epochs"]) == (None, None, 1)
+    assert config.training == plan.config
+    # Epochs that nobody needs make no other plan: a run that stopped goes on.
+    assert small_plan(folder, **given, epochs=9) == plan
+    with pytest.raises(UsageError, match=r"nothing would be trained: .*'edge-moe import'"):
+        train(small_plan(folder, **given, experts=0), tmp_path / "d")
+
+
+def test_experts_of_a_base_without_a_branch_point_are_refused_at_once(folder: Path, tmp_path: Path) -> None:
+    plan = small_plan(folder)
+    plan = msgspec.structs.replace(
+        plan, architecture=msgspec.structs.replace(plan.architecture, base="tests.whole:network")
+    )
+    recorder = Recorder()
+    with pytest.raises(UsageError, match=r"Whole has no .*; add that, or make a plain network of it: --experts 0"):
+        train(plan, tmp_path / "c", progress=recorder)
+    assert recorder.steps == {}
+    config = train(msgspec.structs.replace(plan, experts=0), tmp_path / "c")
+    assert config.experts == 0
