@@ -85,6 +85,7 @@ def import_(
     from edge_moe.training.given import class_count, find_weights
     from edge_moe.training.preflight import check_expectation, check_mixture
     from edge_moe.training.preparation import decide
+    from edge_moe.work import making
 
     check_target(output, force=force)
     check_expectation(expect_accuracy)
@@ -116,14 +117,15 @@ def import_(
         space=one_of("space", default_or(space, (together and together.space) or "logit"), ("logit", "probability")),
     )
     typer.echo(f"{prepared}; labels {source}; {checkpoint.config.ensemble} in {checkpoint.config.space} space")
-    if images is not None:
-        with bars() as progress:
-            found = check_mixture(
-                checkpoint, images.with_classes(names), expect_accuracy, say=typer.echo, progress=progress
-            )
-        if found is None:
-            typer.echo(f"{images.name} has no labels: the accuracy is not known")
-    save_checkpoint(output, checkpoint, force=force)
+    with making(output, "import", force=force):
+        if images is not None:
+            with bars() as progress:
+                found = check_mixture(
+                    checkpoint, images.with_classes(names), expect_accuracy, say=typer.echo, progress=progress
+                )
+            if found is None:
+                typer.echo(f"{images.name} has no labels: the accuracy is not known")
+        save_checkpoint(output, checkpoint, force=force)
     typer.echo(f"{output}: {architecture_}, {len(files)} experts, {len(names)} classes, imported")
 
 

@@ -93,7 +93,6 @@ def train(
     """Train base, gate and experts. A run that was stopped goes on where it stood when the command is repeated."""
     from edge_moe.data import open_data
     from edge_moe.embedded import EMBEDDED
-    from edge_moe.output import check_target
     from edge_moe.progress import bars
     from edge_moe.training.config import TrainingConfig
     from edge_moe.training.given import find_weights
@@ -101,6 +100,7 @@ def train(
     from edge_moe.training.preparation import decide
     from edge_moe.training.run import Plan, retrain_expert
     from edge_moe.training.run import train as run
+    from edge_moe.work import making
 
     if only_expert is not None:
         with bars() as progress:
@@ -137,9 +137,8 @@ def train(
         preprocessing=prepared.preprocessing,
         config=checked(settings, TrainingConfig),
     )
-    check_target(output, force=force, reads=(data, base_weights))
-    typer.echo(prepared)
-    with bars() as progress:
+    with making(output, "train", force=force, reads=(data, base_weights)), bars() as progress:
+        typer.echo(prepared)
         if given is not None or expect_accuracy is not None or finetune != "all":
             check_given_base(plan, expect_accuracy, say=typer.echo, progress=progress)
         processes = default_or(jobs, _default_jobs())

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from edge_moe.ledger import Kept
 from edge_moe.nn import Base, Gate, ensemble_log_probabilities
 from edge_moe.progress import Progress
 from edge_moe.training.config import TrainingConfig
@@ -67,7 +67,7 @@ def train_expert(
     *,
     progress: Progress,
     workers: int = 0,
-    state: Path | None = None,
+    state: Kept | None = None,
 ) -> nn.Module:
     """Return expert `index`, trained from the base's tail weights; base and gate are frozen and not changed.
 
