@@ -77,8 +77,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     seed: int = 0
 
 
-def run_key(bundle: Path, data: str, options: Options) -> Any:
-    """Return all that the figures of a run depend on: what is kept of it is not mixed with another's.
+def run_key(bundle: Path, data: str, options: Options) -> dict[str, Any]:
+    """Return all that the figures of a run depend on, by names: what is kept of it is not mixed with another's.
 
     Raises: as `check`.
     """
@@ -95,7 +95,17 @@ def run_key(bundle: Path, data: str, options: Options) -> Any:
         stock = [(file.name, sha256(file.read_bytes())) for file in sorted(folder.iterdir()) if file.is_file()]
     here = (this_machine(), _versions(), _libraries())
     groups = None if images.groups is None else images.groups.tolist()
-    return info, sets, data, files, images.labels.tolist(), groups, stock, options, here
+    return {
+        **msgspec.to_builtins(options),
+        "bundle": info,
+        "sets": sets,
+        "data": data,
+        "images": files,
+        "labels": images.labels.tolist(),
+        "groups": groups,
+        "files of the checkpoint": stock,
+        "machine or versions": here,
+    }
 
 
 def check(bundle: Path, data: str, options: Options) -> tuple[Bundle, list[ArtifactSet], LabelledImages]:
@@ -274,10 +284,20 @@ def _trace(
 ) -> Trace:
     """Run every part on every image, or take what an earlier sitting found."""
     name = f"trace-{artifacts.backend}-{artifacts.recipe.name}"
-    kept = journal.get(name, StoredTrace) if journal else None
+    manifest = bundle.manifest
+    n, experts = len(tensors), manifest.experts
+
+    def fits(stored: StoredTrace) -> bool:
+        rows = (stored.max_phi, stored.gate, stored.answers)
+        return (
+            {len(one) for one in rows} == {n}
+            and {len(row) for row in stored.gate} == {experts}
+            and {len(row) for row in stored.answers} == {experts + 1}
+        )
+
+    kept = journal.get(name, StoredTrace, fits) if journal else None
     if kept is not None:
         return kept.restored()
-    manifest = bundle.manifest
     with Runtime(bundle, backend=artifacts.backend, recipe=artifacts.recipe.name) as runtime:
         step = f"measuring {artifacts.backend}/{artifacts.recipe.name}"
         images = track(tensors, step, len(tensors), progress)
@@ -304,7 +324,7 @@ def _spread(trace: Trace) -> Iterable[float]:
 def _rounds(session: Session, plan: Plan, journal: Journal | None, progress: Progress) -> list[Round]:
     done: list[Round] = []
     while journal and len(done) < plan.rounds:
-        kept = journal.get(f"round-{len(done):04d}", Round)
+        kept = journal.get(f"round-{len(done):04d}", Round, lambda one: _fits(one, done, session, plan))
         if kept is None:
             break
         done.append(kept)
@@ -320,6 +340,24 @@ def _rounds(session: Session, plan: Plan, journal: Journal | None, progress: Pro
         if not done:
             raise
     return done
+
+
+def _fits(kept: Round, done: Sequence[Round], session: Session, plan: Plan) -> bool:
+    """Return whether a round that was kept has the shape of those that are measured now, and of those before it."""
+    timed = len(plan.inputs)
+    return (
+        (len(kept.sets), len(kept.peers), len(kept.limits)) == (len(plan.sets), len(session.peers), len(session.limits))
+        and all(
+            found.points is None or [len(costs) for costs in found.points] == [timed] * len(one.settings)
+            for found, one in zip(kept.sets, plan.sets, strict=True)
+        )
+        and all(_samples(kept) == _samples(one) for one in done[:1])
+    )
+
+
+def _samples(one: Round) -> list[dict[str, int]]:
+    """Return how many samples each part of each set has in a round: the same in all."""
+    return [{part: len(costs) for part, costs in found.parts.items()} for found in one.sets]
 
 
 def _set_results(

@@ -23,13 +23,14 @@ from edge_moe.converters.store import Store
 from edge_moe.converters.workers import FailedBackends
 from edge_moe.data import open_data
 from edge_moe.errors import ConversionError, LeftOutError
-from edge_moe.output import check_target, partial_path, write_file, writing
+from edge_moe.output import write_file
 from edge_moe.processor import this_processor
 from edge_moe.progress import Progress, Silent
 from edge_moe.sets import SetKey
 from edge_moe.tensors import Tensors
 from edge_moe.training.checkpoint import Checkpoint, load_checkpoint
 from edge_moe.training.preflight import check_mixture
+from edge_moe.work import Work, making
 
 __all__ = ["Options", "convert"]
 
@@ -54,12 +55,25 @@ def convert(
 
     Raises:
         LeftOutError: some of several backends failed; the bundle of the others stands, and the error has its report.
-        CheckpointError, DataError, BundleError, UsageError, OutputError: an argument cannot be used; nothing is
-            written.
+        CheckpointError, DataError, BundleError, UsageError: an argument cannot be used; nothing is written.
+        OutputError: the same of `out`, or another process makes it, or other work is in the folder for that.
         ConversionError: a part cannot be converted, is not wholly delegated, or differs too much from fp32; in every
             backend, or in one that the bundle to be replaced has.
     """
-    check_target(out, force=force, reads=(checkpoint, data))
+    with making(out, "convert", force=force, reads=(checkpoint, data), own=("*",)) as work:
+        return _convert(work, checkpoint, data, options, jobs, progress or Silent(), say)
+
+
+def _convert(
+    work: Work,
+    checkpoint: Path,
+    data: str,
+    options: Options,
+    jobs: int,
+    progress: Progress,
+    say: Callable[[str], None] | None,
+) -> Report:
+    out, partial = work.target, work.folder
     loaded = load_checkpoint(checkpoint)
     if not loaded.config.experts and options.max_experts == 1:  # the default, which is a mixture's
         options = msgspec.structs.replace(options, max_experts=0)
@@ -69,8 +83,6 @@ def convert(
     validation = open_data(data, "val").with_classes(loaded.config.labels)
     if options.validation_images is not None:
         validation = validation.sample(options.validation_images)
-    progress = progress or Silent()
-    partial = partial_path(out)
     tensors = Tensors(validation, loaded.config.preprocessing, progress)
     if say or options.expect_accuracy is not None:
         expected = options.expect_accuracy
@@ -100,10 +112,10 @@ def convert(
             progress=progress,
         ),
     )
+    # Parts lie under digests of all that decides their bytes: options may change, and what is the same is taken over.
+    work.take_up({"checkpoint": str(checkpoint.resolve())}, own=[STORE])
     clear(partial)
     try:
-        with writing(partial):
-            partial.mkdir(parents=True, exist_ok=True)
         report = conversion.run()
         failed = conversion.failed
         if failed and (lost := [name for name in backends_of(out) if name not in conversion.alive]):
@@ -111,7 +123,7 @@ def convert(
                 f"{listed(failed)}; {out} stays as it was, for the new bundle would be without {', '.join(lost)}: mend "
                 f"that and repeat the command, or choose another target; the report is {partial / 'parity.md'}"
             )
-        publish_bundle(partial, out, keep=conversion.maker.keys.besides(report.shipped) if failed else ())
+        publish_bundle(work, keep=conversion.maker.keys.besides(report.shipped) if failed else ())
     except ConversionError:
         clear(partial, FILE, "parity.md", "layers.png", "convert.log")  # to see why
         raise

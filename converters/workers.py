@@ -26,8 +26,9 @@ from edge_moe.converters.kernels import KernelNoise, kernel_noise
 from edge_moe.converters.layers import Ranking, rank
 from edge_moe.converters.recipe import Recipe
 from edge_moe.errors import BackendError, ConversionError
+from edge_moe.ledger import keep
 from edge_moe.nn import build_base
-from edge_moe.output import remove_half_written, write_file
+from edge_moe.output import remove_half_written
 from edge_moe.pool import Pool, WorkerLost
 from edge_moe.progress import Progress
 from edge_moe.training.checkpoint import load_part
@@ -213,7 +214,7 @@ def load(job: Job) -> nn.Module:
 def _trace(job: Job) -> float:
     start = perf_counter()
     with _naming(job):
-        write_file(job.graph, _traced(job))
+        keep(job.graph, _traced(job))
     return perf_counter() - start
 
 
@@ -230,13 +231,13 @@ def _build(job: Job) -> float:
             recipes = [recipe for recipe, _ in missing]
             made = tools.build(job.graph.read_bytes(), load(job), job.kind, np.load(job.samples), recipes)
             for (_, file), artifact in zip(missing, made, strict=True):
-                write_file(file, artifact)
+                keep(file, artifact)
         for recipe, file in job.targets:
             try:
                 structure = tools.structure(file.read_bytes())
             except BackendError as error:  # a quantizer can write what makes no sense
                 raise ConversionError(f"by recipe {recipe.name!r}, {error}; try another --recipe") from None
-            write_file(structure_file(file), msgspec.json.encode(structure))
+            keep(structure_file(file), msgspec.json.encode(structure))
     return perf_counter() - start
 
 

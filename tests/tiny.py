@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from edge_moe.output import write_file
+from edge_moe.ledger import SCAFFOLD, keep
 
 if TYPE_CHECKING:
     from edge_moe.nn import SingleGateMoE
@@ -151,8 +151,8 @@ class PartsMadeHere:
                     if name == self.stop_before:
                         raise KeyboardInterrupt
                     self.calls[-1].append(name)
-                    write_file(target, self.artifact(job, recipe))
-                write_file(structure_file(target), self.structure.get(job.backend, b"null"))
+                    keep(target, self.artifact(job, recipe))
+                keep(structure_file(target), self.structure.get(job.backend, b"null"))
             progress.advance("converting", job.label)
         return {job.label: 0.0 for job in jobs}
 
@@ -160,7 +160,7 @@ class PartsMadeHere:
         from edge_moe.converters import workers
 
         for job in jobs:
-            write_file(job.graph, self.graph(job))
+            keep(job.graph, self.graph(job))
         with _silence():
             return {job.label: workers._rank(job) for job in jobs}
 
@@ -205,6 +205,11 @@ def _silence() -> Iterator[None]:
 
 def digest(file: Path) -> str:
     return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def visible(folder: Path) -> list[str]:
+    """The names of what is in `folder`, sorted, but for what is about the work in it."""
+    return sorted(path.name for path in folder.iterdir() if path.name != SCAFFOLD)
 
 
 def tree(folder: Path) -> dict[str, str]:

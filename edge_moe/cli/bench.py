@@ -48,9 +48,7 @@ def bench(
     rounds: Annotated[int, typer.Option(help="Interleaved repetitions.")] = 5,
     cold_starts: Annotated[int, typer.Option(help="Processes to start for each set of artifacts, one a round.")] = 3,
     seed: Annotated[int, typer.Option(min=0)] = 0,
-    force: Annotated[
-        bool, typer.Option("--force", help="Replace a report, drop an unfinished run with other settings.")
-    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace what is there.")] = False,
 ) -> None:
     """Measure cost, MACs and accuracy of every operating point; Ctrl-C keeps what it has, repeating goes on with it."""
     require("bench", "edge-moe bench", "matplotlib", "psutil", "threadpoolctl", "plotly", "jinja2")
@@ -59,12 +57,12 @@ def bench(
     if checkpoint is not None:
         require("train", "edge-moe bench --checkpoint", "torch", "torchvision", "safetensors")
 
-    from edge_moe.benchmarks.journal import Journal, journal_path
+    from edge_moe.benchmarks.journal import journal, journal_path
     from edge_moe.benchmarks.report import write_report
     from edge_moe.benchmarks.sweep import Options, run_key, sweep
     from edge_moe.cli.stopping import stop
     from edge_moe.errors import StoppedError, UsageError
-    from edge_moe.output import check_target
+    from edge_moe.ledger import works
     from edge_moe.progress import bars
 
     if checkpoint is not None and not peers:
@@ -88,15 +86,12 @@ def bench(
     key = run_key(bundle, data, options)  # checks them too, before anything is made
     begun = bool(output.name) and journal_path(output).exists()
     replaces = force or (begun and _is_partial(output))
-    check_target(output, force=replaces, reads=(bundle, data, checkpoint))
-    journal = Journal(output, key, force=force)
-    try:
-        with stop.going_on(lambda: not journal.is_empty), bars() as progress:
-            results = sweep(bundle, data, options, journal=journal, progress=progress)
+    with journal(output, key, force=replaces, reads=(bundle, data, checkpoint)) as kept:
+        with stop.going_on(lambda: bool(works(kept.folder))), bars() as progress:
+            results = sweep(bundle, data, options, journal=kept, progress=progress)
             files = write_report([results], output, force=True)
-    except BaseException:
-        journal.drop_if_empty()
-        raise
+        if results.complete:
+            kept.drop()
     _print(results)
     typer.echo("\n".join(str(file) for file in files))
     for line in _said(results):
@@ -110,7 +105,6 @@ def bench(
             f"stopped after {results.rounds} of {results.rounds_asked} rounds; {output} has these, marked partial; "
             "repeat the command to go on"
         )
-    journal.drop()
 
 
 def devices() -> None:

@@ -86,7 +86,7 @@ def convert(
 
     from edge_moe.converters.convert import Options
     from edge_moe.converters.convert import convert as run
-    from edge_moe.converters.publishing import keeps_parts
+    from edge_moe.ledger import works
     from edge_moe.output import partial_path
     from edge_moe.progress import bars
 
@@ -107,7 +107,7 @@ def convert(
     )
     left_out = None
     try:
-        with stop.going_on(lambda: keeps_parts(partial_path(output))), bars() as progress:
+        with stop.going_on(lambda: bool(works(partial_path(output)))), bars() as progress:
             processes = min(os.cpu_count() or 1, 4) if jobs is None else jobs
             report = run(
                 checkpoint, data, output, options, force=force, jobs=processes, progress=progress, say=typer.echo

@@ -95,6 +95,7 @@ def import_(
     from edge_moe.training.given import class_count, find_weights
     from edge_moe.training.preflight import check_expectation, check_mixture
     from edge_moe.training.preparation import decide
+    from edge_moe.work import making
 
     files = [*(experts or []), *(more_experts or [])]
     _check_parts(gate, files, ensemble or space)
@@ -128,14 +129,15 @@ def import_(
     )
     rule = f"; {checkpoint.config.ensemble} in {checkpoint.config.space} space" if files else ""
     typer.echo(f"{prepared}; labels {source}{rule}")
-    if images is not None:
-        with bars() as progress:
-            found = check_mixture(
-                checkpoint, images.with_classes(names), expect_accuracy, say=typer.echo, progress=progress
-            )
-        if found is None:
-            typer.echo(f"{images.name} has no labels: the accuracy is not known")
-    save_checkpoint(output, checkpoint, force=force)
+    with making(output, "import", force=force):
+        if images is not None:
+            with bars() as progress:
+                found = check_mixture(
+                    checkpoint, images.with_classes(names), expect_accuracy, say=typer.echo, progress=progress
+                )
+            if found is None:
+                typer.echo(f"{images.name} has no labels: the accuracy is not known")
+        save_checkpoint(output, checkpoint, force=force)
     typer.echo(f"{output}: {architecture_}, {counted(len(files))}, {len(names)} classes, imported")
 
 

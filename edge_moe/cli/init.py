@@ -51,17 +51,17 @@ def init(
     force: Force = False,
 ) -> None:
     """Make an UNTRAINED checkpoint with random weights. Its latency is real, its answers are noise."""
-    from edge_moe.output import check_target
     from edge_moe.text import counted
     from edge_moe.training.checkpoint import save_checkpoint
     from edge_moe.training.preparation import decide
     from edge_moe.training.untrained import new_untrained
+    from edge_moe.work import making
 
-    check_target(output, force=force)
-    prepared = decide(wishes(image_size, resize, mean, std, interpolation, stem_stride), None, _SIZE)
-    network = architecture(base, classes, prepared)
-    checkpoint = new_untrained(network, some_experts(experts), prepared.preprocessing, seed=seed)
-    save_checkpoint(output, checkpoint, force=force)
+    with making(output, "init", force=force):
+        prepared = decide(wishes(image_size, resize, mean, std, interpolation, stem_stride), None, _SIZE)
+        network = architecture(base, classes, prepared)
+        checkpoint = new_untrained(network, some_experts(experts), prepared.preprocessing, seed=seed)
+        save_checkpoint(output, checkpoint, force=force)
     typer.echo(prepared)
     typer.echo(f"{output}: {base}, {counted(experts)}, {classes} classes, UNTRAINED (for latency only)")
 

@@ -101,17 +101,19 @@ def train(
     from edge_moe.cli.stopping import stop
     from edge_moe.data import open_data
     from edge_moe.embedded import EMBEDDED
-    from edge_moe.output import check_target, partial_path
+    from edge_moe.ledger import works
+    from edge_moe.output import partial_path
     from edge_moe.progress import bars
     from edge_moe.training.given import find_weights
     from edge_moe.training.preflight import check_expectation, check_given_base
     from edge_moe.training.preparation import decide
     from edge_moe.training.run import Plan, retrain_expert
     from edge_moe.training.run import train as run
+    from edge_moe.work import making
 
     if only_expert is not None:
         beside = partial_path(output.with_name(f"{output.name}.{expert_name(only_expert)}"))
-        with stop.going_on(lambda: any(beside.glob("*.state"))), bars() as progress:
+        with stop.going_on(lambda: bool(works(beside))), bars() as progress:
             config = retrain_expert(output, only_expert, data=data, workers=workers, progress=progress)
         _report(config, output)
         return
@@ -145,11 +147,12 @@ def train(
         preprocessing=prepared.preprocessing,
         config=checked(settings, TrainingConfig),
     )
-    check_target(output, force=force, reads=(data, base_weights))
-    typer.echo(prepared)
-    partial = partial_path(output)
-    made = ("*.safetensors", "*.state")
-    with stop.going_on(lambda: any(any(partial.glob(one)) for one in made)), bars() as progress:
+    with (
+        making(output, "train", force=force, reads=(data, base_weights)) as work,
+        stop.going_on(lambda: bool(works(work.folder))),
+        bars() as progress,
+    ):
+        typer.echo(prepared)
         if given is not None or expect_accuracy is not None or finetune != "all":
             check_given_base(plan, expect_accuracy, say=typer.echo, progress=progress)
         typer.echo(_planned(plan))

@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from edge_moe.checkpoint import TrainingConfig
 from edge_moe.errors import CheckpointError, UsageError
+from edge_moe.ledger import Kept
 from edge_moe.nn import Base
 from edge_moe.progress import Progress
 from edge_moe.training.fit import check_finite, fit, settle_statistics
@@ -61,7 +62,7 @@ def train_base(
     *,
     progress: Progress,
     workers: int = 0,
-    state: Path | None = None,
+    state: Kept | None = None,
 ) -> None:
     """Train `base` (on its own device) with cross-entropy as `config` says, and leave it frozen in evaluation mode.
 

@@ -6,7 +6,6 @@ Tensors have torchvision's names. An expert holds the base's tensors after the b
 from __future__ import annotations
 
 import importlib.metadata
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,10 +18,11 @@ from edge_moe.bundle import Preprocessing, part_names
 from edge_moe.checkpoint import CheckpointConfig, read_config, write_config
 from edge_moe.errors import UsageError
 from edge_moe.nn import Architecture, SingleGateMoE, build_base
-from edge_moe.output import check_target, fresh_partial, publish, write_file
+from edge_moe.output import write_file
 from edge_moe.sizes import short_size_text
 from edge_moe.text import nfc
 from edge_moe.training.weights import load_state, read_weights
+from edge_moe.work import making
 
 __all__ = [
     "Checkpoint",
@@ -32,6 +32,7 @@ __all__ = [
     "load_parts",
     "load_state",
     "new_mixture",
+    "part_bytes",
     "read_weights",
     "save_checkpoint",
     "save_part",
@@ -60,22 +61,21 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     return Checkpoint(config, load_parts(path, config.architecture, config.experts))
 
 
-def save_checkpoint(path: str | Path, checkpoint: Checkpoint, *, force: bool = False) -> None:
-    """Write `checkpoint` to the folder `path`, whole or not at all.
+def save_checkpoint(
+    path: str | Path, checkpoint: Checkpoint, *, force: bool = False, command: str = "save_checkpoint"
+) -> None:
+    """Write `checkpoint` to the folder `path`, whole or not at all; `command` is who does, for whoever comes second.
 
     Raises:
         OutputError: `path` exists and `force` is not given, or cannot be written.
     """
     path = Path(path)
-    check_target(path, force=force)
-    partial = fresh_partial(path)
-    try:
+    with making(path, command, force=force) as work:
+        folder = work.fresh()
         for name, part in _parts(checkpoint.mixture).items():
-            save_part(partial, name, part)
-        write_config(partial, checkpoint.config)
-        publish(partial, path)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)  # there only if something failed; the disk may be full
+            save_part(folder, name, part)
+        write_config(folder, checkpoint.config)
+        work.publish()
 
 
 def new_mixture(architecture: Architecture, experts: int) -> SingleGateMoE:
@@ -91,10 +91,16 @@ def new_mixture(architecture: Architecture, experts: int) -> SingleGateMoE:
     return SingleGateMoE(base, gate, [base.new_expert() for _ in range(experts)])
 
 
+def part_bytes(part: nn.Module) -> bytes:
+    """Return what the file of one part holds."""
+    return safetensors.torch.save(
+        {key: tensor.detach().cpu().contiguous() for key, tensor in part.state_dict().items()}
+    )
+
+
 def save_part(path: Path, name: str, part: nn.Module) -> None:
     """Write the tensors of one part into the folder `path`."""
-    state = {key: tensor.detach().cpu().contiguous() for key, tensor in part.state_dict().items()}
-    write_file(path / f"{name}.safetensors", safetensors.torch.save(state))
+    write_file(path / f"{name}.safetensors", part_bytes(part))
 
 
 def load_part(path: Path, name: str, part: nn.Module) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -12,6 +11,7 @@ from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from edge_moe.checkpoint import TrainingConfig
+from edge_moe.ledger import Kept
 from edge_moe.nn import Base, Gate, ensemble_log_probabilities
 from edge_moe.progress import Progress
 from edge_moe.training.fit import check_finite, fit
@@ -70,7 +70,7 @@ def train_expert(
     *,
     progress: Progress,
     workers: int = 0,
-    state: Path | None = None,
+    state: Kept | None = None,
 ) -> nn.Module:
     """Return expert `index`, trained from the base's tail weights; base and gate are frozen and not changed.
 

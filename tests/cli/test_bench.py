@@ -18,7 +18,7 @@ from edge_moe.benchmarks.targets import host
 from edge_moe.bundle import Bundle
 from tests.benchmarks.conftest import hurry
 from tests.cli.conftest import small_disk
-from tests.tiny import SETS, VALIDATION_IMAGES, tree
+from tests.tiny import SETS, VALIDATION_IMAGES, tree, visible
 
 FAST = ("--images", 4, "--rounds", 1, "--cold-starts", 0)
 ONE_SET = ("--recipe", "litert/int8", "--tau", 0.5)
@@ -252,8 +252,7 @@ def test_a_disk_that_is_full_when_it_reports_leaves_the_rounds(cli, tiny_bundle,
     done.refused(1, "cannot write", "report", progress=True)
     assert tree(report) == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["report", "report.unfinished"]
-    kept = {file.name for file in written(tmp_path / "report.unfinished")}
-    assert kept == {"run.json", "trace-litert-int8.json", "round-0000.json"}
+    assert visible(tmp_path / "report.unfinished") == ["round-0000.json", "trace-litert-int8.json"]
     monkeypatch.setattr(host._HostSession, "round", lambda *_: pytest.fail("measured again"))
     assert cli(*command).code == 0
     assert results.load(report / "results.json").sittings == 2
@@ -305,7 +304,8 @@ def test_ctrl_c_leaves_a_partial_report_and_the_same_command_goes_on(cli, own_bu
     partial, rows = tree(tmp_path), [point.raw for point in found.sets[0].points]
 
     done = cli(*command, "--tau", 0.25)
-    stopped(done, 1, "report.unfinished holds a run with other settings", "repeat its command", "add --force")
+    words = "with other settings (taus was None, now [0.25]); repeat that command"
+    stopped(done, 1, "report.unfinished holds an unfinished run of 'edge-moe bench'", words, "rm -r")
     assert tree(tmp_path) == partial
 
     stop_in(None)
@@ -333,12 +333,17 @@ def test_ctrl_c_before_the_first_round(cli, own_bundle, tmp_path, stop_in, repor
     assert sorted(path.name for path in tmp_path.iterdir()) == ["report"]
 
 
-def test_force_drops_an_unfinished_run_with_other_settings(cli, own_bundle, tmp_path, stop_in):
+def test_force_replaces_the_report_and_drops_no_unfinished_run(cli, own_bundle, tmp_path, stop_in):
     out = tmp_path / "report"
     stop_in(1)
     stopped(cli("bench", own_bundle, "--data", "noise", "-o", out, *THREE), 130)
     stop_in(None)
-    done = cli("bench", own_bundle, "--data", "noise", "-o", out, *FAST, *ONE_SET, "--force")
+    before = tree(tmp_path)
+    command = ("bench", own_bundle, "--data", "noise", "-o", out, *FAST, *ONE_SET, "--force")
+    stopped(cli(*command), 1, "report.unfinished holds an unfinished run", f"rm -r {out}.unfinished")
+    assert tree(tmp_path) == before
+    shutil.rmtree(f"{out}.unfinished")
+    done = cli(*command)
     assert done.code == 0, done.err
     found = results.load(out / "results.json")
     assert (found.complete, found.rounds, found.sittings) == (True, 1, 1)

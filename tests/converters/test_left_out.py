@@ -13,7 +13,7 @@ from edge_moe.errors import LeftOutError
 from edge_moe.verify import verify
 from tests import own
 from tests.converters.quick import BOTH, STRICT, all_of, names
-from tests.tiny import tree
+from tests.tiny import tree, visible
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def test_what_passes_is_published_without_what_misses_a_bar(make, made_here, rui
     assert not [path for path in tree(make.path) if path.startswith("onnx")]
     assert not {"onnx", "onnxruntime"} & Bundle(make.path).manifest.tools.keys()
     # What onnx has so far is there for the next try, which makes nothing but what changed.
-    assert sorted(path.name for path in make.partial.iterdir()) == ["parts"]
+    assert visible(make.partial) == ["parts"]
     manifest = make(ruined_checkpoint, force=True, keep_float=(own.RUINED,), **wanted)
     assert names(manifest) == ["litert/fp32", "onnx/int8", "onnx/fp32"]
     assert made_here.calls[1:] == [all_of("onnx/int8")]
@@ -91,7 +91,7 @@ def test_if_nothing_passes_nothing_is_published(make, made_here, broken, tmp_pat
     with pytest.raises(ConversionError, match=r"onnx/base: torch.onnx cannot .*litert/.* 3 partitions .*parity\.md"):
         make(**BOTH)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bundle.partial"]
-    assert sorted(path.name for path in make.partial.iterdir()) == ["parity.json", "parity.md", "parts"]
+    assert visible(make.partial) == ["parity.json", "parity.md", "parts"]
 
 
 def test_if_all_miss_bars_the_first_is_told_and_the_others_are_counted(make, ruined_checkpoint, tmp_path):
@@ -116,7 +116,7 @@ def test_a_whole_bundle_is_not_replaced_by_half_of_one(make, made_here, broken):
         make(force=True, calibration_images=9, **BOTH)
     assert not isinstance(caught.value, LeftOutError)
     assert tree(make.path) == before
-    assert sorted(path.name for path in make.partial.iterdir()) == ["parity.json", "parity.md", "parts"]
+    assert visible(make.partial) == ["parity.json", "parity.md", "parts"]
     made_here.__class__ = whole
     make(force=True, calibration_images=9, **BOTH)
     assert made_here.calls[1:] == [all_of("litert/int8"), all_of("onnx/int8")]  # the former are kept
