@@ -12,7 +12,7 @@ import numpy.typing as npt
 from edge_moe import backends
 from edge_moe.checkpoint import read_config
 from edge_moe.converters import recipes, toolchain
-from edge_moe.converters.workers import Job, convert_parts
+from edge_moe.converters.workers import Job, carry_out
 from edge_moe.progress import Progress
 from edge_moe.sets import SetKey
 
@@ -65,7 +65,7 @@ def make_stock(
                     )
                 )
     if jobs:
-        convert_parts(jobs, 1, folder, progress)
+        carry_out(jobs, 1, folder, progress)
     return files
 
 
