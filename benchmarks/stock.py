@@ -58,7 +58,7 @@ def make_stock(
                         backend=backend,
                         checkpoint=checkpoint,
                         part=part,
-                        experts=experts,
+                        plain=not experts,
                         samples=given,
                         graph=folder / f"{backend}-{kind}.graph",
                         targets=((recipe, file),),

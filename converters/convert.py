@@ -255,13 +255,13 @@ class _Conversion:
         }
 
     def _job(self, backend: str, part: str, keys: list[SetKey]) -> Job:
-        experts = self.loaded.config.experts
-        kind = kind_of(part, experts)
+        plain = not self.loaded.config.experts
+        kind = kind_of(part, plain=plain)
         return Job(
             backend=backend,
             checkpoint=self.checkpoint,
             part=part,
-            experts=experts,
+            plain=plain,
             samples=self._samples[kind],
             graph=self.store.file(self.keys.graph(backend, kind), ".graph"),
             targets=tuple((self._recipes[key], self.targets[key][part]) for key in keys),
