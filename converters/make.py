@@ -57,16 +57,16 @@ class Maker:
             FailedBackends: a part could not be converted; the parts of the other backends were.
             ConversionError: a process was killed.
         """
-        todo, experts = [], self.loaded.config.experts
+        todo, plain = [], not self.loaded.config.experts
         for backend in dict.fromkeys(key.backend for key in sets):
             keys = [key for key in sets if key.backend == backend]
             for part in self.keys.parts:
-                kind = kind_of(part, experts)
+                kind = kind_of(part, plain=plain)
                 job = Job(
                     backend=backend,
                     checkpoint=self.checkpoint,
                     part=part,
-                    experts=experts,
+                    plain=plain,
                     samples=measure.samples_file(self.folder, kind),
                     graph=self.store.file(self.keys.graph(backend, kind), ".graph"),
                     targets=tuple(self._target(key, part) for key in keys if not self._is_there(key, part)),

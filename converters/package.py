@@ -48,7 +48,7 @@ def part_specs(loaded: Checkpoint) -> dict[str, PartSpec]:
     mixture = loaded.mixture
     costs = part_costs(mixture.base, mixture.gate, size)
     image = np.zeros((1, *loaded.config.architecture.size, 3), np.float32)
-    kinds = {"base": (costs.base, tensor_shapes(mixture.base, kind_of("base", experts), image))}
+    kinds = {"base": (costs.base, tensor_shapes(mixture.base, kind_of("base", plain=not experts), image))}
     if mixture.gate is not None and costs.gate is not None and costs.expert is not None:
         shapes = mixture.base.shapes(size)
         features = np.zeros(tuple(channels_last(shapes.features).shape), np.float32)
@@ -137,7 +137,7 @@ def _golden(
     backend = backends.get(key.backend)
     tensors, own_tolerances = {"input": image}, {}
     for part, path in files.items():
-        feed, names = tensors[GOLDEN_FEED[_role(part)]], OUTPUTS[kind_of(part, config.experts)]
+        feed, names = tensors[GOLDEN_FEED[_role(part)]], OUTPUTS[kind_of(part, plain=not config.experts)]
         opened = backend.open(path.read_bytes())
         opened.invoke(feed)
         for name in names:

@@ -53,15 +53,15 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     backend: str
     checkpoint: Path
     part: str
-    experts: int  # of the checkpoint; 0: the base is alone
     samples: Path  # .npy of inputs [N, 1, ...], channels last, to calibrate on
     graph: Path  # the traced graph of its kind; made if it is not there
     targets: tuple[tuple[Recipe, Path], ...]  # how to quantize, and the file to write
+    plain: bool = False  # whether the checkpoint is a plain network, whose base is alone
 
     @property
     def kind(self) -> Kind:
         """Of the part."""
-        return kind_of(self.part, self.experts)
+        return kind_of(self.part, plain=self.plain)
 
     @property
     def is_unmade(self) -> bool:
