@@ -12,8 +12,9 @@ from typing import Any
 import msgspec
 
 from edge_moe import backends
-from edge_moe.bundle import MANIFEST, SCHEMA_VERSION, Bundle, Manifest, OperatingPoint
+from edge_moe.bundle import MANIFEST, OPERATING, SCHEMA_VERSION, Bundle, Manifest, OperatingPoint
 from edge_moe.converters import bars, judging, layers_picture, measure, package, parity, recipes, toolchain
+from edge_moe.converters.golden import write_golden
 from edge_moe.converters.interface import Floats, Kind, kind_of
 from edge_moe.converters.judging import listed
 from edge_moe.converters.keys import Keys
@@ -190,7 +191,7 @@ class _Conversion:
             whole = {key.backend for key in chosen} == set(self.options.backends)
             what = judging.problem(chosen, missed, ranked) if whole else listed(self.failed)
             raise ConversionError(f"{what}; the report is {self.partial / 'parity.md'}")
-        self._package(shipped, points, specs)
+        self._package(shipped, points, specs, outputs)
         return report
 
     @property
@@ -364,8 +365,11 @@ class _Conversion:
         shipped: list[SetKey],
         points: dict[SetKey, tuple[OperatingPoint, ...]],
         specs: dict[str, Any],
+        outputs: dict[SetKey, Outputs],
     ) -> None:
         config, options = self.loaded.config, self.options
+        files = {key: self.targets[key] for key in shipped}
+        inputs, golden = write_golden(self.partial, files, outputs, self.validation, specs, config)
         sets = tuple(
             package.artifact_set(
                 self.partial,
@@ -373,10 +377,8 @@ class _Conversion:
                 self.targets[key],
                 self.keys.made_from[key],
                 self._recipes[key],
-                self.loaded,
-                self.tensors[0],
-                points[key],
-                options.tau if options.tau is not None else measure.default_tau(points[key], options.max_experts),
+                specs,
+                golden[key],
                 options,
             )
             for key in shipped
@@ -393,10 +395,15 @@ class _Conversion:
             space=config.space,
             parts=specs,
             sets=sets,
+            golden=inputs,
             tools=tool_versions(*tools),
             network=package.network(self.partial, self.keys.outputs),
         )
         for file in self.partial.glob("*_samples.npy"):
             file.unlink()
+        taus = {key: measure.default_tau(points[key], options.max_experts) for key in shipped}
+        if options.tau is not None:
+            taus = dict.fromkeys(shipped, options.tau)
+        write_file(self.partial / OPERATING, package.operating(manifest, points, taus, options.max_experts))
         write_file(self.partial / MANIFEST, package.to_json(manifest))
         Bundle(self.partial)  # what gets the bundle's name can be opened

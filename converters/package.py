@@ -1,4 +1,4 @@
-"""Packaging: what the manifest says of the parts, the golden sample, and the files with their hashes."""
+"""Packaging: what the manifest says of the parts, and the files with their hashes."""
 
 from __future__ import annotations
 
@@ -10,30 +10,34 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_moe import backends
+from edge_moe.binding import bind
 from edge_moe.bundle import (
-    GOLDEN_FEED,
     Artifact,
     ArtifactSet,
     Golden,
+    Manifest,
     OperatingPoint,
+    PartArtifact,
     PartSpec,
     Recipe,
+    RunsOn,
+    SetOperating,
     TensorSpec,
     expert_name,
     sha256,
 )
 from edge_moe.converters import recipes
-from edge_moe.converters.interface import OUTPUTS, kind_of, tensor_shapes
+from edge_moe.converters.interface import kind_of, tensor_shapes
 from edge_moe.converters.options import Options
-from edge_moe.converters.tolerances import part_tolerance, tolerance
-from edge_moe.evaluate import Outputs, route
+from edge_moe.digest import answers_digest
 from edge_moe.nn import part_costs
 from edge_moe.npz import pack
+from edge_moe.operating import encode
 from edge_moe.output import write_file
 from edge_moe.sets import SetKey
 from edge_moe.training.checkpoint import Checkpoint
 
-__all__ = ["Targets", "artifact_set", "network", "part_specs", "to_json"]
+__all__ = ["Targets", "artifact_set", "network", "operating", "part_artifact", "part_specs", "to_json"]
 
 
 Targets: TypeAlias = dict[SetKey, dict[str, Path]]  # set -> part -> the artifact's file
@@ -69,70 +73,54 @@ def artifact_set(
     files: dict[str, Path],
     made_from: dict[str, str],
     recipe: recipes.Recipe,
-    loaded: Checkpoint,
-    image: npt.NDArray[np.float32],
-    points: tuple[OperatingPoint, ...],
-    tau: float,
+    specs: dict[str, PartSpec],
+    golden: Golden,
     options: Options,
 ) -> ArtifactSet:
-    """Put the artifacts of one set, part -> file, into the bundle `folder` and describe them.
-
-    Writes their golden sample, made of `image` [1, H, W, 3].
-    """
+    """Put the artifacts of one set, part -> file, into the bundle `folder` and describe them."""
     artifacts = {}
     for part, file in files.items():
         target = folder / key.backend / key.recipe / f"{part}{file.suffix}"
         write_file(target, file.read_bytes())
-        artifacts[part] = _artifact(folder, target)
+        artifacts[part] = part_artifact(folder, target, key.backend, specs[part])
     return ArtifactSet(
         backend=key.backend,
         recipe=Recipe(name=key.recipe, settings=recipe.settings(options.calibration_images)),
+        runs_on=RunsOn(),
         parts=artifacts,
         made_from=made_from,
-        golden=_golden(folder, key, files, loaded, image, min(2, loaded.config.experts)),
-        operating_points=points,
-        default_tau=tau,
-        default_max_experts=options.max_experts,
+        golden=golden,
     )
 
 
-def _golden(
-    folder: Path,
-    key: SetKey,
-    files: dict[str, Path],
-    loaded: Checkpoint,
-    image: npt.NDArray[np.float32],
-    max_experts: int,
-) -> Golden:
-    """Run one image through every artifact and write what came out; tau = 0, so that the whole uses its experts."""
-    config = loaded.config
-    backend = backends.get(key.backend)
-    tensors, own_tolerances = {"input": image}, {}
-    for part, path in files.items():
-        kind = kind_of(part)
-        opened = backend.open(path.read_bytes())
-        opened.invoke(tensors[GOLDEN_FEED[kind]])
-        for name in OUTPUTS[kind]:
-            tensors[f"{part}.{name}"] = opened.output(name)
-        own = part_tolerance(key.backend, key.recipe, opened, tensors[GOLDEN_FEED[kind]], OUTPUTS[kind])
-        if own > tolerance(key.backend, key.recipe):
-            own_tolerances[part] = own
+def part_artifact(folder: Path, file: Path, backend: str, spec: PartSpec) -> PartArtifact:
+    """Return what the manifest says of the artifact `file` of the bundle `folder`: read from the file itself."""
+    plain = _artifact(folder, file)
+    opened = backends.get(backend).open(file.read_bytes())
+    try:
+        inputs, outputs = bind(opened, spec)
+    finally:
         opened.close()
-    experts = np.stack([tensors[f"{expert_name(k)}.logits"] for k in range(config.experts)], axis=1)
-    outputs = Outputs(tensors["base.logits"], tensors["gate.logits"], experts)
-    routed = route(outputs, 0.0, max_experts, config.ensemble, config.space)
-    tensors["scores"] = routed.scores[0].astype(np.float32)
-    file = folder / key.backend / key.recipe / "golden.npz"
-    write_file(file, pack(tensors))
-    return Golden(
-        file=_artifact(folder, file),
-        tolerance=tolerance(key.backend, key.recipe),
-        part_tolerances=own_tolerances,
-        tau=0.0,
-        max_experts=max_experts,
-        label=int(routed.predictions[0]),
-        exited=bool(routed.exited[0]),
-        experts=tuple(int(k) for k in np.flatnonzero(routed.active[0])),
+    return PartArtifact(file=plain.file, sha256=plain.sha256, bytes=plain.bytes, inputs=inputs, outputs=outputs)
+
+
+def operating(
+    manifest: Manifest,
+    points: dict[SetKey, tuple[OperatingPoint, ...]],
+    taus: dict[SetKey, float],
+    max_experts: int,
+) -> bytes:
+    """Return operating.json: of each set its default, and what it was seen to do."""
+    return encode(
+        {
+            str(one.key): SetOperating(
+                digest=answers_digest(manifest, one),
+                default_tau=taus[one.key],
+                default_max_experts=max_experts,
+                operating_points=points[one.key],
+            )
+            for one in manifest.sets
+        }
     )
 
 

@@ -194,7 +194,7 @@ def _show(report: dict[str, Any], output: Path) -> None:
             )
     if report["layers"]:
         typer.echo(f"layers: {output / 'layers.png'}")
-    for line in (*report["made_anew"], *nothing_gained(Bundle(output).manifest.sets)):
+    for line in (*report["made_anew"], *nothing_gained(Bundle(output).operating_sets)):
         typer.echo(line)
     if not report["trained"]:
         screen.print("UNTRAINED network: for latency only, its answers are noise")
