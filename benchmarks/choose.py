@@ -88,9 +88,15 @@ def choose(match: Match, wish: Wish, *, statistic: Statistic = "mean", seed: int
         seed: of the split into halves and of the intervals.
 
     Raises:
-        UsageError: no wish, a wish that is out of range, or a latency where the results are in another unit.
+        UsageError: no wish, a wish that is out of range, or a latency where the results are in another unit; or the
+            bundle is a plain network.
         DataError: an accuracy drop where accuracy is not known, or fewer than two images.
     """
+    if not match.bundle.manifest.experts:
+        raise UsageError(
+            f"{match.bundle.path} is a plain network: there is nothing to choose, for without experts every image gets "
+            "the base's answer at any tau; convert a mixture to choose for"
+        )
     limits = _limits(wish, match)
     found = candidates(match, statistic, seed)
     labelled = "accuracy" in found[0].a

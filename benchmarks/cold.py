@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 from time import perf_counter
 from typing import NamedTuple
 
+import msgspec
+
+from edge_moe.backends import table
 from edge_moe.errors import BackendError
+from edge_moe.pool import python
 
 __all__ = ["Cold", "cold_start"]
 
 # The peak is read where Linux keeps that of this program alone: ru_maxrss begins with the memory of who started it.
 _PROGRAM = """
 import sys
+import msgspec
 import numpy as np
 from edge_moe import Runtime
-bundle, backend, recipe, threads, file = sys.argv[1:]
+from edge_moe.backends import table
+bundle, backend, recipe, threads, file, record = sys.argv[1:]
+if record:
+    table.register(msgspec.json.decode(record, type=table.Record))
 images = np.load(file)
 with Runtime(bundle, backend=backend, recipe=recipe, threads=int(threads)) as model:
     model.predict_tensor(images[0])
@@ -49,12 +55,11 @@ def cold_start(bundle: Path, backend: str, recipe: str, threads: int, images: Pa
     Raises:
         BackendError: the process failed.
     """
-    arguments = [str(bundle), backend, recipe, str(threads), str(images)]
+    record = table.record(backend)  # of a backend that this process was told of
+    told = "" if record is None else msgspec.json.encode(record).decode()
+    arguments = [str(bundle), backend, recipe, str(threads), str(images), told]
     start = perf_counter()
-    # Without a buffer, into which the first line would draw those that follow.
-    with subprocess.Popen(
-        [sys.executable, "-c", _PROGRAM, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0
-    ) as process:
+    with python(_PROGRAM, *arguments) as process:
         assert process.stdout is not None
         line = process.stdout.readline()
         elapsed = perf_counter() - start

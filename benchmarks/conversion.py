@@ -52,7 +52,7 @@ def measure(folder: Path, experts: int, backends: tuple[str, ...], jobs: int, pr
             start = perf_counter()
             report = convert(checkpoint, NOISE, out, settings, jobs=jobs, progress=progress)
             elapsed = perf_counter() - start
-        runs[name] = {"seconds": elapsed, "peak_bytes": memory.peak, "parts": report["seconds"]}
+        runs[name] = {"seconds": elapsed, "peak_bytes": memory.peak, "parts": report.seconds}
     return {"machine": machine.this_machine(), "jobs": jobs, "backends": backends, "runs": runs}
 
 

@@ -5,21 +5,22 @@ A round is written when it is whole, so that a run that was killed goes on with 
 
 from __future__ import annotations
 
-import shutil
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
 
-from edge_moe.bundle import sha256
-from edge_moe.errors import OutputError
-from edge_moe.output import write_file, writing
+from edge_moe.ledger import forget, is_done, keep
+from edge_moe.work import Work, making
 
-__all__ = ["Journal", "journal_path"]
+__all__ = ["Journal", "journal", "journal_path"]
 
 T = TypeVar("T")
 
-_KEY = "run.json"
+_log = logging.getLogger(__name__)
 
 
 def journal_path(target: Path) -> Path:
@@ -27,43 +28,43 @@ def journal_path(target: Path) -> Path:
     return target.with_name(target.name + ".unfinished")
 
 
+@contextmanager
+def journal(target: Path, key: Any, *, force: bool = False, reads: tuple[Any, ...] = ()) -> Iterator[Journal]:
+    """Open the journal of `target`, or begin it; nobody else makes the target as long as it is open.
+
+    Args:
+        target: the folder that will hold the report.
+        key: all that the figures depend on, by names; rounds of another key are not mixed with these.
+        force: the target may be there.
+        reads: what must not be in the target.
+
+    Raises:
+        OutputError: as `edge_moe.work.making` and `Work.take_up`.
+    """
+    with making(target, "bench", force=force, reads=reads, folder=journal_path(target), own=("*",)) as work:
+        work.take_up(key, own=["stock"])
+        yield Journal(work)
+
+
 class Journal:
     """A folder of JSON files by name."""
 
-    def __init__(self, target: Path, key: Any, *, force: bool) -> None:
-        """Open the journal of `target`, or begin it.
+    def __init__(self, work: Work) -> None:
+        """`work`: taken up."""
+        self._work, self.folder, self.sittings = work, work.folder, work.sittings
 
-        Args:
-            target: the folder that will hold the report.
-            key: all that the figures depend on; rounds of another key are not mixed with these.
-            force: begin anew where there is the journal of another key.
-
-        Raises:
-            OutputError: there is one of another key, or the folder cannot be written.
-        """
-        self.folder = journal_path(target)
-        key_file, mine = self.folder / _KEY, sha256(msgspec.json.encode(key, order="deterministic"))
-        self.sittings = 1
-        before = self._read(key_file, tuple[str, int])
-        if before is not None and before[0] == mine:
-            self.sittings = before[1] + 1
-        elif self.folder.exists() and any(self.folder.iterdir()):
-            if not key_file.exists():
-                raise OutputError(f"{self.folder} holds files that edge-moe did not write; choose another target")
-            if not force:
-                raise OutputError(
-                    f"{self.folder} holds a run with other settings that is not finished; repeat its command to go on "
-                    "with it, or add --force to drop it"
-                )
-            with writing(self.folder):
-                shutil.rmtree(self.folder)
-        self._head = (mine, self.sittings)
-        write_file(key_file, msgspec.json.encode(self._head))
-
-    def get(self, name: str, type: type[T]) -> T | None:
-        """Return what was kept under `name`; None where there is nothing, or nothing that can be read."""
-        found: T | None = self._read(self.folder / f"{name}.json", type)
-        return found
+    def get(self, name: str, type: type[T], fits: Callable[[T], bool] = lambda _: True) -> T | None:
+        """Return what was kept under `name`; None where there is nothing, or nothing that `fits` what is measured."""
+        file = self._file(name)
+        if not is_done(file):
+            return None
+        with suppress(OSError, msgspec.MsgspecError, UnicodeDecodeError):
+            found = msgspec.json.decode(file.read_bytes(), type=type)
+            if fits(found):
+                return found
+        _log.info("%s in %s is not of this measurement: it is made anew", file.name, self.folder)
+        forget(file)
+        return None
 
     def put(self, name: str, value: Any) -> None:
         """Keep `value` under `name`.
@@ -71,20 +72,11 @@ class Journal:
         Raises:
             OutputError: no space, no permission.
         """
-        write_file(self.folder / f"{name}.json", msgspec.json.encode(value))
-
-    def drop_if_empty(self) -> None:
-        """Leave nothing behind where nothing was found yet."""
-        if self.folder.is_dir() and all(file.name == _KEY for file in self.folder.iterdir()):
-            self.drop()
+        keep(self._file(name), msgspec.json.encode(value))
 
     def drop(self) -> None:
         """Forget everything: the report stands."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        self._work.drop()
 
-    @staticmethod
-    def _read(file: Path, type: Any) -> Any:
-        try:
-            return msgspec.json.decode(file.read_bytes(), type=type)
-        except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
-            return None
+    def _file(self, name: str) -> Path:
+        return self.folder / f"{name}.json"

@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 
 from edge_moe.benchmarks.results import Machine
+from edge_moe.processor import this_processor
 
 __all__ = ["load_average", "pinned", "this_machine"]
 
@@ -27,11 +28,11 @@ def load_average() -> float | None:
 
 def this_machine() -> Machine:
     """Describe this host."""
-    name, flags = _processor()
+    processor = this_processor()
     return Machine(
-        name=name,
+        name=processor.name,
         system=f"{platform.system()} {platform.machine()}",
-        processor=f"{name} ({', '.join(flags)})" if flags else name,
+        processor=processor.title,
         logical_cpus=os.cpu_count() or 1,
         memory_bytes=psutil.virtual_memory().total,
     )
@@ -73,21 +74,3 @@ def _core(cpu: int) -> str:
     with contextlib.suppress(OSError):
         return (_CPUS / f"cpu{cpu}/topology/thread_siblings_list").read_text().strip()
     return str(cpu)
-
-
-def _processor() -> tuple[str, list[str]]:
-    """Return the processor's name, and its instruction sets that matter to int8."""
-    with contextlib.suppress(OSError):
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        pairs = [line.split(":", 1) for line in lines if ":" in line]
-        fields = {name.strip(): value.strip() for name, value in pairs}
-        flags: list[str] = [
-            f for f in ("avx2", "avx512f", "avx512_vnni", "amx_int8", "asimddp", "i8mm") if f in _flags(fields)
-        ]
-        name = fields.get("model name") or fields.get("Model") or platform.processor() or platform.machine()
-        return name, flags
-    return platform.processor() or platform.machine(), []
-
-
-def _flags(fields: dict[str, str]) -> list[str]:
-    return (fields.get("flags") or fields.get("Features") or "").split()

@@ -6,6 +6,8 @@ all experts, always           what tracing a mixture into one program gives: eve
 one graph with If             the whole early exit inside one ONNX program
 stock int8                    base and expert as the backend's quantizer makes them by itself
 torch eager                   the checkpoint as it was trained
+
+A plain network has what is about the base.
 """
 
 from __future__ import annotations
@@ -18,13 +20,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 import numpy as np
 
 from edge_moe.anytime import ensemble, top
-from edge_moe.benchmarks.native import bare, native_call
 from edge_moe.benchmarks.results import Peer
 from edge_moe.benchmarks.targets.base import Plan
 from edge_moe.bundle import expert_name
 from edge_moe.errors import ConversionError
 from edge_moe.progress import Progress
 from edge_moe.runtime import Runtime
+from edge_moe.turns import bare
 
 if TYPE_CHECKING:
     from edge_moe.sets import SetKey  # needs torch, which a host without peers does without
@@ -60,6 +62,9 @@ def make_stock_parts(plan: Plan, progress: Progress) -> StockFiles:
     from edge_moe.benchmarks.stock import make_stock
 
     images, features = list(plan.inputs[:_CALIBRATED_ON]), []
+    wanted = {one.artifacts.backend for one in plan.sets}
+    if not plan.bundle.manifest.experts:
+        return make_stock(wanted, plan.checkpoint, {"base": np.stack(images)}, plan.folder / "stock", progress)
     artifacts = plan.sets[0].artifacts
     with Runtime(plan.bundle, backend=artifacts.backend, recipe=artifacts.recipe.name) as runtime:
         base = runtime.part("base")
@@ -67,7 +72,6 @@ def make_stock_parts(plan: Plan, progress: Progress) -> StockFiles:
             base.invoke(image)
             features.append(base.output("features"))
     samples = {"base": np.stack(images), "expert": np.stack(features)}
-    wanted = {one.artifacts.backend for one in plan.sets}
     return make_stock(wanted, plan.checkpoint, samples, plan.folder / "stock", progress)
 
 
@@ -81,7 +85,7 @@ def ways(plan: Plan, runtimes: Sequence[Runtime], stock: StockFiles, stack: cont
     found: list[Way] = []
     for runtime in runtimes:
         found += _parts(plan, runtime)
-        if runtime.artifacts.backend == "onnx":
+        if runtime.artifacts.backend == "onnx" and runtime.manifest.experts:
             try:
                 found += _one_graph(plan, runtime)
             except ConversionError as error:  # one alternative less is no reason to measure nothing
@@ -106,9 +110,17 @@ def _peer(
 
 def _parts(plan: Plan, runtime: Runtime) -> list[Way]:
     manifest, artifacts = runtime.manifest, runtime.artifacts
-    base, gate = bare(runtime.part("base")), bare(runtime.part("gate"))
+    backend, recipe = artifacts.backend, artifacts.recipe.name
+    base = bare(runtime.part("base"))
+    raw = base.native_call()
+    alone = Way(
+        _peer("base only", backend, recipe, "the base by the backend's own call: no gate, no expert"),
+        lambda index: raw(plan.inputs[index]),
+    )
+    if not manifest.experts:
+        return [alone]
+    gate = bare(runtime.part("gate"))
     experts = [bare(runtime.part(expert_name(k))) for k in range(manifest.experts)]
-    raw = native_call(base)
 
     def answer(index: int, run: Callable[[int], Sequence[int]]) -> Any:
         base.invoke(plan.inputs[index])
@@ -123,12 +135,8 @@ def _parts(plan: Plan, runtime: Runtime) -> list[Way]:
         return int(ensemble(logits, answers[best], manifest.ensemble, manifest.space).argmax())
 
     every = range(manifest.experts)
-    backend, recipe = artifacts.backend, artifacts.recipe.name
     return [
-        Way(
-            _peer("base only", backend, recipe, "the base by the backend's own call: no gate, no expert"),
-            lambda index: raw(plan.inputs[index]),
-        ),
+        alone,
         Way(
             _peer("base + its expert, always", backend, recipe, "base, gate and the gate's first choice, written out"),
             lambda index: answer(index, lambda best: (best,)),
@@ -170,21 +178,16 @@ def _stock(plan: Plan, runtime: Runtime, files: StockFiles) -> list[Way]:
 
     image, base = plan.inputs[0], runtime.part("base")
     base.invoke(image)
-    features = base.output("features")
     found = []
     for key, file in files["base"].items():
         first = stock_call(key, file, plan.threads, image)
-        then = stock_call(key, files["expert"][key], plan.threads, features)
-        found += [
-            Way(
-                _peer(f"{_STOCK}, base only", key.backend, key.recipe, "as its quantizer makes it by itself"),
-                _ignoring(first),
-            ),
-            Way(
-                _peer(f"{_STOCK}, base + expert", key.backend, key.recipe, "base, then one expert; no gate"),
-                _ignoring(first, then),
-            ),
-        ]
+        about = "as its quantizer makes it by itself"
+        found.append(Way(_peer(f"{_STOCK}, base only", key.backend, key.recipe, about), _ignoring(first)))
+        if not runtime.manifest.experts:
+            continue
+        then = stock_call(key, files["expert"][key], plan.threads, base.output("features"))
+        about = "base, then one expert; no gate"
+        found.append(Way(_peer(f"{_STOCK}, base + expert", key.backend, key.recipe, about), _ignoring(first, then)))
     return found
 
 
@@ -208,10 +211,13 @@ def _eager(plan: Plan, checkpoint: Path, stack: contextlib.ExitStack) -> list[Wa
     mixture = load_checkpoint(checkpoint).mixture.eval()
     inputs = [torch.from_numpy(np.ascontiguousarray(x.transpose(0, 3, 1, 2))) for x in plan.inputs]
 
+    gate = mixture.gate
+
     def answer(index: int, experts: Callable[[int], Sequence[int]]) -> int:
+        assert gate is not None
         with torch.inference_mode():
             out = mixture.base(inputs[index])
-            best = int(mixture.gate(out.embedding).argmax())
+            best = int(gate(out.embedding).argmax())
             for k in experts(best):
                 mixture.experts[k](out.features)
         return best
@@ -220,9 +226,12 @@ def _eager(plan: Plan, checkpoint: Path, stack: contextlib.ExitStack) -> list[Wa
         with torch.inference_mode():
             mixture.base(inputs[index])
 
+    alone = Way(_peer(f"{_EAGER}, base only", "torch", "fp32", "the checkpoint as it is"), base)
+    if gate is None:
+        return [alone]
     every = range(len(mixture.experts))
     return [
-        Way(_peer(f"{_EAGER}, base only", "torch", "fp32", "the checkpoint as it is"), base),
+        alone,
         Way(
             _peer(f"{_EAGER}, base + its expert", "torch", "fp32", "the gate's first choice, always"),
             lambda index: answer(index, lambda best: (best,)),

@@ -27,7 +27,9 @@ def per_image(decisions: Decisions, price: Mapping[str, float] | Mapping[str, Do
         decisions: of N images.
         price: part -> its price, one number or one an image [N].
     """
-    ran = {"base": np.ones_like(decisions.gate_ran), "gate": decisions.gate_ran}
+    ran = {"base": np.ones_like(decisions.gate_ran)}
+    if decisions.active.shape[1]:  # a plain network has neither gate nor experts
+        ran["gate"] = decisions.gate_ran
     ran |= {expert_name(k): active for k, active in enumerate(decisions.active.T)}
     total = np.zeros(len(decisions.gate_ran))
     for part, where in ran.items():

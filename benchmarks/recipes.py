@@ -37,16 +37,6 @@ __all__ = ["main", "measure", "to_markdown"]
 
 _Floats = npt.NDArray[np.float32]
 _EAGER = "torch eager"
-# (backend, part) -> how many times faster than its fp32 the backend's first int8 recipe should be.
-_BARS = {
-    ("litert", "base"): 1.4,
-    ("litert", "expert"): 1.7,
-    ("onnx", "base"): 1.0,
-    ("onnx", "expert"): 1.0,
-    ("executorch", "base"): 1.2,
-    ("executorch", "expert"): 1.2,
-}
-_STOCK_BAR = 3.0  # LiteRT's, against the quantizer's own
 
 
 def measure(
@@ -131,16 +121,19 @@ def _eager(checkpoint: Path, part: str, x: _Floats) -> Callable[[], None]:
 
 def _bars(timings: dict[str, dict[str, Summary]], threads: int) -> list[Bar]:
     found = []
-    for (backend, part), least in _BARS.items():
-        fp32, int8 = f"{backend}/{recipes.FLOAT}", f"{backend}/{recipes.book(backend).candidates[0]}"
-        times = timings[part]
-        if int8 in times:
+    for backend in backends.names():
+        book = recipes.book(backend)
+        for part, least in book.goals.items():
+            fp32, int8 = f"{backend}/{recipes.FLOAT}", f"{backend}/{book.candidates[0]}"
+            times = timings[part]
+            if int8 not in times:
+                continue
             what = f"{backend} {part}, fp32 / int8, {threads} thread(s)"
             found.append(at_least(what, times[fp32].median / times[int8].median, least))
-            stock = f"{backend}/{recipes.book(backend).stock.name}"
-            if backend == "litert":
+            if book.stock_goal is not None:
                 what = f"{backend} {part}, stock int8 / int8, {threads} thread(s)"
-                found.append(at_least(what, times[stock].median / times[int8].median, _STOCK_BAR))
+                stock = times[f"{backend}/{book.stock.name}"]
+                found.append(at_least(what, stock.median / times[int8].median, book.stock_goal))
     return found
 
 

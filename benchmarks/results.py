@@ -320,8 +320,9 @@ def _inconsistency(results: Results) -> str | None:
         if sorted(part.part for part in one.parts) != sorted(one.artifacts):
             return f"{one.label} has not the costs of each of its parts, once"
         settings = [(point.point.tau, point.point.max_experts) for point in one.points]
-        if not settings or len(set(settings)) != len(settings) or any(not 1 <= m <= k for _, m in settings):
-            return f"{one.label} has not each of its operating points once, with 1 to {k} experts"
+        fewest = min(1, k)  # 0 of a plain network
+        if not settings or len(set(settings)) != len(settings) or any(not fewest <= m <= k for _, m in settings):
+            return f"{one.label} has not each of its operating points once, with {fewest} to {k} experts"
         if any(not any(part.raw) for part in one.parts):
             return f"{one.label} has a part without a sample"
         if any(len({len(row) for row in part.raw}) > 1 for part in one.parts):

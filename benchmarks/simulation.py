@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
-import shutil
 from pathlib import Path
 
 import msgspec
 
 from edge_moe.benchmarks.results import BundleInfo, Machine, Unit
 from edge_moe.bundle import OperatingPoint
-from edge_moe.output import check_target, fresh_partial, publish, write_file
+from edge_moe.output import write_file
+from edge_moe.work import making
 
 __all__ = [
     "FILES",
@@ -120,14 +120,11 @@ def write(simulation: Simulation, out: Path, *, force: bool = False) -> list[Pat
     Raises:
         OutputError: `out` exists and `force` is not given, or cannot be written.
     """
-    check_target(out, force=force)
-    partial = fresh_partial(out)
-    try:
-        write_file(partial / FILES[0], msgspec.json.encode(simulation) + b"\n")
-        write_file(partial / FILES[1], _csv(simulation).encode())
-        publish(partial, out)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)  # there only if something failed; the disk may be full
+    with making(out, "simulate", force=force) as work:
+        folder = work.fresh()
+        write_file(folder / FILES[0], msgspec.json.encode(simulation) + b"\n")
+        write_file(folder / FILES[1], _csv(simulation).encode())
+        work.publish()
     return [out / name for name in FILES]
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from contextlib import ExitStack
 from itertools import combinations
 from pathlib import Path
 
@@ -17,7 +18,7 @@ import msgspec
 
 from edge_moe.backends import names
 from edge_moe.benchmarks.full_size import TITLE, full_size_bundle, full_size_checkpoint
-from edge_moe.benchmarks.journal import Journal
+from edge_moe.benchmarks.journal import Journal, journal
 from edge_moe.benchmarks.report import write_report
 from edge_moe.benchmarks.results import Peer, PointCosts, Results, SetResults, typical
 from edge_moe.benchmarks.sweep import Options, run_key, sweep
@@ -127,7 +128,7 @@ def _exit_rate(run: Results, peer: Peer) -> float:
 
 
 def _run(
-    bundle: Path, checkpoint: Path, folder: Path, threads: int, rounds: int, progress: Progress
+    bundle: Path, checkpoint: Path, kept: ExitStack, folder: Path, threads: int, rounds: int, progress: Progress
 ) -> tuple[Results, Journal]:
     """Return what was measured, and the journal, from which an interrupted benchmark takes the runs that it has."""
     options = Options(
@@ -138,12 +139,12 @@ def _run(
         peers=True,
         checkpoint=str(checkpoint),
     )
-    journal = Journal(folder, run_key(bundle, NOISE, options), force=True)
-    results = sweep(bundle, NOISE, options, journal=journal, progress=progress)
+    one = kept.enter_context(journal(folder, run_key(bundle, NOISE, options), force=True))
+    results = sweep(bundle, NOISE, options, journal=one, progress=progress)
     if not results.complete:
         raise KeyboardInterrupt  # the same command goes on with this run
     write_file(folder / "results.json", msgspec.json.encode(results))
-    return results, journal
+    return results, one
 
 
 def main() -> None:
@@ -156,21 +157,21 @@ def main() -> None:
     arguments = parser.parse_args()
     folder: Path = arguments.output
     folder.mkdir(parents=True, exist_ok=True)
-    with bars() as progress:
+    with ExitStack() as kept, bars() as progress:
         bundle = full_size_bundle(folder, arguments.experts, progress, names())
         checkpoint = full_size_checkpoint(folder, arguments.experts)
         measured = [
-            _run(bundle, checkpoint, folder / f"run-{i}", threads, arguments.rounds, progress)
+            _run(bundle, checkpoint, kept, folder / f"run-{i}", threads, arguments.rounds, progress)
             for i, threads in enumerate(arguments.threads, 1)
         ]
-    runs = [results for results, _ in measured]
-    found = [bar for one in runs for bar in judge(one)]
-    alike = [(a, b) for a, b in combinations(runs, 2) if a.threads == b.threads]
-    found += [rank_alike(a, b) for a, b in alike[:1]]
-    write_file(folder / "speed.md", to_markdown(runs, found).encode())
-    write_report(runs, folder / "report", force=True)
-    for _, journal in measured:
-        journal.drop()
+        runs = [results for results, _ in measured]
+        found = [bar for one in runs for bar in judge(one)]
+        alike = [(a, b) for a, b in combinations(runs, 2) if a.threads == b.threads]
+        found += [rank_alike(a, b) for a, b in alike[:1]]
+        write_file(folder / "speed.md", to_markdown(runs, found).encode())
+        write_report(runs, folder / "report", force=True)
+        for _, one in measured:
+            one.drop()
     print(to_markdown(runs, found))
 
 

@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_moe import backends
-from edge_moe.converters import recipes
+from edge_moe.checkpoint import read_config
+from edge_moe.converters import recipes, toolchain
 from edge_moe.converters.workers import Job, convert_parts
 from edge_moe.progress import Progress
 from edge_moe.sets import SetKey
@@ -24,12 +25,12 @@ PARTS = {"base": "base", "expert": "expert_00"}  # kind -> the part that stands 
 def make_stock(
     wanted: Collection[str], checkpoint: Path, samples: Mapping[str, _Floats], folder: Path, progress: Progress
 ) -> dict[str, dict[SetKey, Path]]:
-    """Make base and expert as the quantizer of each backend does by itself.
+    """Make base and expert, or a plain network, as the quantizer of each backend does by itself.
 
     Args:
         wanted: names of backends.
-        checkpoint: with the base and the experts.
-        samples: kind -> what to calibrate on, [N, 1, H, W, C].
+        checkpoint: with the base and the experts, if it has any.
+        samples: kind -> what to calibrate on, [N, 1, H, W, C] or of another rank; "base", and "expert" if there are.
         folder: where the artifacts go; those that are there already are taken.
         progress: told of each part.
 
@@ -41,9 +42,10 @@ def make_stock(
         CheckpointError: there is no checkpoint.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    experts = read_config(checkpoint).experts
     files: dict[str, dict[SetKey, Path]] = {kind: {} for kind in PARTS}
     jobs = []
-    for kind, part in PARTS.items():
+    for kind, part in PARTS.items() if experts else (("base", "base"),):
         given = folder / f"{kind}.npy"
         np.save(given, samples[kind])
         for backend in wanted:
@@ -56,6 +58,7 @@ def make_stock(
                         backend=backend,
                         checkpoint=checkpoint,
                         part=part,
+                        experts=experts,
                         samples=given,
                         graph=folder / f"{backend}-{kind}.graph",
                         targets=((recipe, file),),
@@ -68,32 +71,4 @@ def make_stock(
 
 def stock_call(key: SetKey, file: Path, threads: int, x: _Floats) -> Callable[[], Any]:
     """Return a call of a stock artifact on `x`, ready made."""
-    if key == SetKey("litert", recipes.book("litert").stock.name):
-        return _raw_litert(file.read_bytes(), threads, x)
-    part = backends.get(key.backend).open(file.read_bytes(), threads=threads)
-
-    def call() -> Any:
-        part.invoke(x)
-        return part.output("logits")
-
-    return call
-
-
-def _raw_litert(model: bytes, threads: int, x: _Floats) -> Callable[[], Any]:
-    """Call an artifact whose input and outputs are int8, which the backend does not take."""
-    from ai_edge_litert.interpreter import Interpreter
-
-    interpreter = Interpreter(model_content=model, num_threads=threads)
-    interpreter.allocate_tensors()
-    given = interpreter.get_input_details()[0]
-    scale, zero = given["quantization"]
-    quantized = np.clip(np.round(x / scale) + zero, -128, 127).astype(given["dtype"])
-    # By name, as edge_moe.backends.litert finds it: the outputs are in no particular order.
-    logits = interpreter._get_full_signature_list()["serving_default"]["outputs"]["logits"]
-
-    def call() -> Any:
-        interpreter.set_tensor(given["index"], quantized)
-        interpreter.invoke()
-        return interpreter.get_tensor(logits)
-
-    return call
+    return toolchain.get(key.backend).stock_call(file.read_bytes(), threads, x)

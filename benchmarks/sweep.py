@@ -44,22 +44,27 @@ from edge_moe.errors import CheckpointError, UsageError
 from edge_moe.evaluate import operating_point
 from edge_moe.progress import Progress, Silent, track
 from edge_moe.runtime import Runtime
+from edge_moe.sets import Pattern, SetKey, patterns, select
 from edge_moe.sizes import short_size_text
 from edge_moe.tensors import Tensors
+from edge_moe.text import counted
 from edge_moe.trace import Trace, record
 
 __all__ = ["Options", "check", "run_key", "sweep"]
 
 _VERSIONS = ("edge-moe", "numpy")
+_PEERS = ("onnx", "torch")  # that peers are made or run with
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
     """What a person may choose."""
 
     device: str = "host"
-    backends: tuple[str, ...] = ()  # none: all of the bundle's
-    recipes: tuple[str, ...] = ()  # "int8" or "onnx/int8"; none: all of the bundle's
-    # None: those of the bundle's operating points, or quantiles of alpha. 0 and 1 are always measured.
+    sets: tuple[str, ...] = ()  # "litert/int8", or "onnx" for all of a backend's; none: all of the bundle's
+    backends: tuple[str, ...] = ()  # the short forms, see edge_moe.sets.patterns
+    recipes: tuple[str, ...] = ()
+    # None: those of the bundle's operating points, or quantiles of alpha. 0 and 1 are always measured. A plain network
+    # is measured at 1, whatever is given: nothing changes with tau.
     taus: tuple[float, ...] | None = None
     max_experts: tuple[int, ...] | None = None  # None: the bundle's default
     threads: int = 1
@@ -72,8 +77,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     seed: int = 0
 
 
-def run_key(bundle: Path, data: str, options: Options) -> Any:
-    """Return all that the figures of a run depend on: what is kept of it is not mixed with another's.
+def run_key(bundle: Path, data: str, options: Options) -> dict[str, Any]:
+    """Return all that the figures of a run depend on, by names: what is kept of it is not mixed with another's.
 
     Raises: as `check`.
     """
@@ -90,7 +95,17 @@ def run_key(bundle: Path, data: str, options: Options) -> Any:
         stock = [(file.name, sha256(file.read_bytes())) for file in sorted(folder.iterdir()) if file.is_file()]
     here = (this_machine(), _versions(), _libraries())
     groups = None if images.groups is None else images.groups.tolist()
-    return info, sets, data, files, images.labels.tolist(), groups, stock, options, here
+    return {
+        **msgspec.to_builtins(options),
+        "bundle": info,
+        "sets": sets,
+        "data": data,
+        "images": files,
+        "labels": images.labels.tolist(),
+        "groups": groups,
+        "files of the checkpoint": stock,
+        "machine or versions": here,
+    }
 
 
 def check(bundle: Path, data: str, options: Options) -> tuple[Bundle, list[ArtifactSet], LabelledImages]:
@@ -209,7 +224,7 @@ def _versions() -> dict[str, str]:
 def _libraries() -> dict[str, str | None]:
     """Return the versions of all that runs parts or products, None where it is not installed."""
     found: dict[str, str | None] = {}
-    for name in ("ai-edge-litert", "tflite-runtime", "onnxruntime", "onnx", "executorch", "torch"):
+    for name in dict.fromkeys((*_PEERS, *(name for one in backends.names() for name in backends.record(one).executes))):
         try:
             found[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
@@ -224,34 +239,10 @@ def _labels(images: LabelledImages, manifest: Manifest) -> tuple[int, ...] | Non
 
 def _selected(manifest: Manifest, options: Options) -> list[ArtifactSet]:
     """Return the sets that the options name, in the bundle's order; every name must be that of a set."""
-    for backend in options.backends:
-        manifest.find(backend)
-    for recipe in options.recipes:
-        wanted, _, name = recipe.rpartition("/")
-        if not any(
-            name == one.recipe.name and wanted in ("", one.backend) and _among(one.backend, options.backends)
-            for one in manifest.sets
-        ):
-            manifest.find(wanted or (options.backends[0] if len(options.backends) == 1 else None), name)
-            raise _contradiction(manifest)
-    found = [
-        one
-        for one in manifest.sets
-        if _among(one.backend, options.backends)
-        and (_among(one.recipe.name, options.recipes) or f"{one.backend}/{one.recipe.name}" in options.recipes)
-    ]
-    if not found:
-        raise _contradiction(manifest)
-    return found
-
-
-def _contradiction(manifest: Manifest) -> UsageError:
-    have = ", ".join(f"{one.backend}/{one.recipe.name}" for one in manifest.sets)
-    return UsageError(f"the bundle has no artifacts for these backends and recipes together; it has {have}")
-
-
-def _among(name: str, wanted: Sequence[str]) -> bool:
-    return not wanted or name in wanted
+    there = {SetKey(one.backend, one.recipe.name): one for one in manifest.sets}
+    wanted = patterns(options.sets, options.backends, options.recipes)
+    select(there, [Pattern((name,)) for name in options.backends])
+    return [there[key] for key in select(there, wanted)]
 
 
 def _check(options: Options, experts: int) -> None:
@@ -273,7 +264,7 @@ def _check(options: Options, experts: int) -> None:
 
 def _check_checkpoint(checkpoint: Path, manifest: Manifest) -> None:
     """Raise unless the checkpoint looks like what the bundle was made from: its latency would be another network's."""
-    from edge_moe.training.checkpoint import read_config
+    from edge_moe.checkpoint import read_config
 
     config = read_config(checkpoint)
     found = (config.architecture.base, config.architecture.size, config.architecture.classes, config.experts)
@@ -288,7 +279,8 @@ def _check_checkpoint(checkpoint: Path, manifest: Manifest) -> None:
 
 def _words(network: tuple[str, tuple[int, int], int, int]) -> str:
     base, size, classes, experts = network
-    return f"{base} for {short_size_text(size)} pixels and {classes} classes with {experts} experts"
+    what = f"{base} for {short_size_text(size)} pixels and {classes} classes"
+    return f"{what} with {counted(experts)}" if experts else f"{what} as a plain network"
 
 
 def _trace(
@@ -296,10 +288,20 @@ def _trace(
 ) -> Trace:
     """Run every part on every image, or take what an earlier sitting found."""
     name = f"trace-{artifacts.backend}-{artifacts.recipe.name}"
-    kept = journal.get(name, StoredTrace) if journal else None
+    manifest = bundle.manifest
+    n, experts = len(tensors), manifest.experts
+
+    def fits(stored: StoredTrace) -> bool:
+        rows = (stored.max_phi, stored.gate, stored.answers)
+        return (
+            {len(one) for one in rows} == {n}
+            and {len(row) for row in stored.gate} == {experts}
+            and {len(row) for row in stored.answers} == {experts + 1}
+        )
+
+    kept = journal.get(name, StoredTrace, fits) if journal else None
     if kept is not None:
         return kept.restored()
-    manifest = bundle.manifest
     with Runtime(bundle, backend=artifacts.backend, recipe=artifacts.recipe.name) as runtime:
         step = f"measuring {artifacts.backend}/{artifacts.recipe.name}"
         images = track(tensors, step, len(tensors), progress)
@@ -310,6 +312,8 @@ def _trace(
 
 
 def _settings(operating: SetOperating, trace: Trace, options: Options) -> tuple[Setting, ...]:
+    if not trace.gate.shape[1]:
+        return (Setting(1.0, 0),)  # of a plain network nothing changes with tau: every image exits
     taus = options.taus or tuple(point.tau for point in operating.operating_points) or _spread(trace)
     most = options.max_experts or (operating.default_max_experts,)
     return tuple(Setting(tau, m) for m in sorted(set(most)) for tau in sorted({0.0, *taus, 1.0}))
@@ -324,7 +328,7 @@ def _spread(trace: Trace) -> Iterable[float]:
 def _rounds(session: Session, plan: Plan, journal: Journal | None, progress: Progress) -> list[Round]:
     done: list[Round] = []
     while journal and len(done) < plan.rounds:
-        kept = journal.get(f"round-{len(done):04d}", Round)
+        kept = journal.get(f"round-{len(done):04d}", Round, lambda one: _fits(one, done, session, plan))
         if kept is None:
             break
         done.append(kept)
@@ -340,6 +344,24 @@ def _rounds(session: Session, plan: Plan, journal: Journal | None, progress: Pro
         if not done:
             raise
     return done
+
+
+def _fits(kept: Round, done: Sequence[Round], session: Session, plan: Plan) -> bool:
+    """Return whether a round that was kept has the shape of those that are measured now, and of those before it."""
+    timed = len(plan.inputs)
+    return (
+        (len(kept.sets), len(kept.peers), len(kept.limits)) == (len(plan.sets), len(session.peers), len(session.limits))
+        and all(
+            found.points is None or [len(costs) for costs in found.points] == [timed] * len(one.settings)
+            for found, one in zip(kept.sets, plan.sets, strict=True)
+        )
+        and all(_samples(kept) == _samples(one) for one in done[:1])
+    )
+
+
+def _samples(one: Round) -> list[dict[str, int]]:
+    """Return how many samples each part of each set has in a round: the same in all."""
+    return [{part: len(costs) for part, costs in found.parts.items()} for found in one.sets]
 
 
 def _set_results(

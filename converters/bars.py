@@ -2,34 +2,24 @@
 
 from __future__ import annotations
 
-import msgspec
-
 from edge_moe.converters import recipes
 from edge_moe.converters.kernels import KernelNoise
 from edge_moe.converters.layers import Ranking
 from edge_moe.converters.noise import EIGHT_BITS_DB
 from edge_moe.converters.options import Options
-from edge_moe.converters.parity import PartParity
+from edge_moe.converters.report import Missed, PartParity, Routing
 from edge_moe.evaluate import wilson
 from edge_moe.sets import SetKey
 
-__all__ = ["FLOAT_ERROR", "Missed", "advice", "choose", "missed_bars", "next_to_try"]
+__all__ = ["FLOAT_ERROR", "advice", "missed_bars"]
 
 _NAMED = 3
 _BROKEN_DB = 20.0  # a layer that adds more than a hundredth of the signal's power as noise
 FLOAT_ERROR = 1e-4  # largest relative L2 error of an fp32 artifact against torch
 
 
-class Missed(msgspec.Struct, frozen=True):
-    """A bar that was not reached."""
-
-    part: str | None  # None: the whole, as routed
-    problem: str
-    agreement: bool  # whether other ranges or more layers in float could help
-
-
 def missed_bars(
-    key: SetKey, parts: list[PartParity], routed: list[dict[str, float]], trained: bool, options: Options
+    key: SetKey, parts: list[PartParity], routed: list[Routing], trained: bool, options: Options
 ) -> list[Missed]:
     """Return where a part is not wholly delegated, or answers otherwise than its reference.
 
@@ -54,44 +44,14 @@ def missed_bars(
             problem = f"{name} agrees with fp32 on {share:.2%} of {row.images} images"
             missed.append(Missed(row.part, f"{problem}, expected {options.min_agreement:.2%}", True))
     for setting in routed if trained else ():
-        at = f"{key} as routed at tau {setting['tau']:g}"
-        if setting["same_answer"] < options.min_agreement:
-            problem = f"{at} agrees with fp32 on {setting['same_answer']:.2%} of the images"
+        at = f"{key} as routed at tau {setting.tau:g}"
+        if setting.same_answer < options.min_agreement:
+            problem = f"{at} agrees with fp32 on {setting.same_answer:.2%} of the images"
             missed.append(Missed(None, f"{problem}, expected {options.min_agreement:.2%}", True))
-        if setting["same_routing"] < options.min_routing:
-            problem = f"{at} exits or wakes the experts of fp32 on {setting['same_routing']:.2%} of the images"
+        if setting.same_routing < options.min_routing:
+            problem = f"{at} exits or wakes the experts of fp32 on {setting.same_routing:.2%} of the images"
             missed.append(Missed(None, f"{problem}, expected {options.min_routing:.2%}", True))
     return missed
-
-
-def next_to_try(
-    missed: dict[SetKey, list[Missed]], wanted: dict[str, tuple[str, ...]], options: Options
-) -> list[SetKey]:
-    """Return the sets to make next, none when it is enough; `missed` has the sets that were made.
-
-    A backend for which recipes were asked for makes these. Another one makes the first of its candidates, and the next
-    only when that misses a bar.
-    """
-    keys = []
-    for backend in options.backends:
-        tried = [SetKey(backend, name) for name in recipes.book(backend).candidates if SetKey(backend, name) in missed]
-        if SetKey(backend, recipes.FLOAT) not in missed:
-            names = dict.fromkeys((recipes.FLOAT, *(wanted.get(backend) or recipes.book(backend).candidates[:1])))
-            keys += [SetKey(backend, name) for name in names]
-        elif backend not in wanted and all(missed[key] for key in tried):
-            keys += [SetKey(backend, name) for name in recipes.book(backend).candidates[len(tried) :][:1]]
-    return keys
-
-
-def choose(missed: dict[SetKey, list[Missed]], wanted: dict[str, tuple[str, ...]], options: Options) -> list[SetKey]:
-    """Return the sets to ship, the default first: of each backend those asked for, or the first without fault."""
-    shipped = []
-    for backend in options.backends:
-        candidates = recipes.book(backend).candidates
-        faultless = (name for name in candidates if missed.get(SetKey(backend, name)) == [])
-        names = dict.fromkeys((*(wanted.get(backend) or (next(faultless, candidates[-1]),)), recipes.FLOAT))
-        shipped += [SetKey(backend, name) for name in names if name != recipes.FLOAT or options.ship_float]
-    return shipped
 
 
 def advice(key: SetKey, ranked: dict[str, Ranking]) -> str:

@@ -23,6 +23,7 @@ from edge_moe.bundle import (
     expert_name,
     sha256,
 )
+from edge_moe.checkpoint import CheckpointConfig
 from edge_moe.converters.golden_choice import Fitness, Role, candidates, fitness, roles, unlike
 from edge_moe.converters.golden_image import golden_image
 from edge_moe.converters.tolerances import part_tolerance, tolerance
@@ -31,7 +32,6 @@ from edge_moe.evaluate import Outputs, route
 from edge_moe.npz import pack
 from edge_moe.output import write_file
 from edge_moe.sets import SetKey
-from edge_moe.training.checkpoint import CheckpointConfig
 
 __all__ = ["write_golden"]
 
@@ -159,7 +159,7 @@ class _Set:
         ran, experts = self._run(index), self._config.experts
         base = ran["base.logits"]
         if not experts:
-            return Outputs(base, np.empty((1, 0), np.float32), np.empty((1, 0, base.shape[1]), np.float32))
+            return Outputs.of_base(base)
         logits = np.stack([ran[f"{expert_name(k)}.logits"] for k in range(experts)], axis=1)
         return Outputs(base, ran["gate.logits"], logits)
 

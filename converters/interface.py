@@ -1,4 +1,7 @@
-"""What an artifact takes and gives, whatever the backend: float32, maps with channels last, outputs by name."""
+"""What an artifact takes and gives, whatever the backend: float32, maps with channels last, outputs by name.
+
+Maps are of rank 4. Tokens [1, T, C] and vectors [1, C] at the branch point pass as they are: their channels are last.
+"""
 
 from __future__ import annotations
 
@@ -9,17 +12,45 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-__all__ = ["INPUTS", "OUTPUTS", "Floats", "Kind", "channels_first", "kind_of", "tensor_shapes", "with_channels_last"]
+__all__ = [
+    "INPUTS",
+    "OUTPUTS",
+    "Floats",
+    "Kind",
+    "channels_first",
+    "channels_last",
+    "kind_of",
+    "tensor_shapes",
+    "with_channels_last",
+]
 
 Floats: TypeAlias = npt.NDArray[np.float32]
-Kind: TypeAlias = Literal["base", "gate", "expert"]
+Kind: TypeAlias = Literal["base", "gate", "expert", "plain"]  # plain: a base that is alone, K = 0
 
-INPUTS: dict[Kind, str] = {"base": "image", "gate": "embedding", "expert": "features"}
+INPUTS: dict[Kind, str] = {"base": "image", "gate": "embedding", "expert": "features", "plain": "image"}
+# Of a plain network nothing reads features and embedding. Without them the artifact is what its backend makes of the
+# network by itself, with nothing kept in memory or in float for others, and so what a mixture is to be compared with.
 OUTPUTS: dict[Kind, tuple[str, ...]] = {
+    "plain": ("logits",),
     "base": ("logits", "features", "embedding"),
     "gate": ("logits",),
     "expert": ("logits",),
 }
+
+
+def channels_last(x: Tensor) -> Tensor:
+    """[N, C, H, W] as [N, H, W, C]; of another rank as it is."""
+    return x.permute(0, 2, 3, 1) if x.ndim == 4 else x
+
+
+def _channels_second(x: Tensor) -> Tensor:
+    """[N, H, W, C] as [N, C, H, W]; of another rank as it is."""
+    return x.permute(0, 3, 1, 2) if x.ndim == 4 else x
+
+
+# torch.fx, which folds BatchNorm, does not look into them: it knows no ranks.
+torch.fx.wrap("channels_last")
+torch.fx.wrap("_channels_second")
 
 
 class _Wrapped(nn.Module):
@@ -31,22 +62,29 @@ class _Wrapped(nn.Module):
 
 
 class _Base(_Wrapped):
-    """[1, H, W, 3] -> logits [1, Y], features [1, H, W, C], embedding [1, E]."""
+    """[1, H, W, 3] -> logits [1, Y], features [1, H, W, C] or [1, T, C] or [1, C], embedding [1, E]."""
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
         outputs = self.part(image.permute(0, 3, 1, 2))
         return {
             "logits": outputs.logits,
-            "features": outputs.features.permute(0, 2, 3, 1),
+            "features": channels_last(outputs.features),
             "embedding": outputs.embedding,
         }
 
 
+class _Plain(_Wrapped):
+    """[1, H, W, 3] -> logits [1, Y]."""
+
+    def forward(self, image: Tensor) -> dict[str, Tensor]:
+        return {"logits": self.part(image.permute(0, 3, 1, 2)).logits}
+
+
 class _Expert(_Wrapped):
-    """[1, H, W, C] -> logits [1, Y]."""
+    """[1, H, W, C], [1, T, C] or [1, C] -> logits [1, Y]."""
 
     def forward(self, features: Tensor) -> dict[str, Tensor]:
-        return {"logits": self.part(features.permute(0, 3, 1, 2))}
+        return {"logits": self.part(_channels_second(features))}
 
 
 class _Gate(_Wrapped):
@@ -56,11 +94,16 @@ class _Gate(_Wrapped):
         return {"logits": self.part(embedding)}
 
 
-_WRAPPERS: dict[Kind, type[_Wrapped]] = {"base": _Base, "gate": _Gate, "expert": _Expert}
+_WRAPPERS: dict[Kind, type[_Wrapped]] = {"base": _Base, "gate": _Gate, "expert": _Expert, "plain": _Plain}
 
 
-def kind_of(part: str) -> Kind:
-    """Return which kind the part called `part` is: base, gate, or expert for expert_00, expert_01, ..."""
+def kind_of(part: str, experts: int = 1) -> Kind:
+    """Return which kind the part called `part` is: base, gate, or expert for expert_00, ...; a base alone is plain.
+
+    `experts`: how many there are beside it.
+    """
+    if not experts:
+        return "plain"
     return "expert" if part.startswith("expert_") else part  # type: ignore[return-value]
 
 
@@ -79,6 +122,5 @@ def tensor_shapes(
 
 
 def channels_first(x: Floats) -> Tensor:
-    """[N, H, W, C] as [N, C, H, W] in torch's channels-last format, without a copy; [N, E] as it is."""
-    tensor = torch.from_numpy(np.require(x, requirements=("C", "W")))
-    return tensor.permute(0, 3, 1, 2) if tensor.ndim == 4 else tensor
+    """[N, H, W, C] as [N, C, H, W] in torch's channels-last format, without a copy; of another rank as it is."""
+    return _channels_second(torch.from_numpy(np.require(x, requirements=("C", "W"))))

@@ -9,13 +9,14 @@ from pathlib import Path
 
 import numpy as np
 
-from edge_moe.bundle import expert_name, sha256
-from edge_moe.converters import recipes, toolchain
+from edge_moe.bundle import part_names, sha256
+from edge_moe.converters import toolchain
 from edge_moe.converters.interface import Floats, Kind, kind_of
+from edge_moe.converters.recipe import Recipe
 from edge_moe.converters.same_network import fixed_image, fixed_outputs
 from edge_moe.converters.store import Part, artifact_key
 from edge_moe.nn.custom import code_digest
-from edge_moe.sets import SetKey
+from edge_moe.sets import FLOAT, SetKey
 from edge_moe.training.checkpoint import Checkpoint
 
 __all__ = ["Keys"]
@@ -27,13 +28,13 @@ class Keys:
 
     checkpoint: Path
     loaded: Checkpoint
-    recipes: Mapping[SetKey, recipes.Recipe]
+    recipes: Mapping[SetKey, Recipe]
     images: Sequence[Floats]  # to calibrate on, each [1, H, W, 3]
 
     @cached_property
     def parts(self) -> list[str]:
         """The names of the parts."""
-        return ["base", "gate", *(expert_name(k) for k in range(self.loaded.config.experts))]
+        return part_names(self.loaded.config.experts)
 
     @cached_property
     def weights(self) -> dict[str, str]:
@@ -47,11 +48,17 @@ class Keys:
     def made_from(self) -> dict[SetKey, dict[str, str]]:
         """Set -> part -> the key of its artifact."""
         # Gate and experts are calibrated on what the base makes of the images.
+        experts = self.loaded.config.experts
         inputs = sha256(self.weights["base"].encode() + np.concatenate(self.images).tobytes())
         return {
             key: {
                 part: artifact_key(
-                    toolchain.get(key.backend), recipe, kind_of(part), self.weights[part], inputs, len(self.images)
+                    toolchain.get(key.backend),
+                    recipe,
+                    kind_of(part, experts),
+                    self.weights[part],
+                    inputs,
+                    len(self.images),
                 )
                 for part in self.parts
             }
@@ -60,7 +67,7 @@ class Keys:
 
     def graph(self, backend: str, kind: Kind) -> str:
         """Return the key of the traced graph: of this code and these tools, as the base is."""
-        return f"{self.made_from[SetKey(backend, recipes.FLOAT)]['base']}-{kind}"
+        return f"{self.made_from[SetKey(backend, FLOAT)]['base']}-{kind}"
 
     def besides(self, shipped: Collection[str]) -> set[str]:
         """Return the keys of the artifacts of all sets but those labelled `shipped`, and of the fixed outputs."""
@@ -81,7 +88,7 @@ class Keys:
                 part,
                 self.weights[part],
                 keys=tuple(parts[part] for parts in self.made_from.values()),
-                graphs=tuple(self.graph(backend, kind_of(part)) for backend in used),
+                graphs=tuple(self.graph(backend, kind_of(part, self.loaded.config.experts)) for backend in used),
                 outputs=self.outputs[part],
             )
             for part in self.parts

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TypeAlias
 
 import msgspec
 
@@ -13,18 +14,23 @@ from edge_moe.checks import check_at_least_one
 from edge_moe.converters import recipes
 from edge_moe.data import DIGITS, NOISE
 from edge_moe.errors import UsageError
+from edge_moe.sets import patterns
 from edge_moe.training.checkpoint import Checkpoint
 from edge_moe.training.preflight import check_expectation
 
-__all__ = ["Options", "check"]
+__all__ = ["Options", "Wanted", "check"]
+
+Wanted: TypeAlias = dict[str, tuple[str, ...]]  # backend -> recipes asked for; none: its candidates, in turn
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
     """The choices, with their defaults."""
 
-    backends: tuple[str, ...] = ("litert",)  # the first is the bundle's default
-    # "int8" for every backend, "onnx/int8" for one; a backend for which none is named ships the first of
-    # recipes.CANDIDATES that misses no bar.
+    # Which sets: "litert/int8", or "onnx" for the first of its candidates that misses no bar. The first backend is the
+    # bundle's default.
+    sets: tuple[str, ...] = ()
+    # The short forms: backends (none: the first there is), and "int8" for every one of them or "onnx/int8" for one.
+    backends: tuple[str, ...] = ()
     recipes: tuple[str, ...] = ()
     keep_float: tuple[str, ...] = ()  # names of torch modules that stay in float, with all that is inside them
     ship_float: bool = True
@@ -36,20 +42,27 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     keep_going: bool = False
     debug_parity: bool = False  # rank the layers of every part by what quantizing them costs
     tau: float | None = None  # the bundle's default; None: chosen, see measure.default_tau
-    max_experts: int = 1
+    max_experts: int = 1  # of a plain network 0
     reuse: tuple[Path, ...] = ()  # earlier bundles, whose parts are taken where nothing they were made from changed
+
+    def wanted(self) -> Wanted:
+        """Return the backends, in order, with the recipes that were asked for.
+
+        Raises:
+            UsageError: no such backend or recipe, or one that contradicts another.
+        """
+        named = self.backends or (() if self.sets else backends.names()[:1])
+        return recipes.choose(patterns(self.sets, named, self.recipes), named)
 
 
 def check(options: Options, loaded: Checkpoint, data: str, jobs: int) -> None:
     """Raise UsageError, or BundleError for what is to be reused, where a conversion should not begin."""
-    for backend in options.backends:
-        backends.get(backend)
-    if not options.backends or len(set(options.backends)) != len(options.backends):
-        raise UsageError(f"backends are {', '.join(options.backends) or 'none'}; expected each at most once")
-    wanted = recipes.choose(options.recipes, options.backends)
-    if not options.ship_float and any(set(names) == {recipes.FLOAT} for names in wanted.values()):
+    if len(set(options.backends)) != len(options.backends):
+        raise UsageError(f"backends are {', '.join(options.backends)}; expected each at most once")
+    if not options.ship_float and any(set(names) == {recipes.FLOAT} for names in options.wanted().values()):
         raise UsageError("nothing is left to put into the bundle; choose a --recipe other than fp32, or drop --no-fp32")
-    there = [name for part in (loaded.mixture.base, loaded.mixture.experts[0]) for name, _ in part.named_modules()]
+    parts = (loaded.mixture.base, *loaded.mixture.experts[:1])
+    there = [name for part in parts for name, _ in part.named_modules()]
     for name in options.keep_float:
         if name not in there:
             near = [one for one in dict.fromkeys(there) if one and "." not in one]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
@@ -12,11 +13,14 @@ import numpy.typing as npt
 from edge_moe import backends
 from edge_moe.binding import bind
 from edge_moe.bundle import (
+    MANIFEST,
+    OPERATING,
+    SCHEMA_VERSION,
     Artifact,
     ArtifactSet,
+    Bundle,
     Golden,
     Manifest,
-    OperatingPoint,
     PartArtifact,
     PartSpec,
     Recipe,
@@ -26,8 +30,11 @@ from edge_moe.bundle import (
     expert_name,
     sha256,
 )
-from edge_moe.converters import recipes
-from edge_moe.converters.interface import kind_of, tensor_shapes
+from edge_moe.converters import toolchain
+from edge_moe.converters.golden import write_golden
+from edge_moe.converters.interface import channels_last, kind_of, tensor_shapes
+from edge_moe.converters.judge import Judge
+from edge_moe.converters.make import Maker
 from edge_moe.converters.options import Options
 from edge_moe.digest import answers_digest
 from edge_moe.nn import part_costs
@@ -35,29 +42,28 @@ from edge_moe.npz import pack
 from edge_moe.operating import encode
 from edge_moe.output import write_file
 from edge_moe.sets import SetKey
-from edge_moe.training.checkpoint import Checkpoint
+from edge_moe.training.checkpoint import Checkpoint, tool_versions
 
-__all__ = ["Targets", "artifact_set", "network", "operating", "part_artifact", "part_specs", "to_json"]
-
-
-Targets: TypeAlias = dict[SetKey, dict[str, Path]]  # set -> part -> the artifact's file
+__all__ = ["network", "part_specs", "to_json", "tools", "write"]
 
 
 def part_specs(loaded: Checkpoint) -> dict[str, PartSpec]:
     """Return the MACs, parameters and tensors of every part."""
-    size = loaded.config.architecture.image_size
+    size, experts = loaded.config.architecture.image_size, loaded.config.experts
     mixture = loaded.mixture
     costs = part_costs(mixture.base, mixture.gate, size)
-    shapes = mixture.base.shapes(size)
-    map_shape = tuple(shapes.features.permute(0, 2, 3, 1).shape)
-    base = tensor_shapes(mixture.base, "base", np.zeros((1, *loaded.config.architecture.size, 3), np.float32))
-    gate = tensor_shapes(mixture.gate, "gate", np.zeros(tuple(shapes.embedding.shape), np.float32))
-    expert = tensor_shapes(mixture.experts[0], "expert", np.zeros(map_shape, np.float32))
-    kinds = {"base": (costs.base, base), "gate": (costs.gate, gate)}
-    kinds |= {expert_name(k): (costs.expert, expert) for k in range(loaded.config.experts)}
+    image = np.zeros((1, *loaded.config.architecture.size, 3), np.float32)
+    kinds = {"base": (costs.base, tensor_shapes(mixture.base, kind_of("base", experts), image))}
+    if mixture.gate is not None and costs.gate is not None and costs.expert is not None:
+        shapes = mixture.base.shapes(size)
+        features = np.zeros(tuple(channels_last(shapes.features).shape), np.float32)
+        expert = tensor_shapes(mixture.experts[0], "expert", features)
+        embedding = np.zeros(tuple(shapes.embedding.shape), np.float32)
+        kinds["gate"] = (costs.gate, tensor_shapes(mixture.gate, "gate", embedding))
+        kinds |= {expert_name(k): (costs.expert, expert) for k in range(experts)}
     return {
         name: PartSpec(
-            kind=kind_of(name),
+            kind=_role(name),
             macs=cost.macs,
             parameters=cost.parameters,
             inputs=tuple(TensorSpec(name=n, shape=s) for n, s in inputs.items()),
@@ -67,33 +73,76 @@ def part_specs(loaded: Checkpoint) -> dict[str, PartSpec]:
     }
 
 
-def artifact_set(
-    folder: Path,
-    key: SetKey,
-    files: dict[str, Path],
-    made_from: dict[str, str],
-    recipe: recipes.Recipe,
-    specs: dict[str, PartSpec],
-    golden: Golden,
-    options: Options,
+def _role(part: str) -> Literal["base", "gate", "expert"]:
+    """Return which role the part called `part` has in the manifest: a plain network's one part is its base."""
+    return "expert" if part.startswith("expert_") else part  # type: ignore[return-value]
+
+
+def write(folder: Path, maker: Maker, judge: Judge, shipped: Sequence[SetKey], options: Options) -> None:
+    """Make the folder a bundle of the sets `shipped`, the default first: artifacts, golden samples, manifest."""
+    config = maker.loaded.config
+    files = {key: maker.files(key) for key in shipped}
+    measured = {key: judge.verdicts[key].outputs for key in shipped}
+    inputs, golden = write_golden(folder, files, measured, judge.validation, judge.specs, config)
+    sets = tuple(_artifact_set(folder, key, maker, judge.specs, golden[key], options) for key in shipped)
+    for file in folder.glob("*_samples.npy"):
+        file.unlink()
+    manifest = Manifest(
+        schema_version=SCHEMA_VERSION,
+        architecture=config.architecture.base,
+        trained=config.origin != "untrained",
+        labels=config.labels,
+        preprocessing=config.preprocessing,
+        experts=config.experts,
+        ensemble=config.ensemble,
+        space=config.space,
+        parts=judge.specs,
+        sets=sets,
+        golden=inputs,
+        tools=tools(key.backend for key in shipped),
+        network=network(folder, maker.keys.outputs),
+    )
+    write_file(folder / OPERATING, encode({str(one.key): _operating(manifest, one, judge, options) for one in sets}))
+    write_file(folder / MANIFEST, to_json(manifest))
+    Bundle(folder)  # what gets the bundle's name can be opened
+
+
+def tools(used: Iterable[str]) -> dict[str, str]:
+    """Return the versions of all that the backends `used` make artifacts with: package -> version."""
+    return tool_versions(*dict.fromkeys(name for one in used for name in toolchain.get(one).packages))
+
+
+def _operating(manifest: Manifest, artifacts: ArtifactSet, judge: Judge, options: Options) -> SetOperating:
+    """Return the defaults of a set, and what it was seen to do."""
+    verdict = judge.verdicts[artifacts.key]
+    return SetOperating(
+        digest=answers_digest(manifest, artifacts),
+        default_tau=verdict.default_tau,
+        default_max_experts=options.max_experts,
+        operating_points=verdict.points,
+    )
+
+
+def _artifact_set(
+    folder: Path, key: SetKey, maker: Maker, specs: dict[str, PartSpec], golden: Golden, options: Options
 ) -> ArtifactSet:
-    """Put the artifacts of one set, part -> file, into the bundle `folder` and describe them."""
+    """Put the artifacts of one set into the bundle `folder` and describe them."""
     artifacts = {}
-    for part, file in files.items():
+    for part, file in maker.files(key).items():
         target = folder / key.backend / key.recipe / f"{part}{file.suffix}"
         write_file(target, file.read_bytes())
-        artifacts[part] = part_artifact(folder, target, key.backend, specs[part])
+        artifacts[part] = _part_artifact(folder, target, key.backend, specs[part])
     return ArtifactSet(
         backend=key.backend,
-        recipe=Recipe(name=key.recipe, settings=recipe.settings(options.calibration_images)),
+        recipe=Recipe(name=key.recipe, settings=maker.recipes[key].settings(options.calibration_images)),
         runs_on=RunsOn(),
         parts=artifacts,
-        made_from=made_from,
+        made_from=maker.keys.made_from[key],
         golden=golden,
     )
 
 
-def part_artifact(folder: Path, file: Path, backend: str, spec: PartSpec) -> PartArtifact:
+def _part_artifact(folder: Path, file: Path, backend: str, spec: PartSpec) -> PartArtifact:
     """Return what the manifest says of the artifact `file` of the bundle `folder`: read from the file itself."""
     plain = _artifact(folder, file)
     opened = backends.get(backend).open(file.read_bytes())
@@ -102,26 +151,6 @@ def part_artifact(folder: Path, file: Path, backend: str, spec: PartSpec) -> Par
     finally:
         opened.close()
     return PartArtifact(file=plain.file, sha256=plain.sha256, bytes=plain.bytes, inputs=inputs, outputs=outputs)
-
-
-def operating(
-    manifest: Manifest,
-    points: dict[SetKey, tuple[OperatingPoint, ...]],
-    taus: dict[SetKey, float],
-    max_experts: int,
-) -> bytes:
-    """Return operating.json: of each set its default, and what it was seen to do."""
-    return encode(
-        {
-            str(one.key): SetOperating(
-                digest=answers_digest(manifest, one),
-                default_tau=taus[one.key],
-                default_max_experts=max_experts,
-                operating_points=points[one.key],
-            )
-            for one in manifest.sets
-        }
-    )
 
 
 def network(folder: Path, outputs: dict[str, dict[str, npt.NDArray[np.float32]]]) -> Artifact:

@@ -2,60 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from edge_moe.anytime import Ensemble, Space
 from edge_moe.bundle import OperatingPoint, expert_name
 from edge_moe.converters.noise import NO_NOISE_DB
-from edge_moe.converters.toolchain import Structure
+from edge_moe.converters.report import Accuracies, Accuracy, Agreement, Routing, Spread
 from edge_moe.evaluate import Outputs, paired_difference, route
 from edge_moe.intervals import accuracy_interval
 from edge_moe.sets import SetKey
 
-__all__ = [
-    "Accuracy",
-    "Agreement",
-    "PartParity",
-    "accuracies",
-    "agreement",
-    "part_parity",
-    "routed_agreement",
-    "spread",
-]
+__all__ = ["accuracies", "agreement", "part_parity", "routed_agreement", "spread"]
 
 _Floats = npt.NDArray[np.floating]
-
-
-class Agreement(msgspec.Struct, frozen=True):
-    """One output against its reference, over the validation images."""
-
-    top1: float  # share of images with the same largest entry
-    cosine: float  # mean cosine between the rows
-    sqnr_db: float  # 10 log10(|reference|^2 / |difference|^2), over all rows
-
-
-class PartParity(msgspec.Struct, frozen=True, kw_only=True):
-    """One part made by one recipe."""
-
-    part: str
-    bytes: int
-    structure: Structure | None  # None: the backend has no delegate
-    images: int  # over which it was compared
-    against_fp32: Agreement
-    torch_error: float | None  # of the fp32 artifact: relative L2 error against torch
-
-
-class Accuracy(msgspec.Struct, frozen=True, kw_only=True):
-    """Accuracy on the validation images, with its 95% interval."""
-
-    what: str
-    accuracy: float
-    low: float
-    high: float
 
 
 def agreement(found: _Floats, reference: _Floats) -> Agreement:
@@ -81,10 +41,10 @@ def part_parity(found: Outputs, reference: Outputs) -> dict[str, tuple[Agreement
     image prefers counts on all.
     """
     images = len(reference.base_logits)
-    parts = {
-        "base": (agreement(found.base_logits, reference.base_logits), images),
-        "gate": (agreement(found.gate_logits, reference.gate_logits), images),
-    }
+    parts = {"base": (agreement(found.base_logits, reference.base_logits), images)}
+    if not reference.gate_logits.shape[1]:
+        return parts
+    parts["gate"] = (agreement(found.gate_logits, reference.gate_logits), images)
     preferred = reference.gate_logits.argmax(axis=1)
     for k in range(reference.expert_logits.shape[1]):
         own = preferred == k if (preferred == k).any() else np.ones_like(preferred, dtype=np.bool_)
@@ -95,16 +55,16 @@ def part_parity(found: Outputs, reference: Outputs) -> dict[str, tuple[Agreement
 
 def routed_agreement(
     found: Outputs, reference: Outputs, tau: float, max_experts: int, kind: Ensemble, space: Space
-) -> dict[str, float]:
+) -> Routing:
     """Return the shares of images with the same answer and with the same routing at one setting."""
     a = route(found, tau, max_experts, kind, space)
     b = route(reference, tau, max_experts, kind, space)
-    return {
-        "tau": tau,
-        "max_experts": max_experts,
-        "same_answer": float((a.predictions == b.predictions).mean()),
-        "same_routing": float((a.active == b.active).all(axis=1).mean()),
-    }
+    return Routing(
+        tau=tau,
+        max_experts=max_experts,
+        same_answer=float((a.predictions == b.predictions).mean()),
+        same_routing=float((a.active == b.active).all(axis=1).mean()),
+    )
 
 
 def accuracies(
@@ -113,34 +73,36 @@ def accuracies(
     kind: Ensemble,
     space: Space,
     groups: npt.NDArray[np.int64] | None = None,
-) -> dict[str, Any]:
+) -> Accuracies:
     """Return base and mixture (tau = 0, one expert) of each set side by side, and the differences that matter.
 
     Differences are in accuracy, over the same images, with a 95% paired bootstrap interval: of the mixture to its
-    base, and of what is quantized to the fp32 of its backend. All intervals are over `groups` of images where these
-    are given, see LabelledImages: their number is then reported too.
+    base, and of what is quantized to the fp32 of its backend. Of a plain network there is the base alone. All
+    intervals are over `groups` of images where these are given, see LabelledImages: their number is then reported too.
     """
-    correct = {}
+    correct, mixtures = {}, [key for key, outputs in sets.items() if outputs.gate_logits.shape[1]]
     for key, outputs in sets.items():
         correct[f"base {key}"] = outputs.base_logits.argmax(axis=1) == labels
+        if key not in mixtures:
+            continue
         correct[f"mixture {key}"] = route(outputs, 0.0, 1, kind, space).predictions == labels
     rows = []
     for what, right in correct.items():
         low, high = accuracy_interval(right, groups)
         rows.append(Accuracy(what=what, accuracy=float(right.mean()), low=low, high=high))
-    pairs = [(f"mixture {key}", f"base {key}") for key in sets]
+    pairs = [(f"mixture {key}", f"base {key}") for key in mixtures]
     pairs += [
         (f"{part} {key}", f"{part} {key.reference}")
         for key in sets
-        for part in ("base", "mixture")
+        for part in (("base", "mixture") if key in mixtures else ("base",))
         if key.reference in sets and not key.is_float
     ]
     differences = {f"{a} minus {b}": paired_difference(correct[a], correct[b], seed=0, groups=groups) for a, b in pairs}
-    counted = {} if groups is None else {"groups": len(np.unique(groups))}
-    return {"images": len(labels), "rows": rows, "differences": differences, **counted}
+    counted = None if groups is None else len(np.unique(groups))
+    return Accuracies(images=len(labels), rows=rows, differences=differences, groups=counted)
 
 
-def spread(points: dict[SetKey, tuple[OperatingPoint, ...]]) -> list[dict[str, Any]]:
+def spread(points: dict[SetKey, tuple[OperatingPoint, ...]]) -> list[Spread]:
     """Return the accuracy of the sets `points` side by side at each (tau, max_experts), and how far they lie apart.
 
     Empty where there is nothing to compare: one set, or images without labels.
@@ -151,11 +113,11 @@ def spread(points: dict[SetKey, tuple[OperatingPoint, ...]]) -> list[dict[str, A
         known = [accuracy for accuracy in found.values() if accuracy is not None]
         if len(known) > 1:
             rows.append(
-                {
-                    "tau": matching[0].tau,
-                    "max_experts": matching[0].max_experts,
-                    "accuracy": found,
-                    "points_apart": 100 * (max(known) - min(known)),
-                }
+                Spread(
+                    tau=matching[0].tau,
+                    max_experts=matching[0].max_experts,
+                    accuracy=found,
+                    points_apart=100 * (max(known) - min(known)),
+                )
             )
     return rows

@@ -8,10 +8,13 @@ from pathlib import Path
 
 from edge_moe.bundle import Bundle
 from edge_moe.errors import BundleError, OutputError
-from edge_moe.output import publish, writing
+from edge_moe.ledger import SCAFFOLD, forget
+from edge_moe.output import writing
+from edge_moe.work import Work
 
 __all__ = ["STORE", "backends_of", "clear", "publish_bundle", "refuse_fewer"]
 
+_LOG = "convert.log"
 STORE = "parts"  # in the partial folder; all that is worth keeping of a conversion that was stopped
 
 
@@ -35,46 +38,33 @@ def refuse_fewer(out: Path, asked: Collection[str]) -> None:
         )
 
 
-def publish_bundle(partial: Path, out: Path, *, keep: Collection[str]) -> None:
-    """Move the finished bundle to `out`, without the converted parts; those under the keys `keep` stay in `partial`."""
-    store, log, aside = partial / STORE, partial / "convert.log", partial.with_name(f".{partial.name}.kept")
-    with writing(partial):
-        shutil.rmtree(aside, ignore_errors=True)
-        for file in store.iterdir():
+def publish_bundle(work: Work, *, keep: Collection[str]) -> None:
+    """Publish the bundle that is finished in the folder of `work`; converted parts stay there, of the keys `keep`."""
+    work.gather("*", without=(STORE, _LOG))
+    work.publish()
+    store = work.folder / STORE
+    with writing(store):
+        for file in _files(store):
             if not file.name.startswith(tuple(keep)):
-                file.unlink()
-        kept = _has_parts(store)
-        if kept:
-            store.rename(aside)
-        else:
-            shutil.rmtree(store)
-        log.unlink(missing_ok=True)
-    try:
-        publish(partial, out)
-    finally:
-        if kept:
-            with writing(partial):
-                partial.mkdir(exist_ok=True)
-                aside.rename(store)
+                forget(file)
+    clear(work.folder)
 
 
 def clear(partial: Path, *keep: str) -> None:
-    """Leave in the folder `partial` only converted parts, and the files `keep`; remove it if it has neither."""
+    """Leave in the folder `partial` only converted parts, and the files `keep`."""
     if not partial.is_dir():
         return
     with writing(partial):
         for path in partial.iterdir():
-            if path.is_dir() and path.name != STORE:
+            if path.is_dir() and path.name not in (STORE, SCAFFOLD):
                 shutil.rmtree(path)
             elif path.is_file() and path.name not in keep:
                 path.unlink()
         store = partial / STORE
-        if store.is_dir() and not _has_parts(store):
+        # What torch made of the fixed input is made in no time.
+        if store.is_dir() and all(file.suffix == ".npz" for file in _files(store)):
             shutil.rmtree(store)
-        if not any(partial.iterdir()):
-            partial.rmdir()
 
 
-def _has_parts(store: Path) -> bool:
-    """Return whether there is more than what torch made of the fixed input, which is made in no time."""
-    return any(file.suffix != ".npz" for file in store.iterdir())
+def _files(store: Path) -> list[Path]:
+    return [file for file in store.iterdir() if file.is_file()]

@@ -6,12 +6,13 @@ What pays on a device is measured, not assumed: `benchmarks/recipes.py` runs eve
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from edge_moe import backends
 from edge_moe.converters.recipe import FLOAT, Recipe, Seen
 from edge_moe.errors import UsageError
+from edge_moe.sets import Pattern
 
 __all__ = ["FLOAT", "Book", "Recipe", "book", "choose", "get"]
 
@@ -23,12 +24,21 @@ class Book(NamedTuple):
     candidates: tuple[str, ...]  # tried in turn where none was asked for; the first without fault is shipped
     stock: Recipe  # what the quantizer does by itself, to compare with
     seen: Seen  # how far right kernels differ
+    goals: Mapping[str, float]  # part -> how many times faster than fp32 the first candidate should be; may be empty
+    stock_goal: float | None  # the same against `stock`
 
 
 def book(backend: str) -> Book:
     """Return the recipes of `backend`; raise UsageError for an unknown one."""
     module: Any = importlib.import_module(backends.record(backend).recipes)
-    return Book({one.name: one for one in module.RECIPES}, module.CANDIDATES, module.STOCK, module.SEEN)
+    return Book(
+        recipes={one.name: one for one in module.RECIPES},
+        candidates=module.CANDIDATES,
+        stock=module.STOCK,
+        seen=module.SEEN,
+        goals=getattr(module, "GOALS", {}),
+        stock_goal=getattr(module, "STOCK_GOAL", None),
+    )
 
 
 def get(backend: str, name: str) -> Recipe:
@@ -42,21 +52,16 @@ def get(backend: str, name: str) -> Recipe:
     return known[name]
 
 
-def choose(wanted: Sequence[str] | None, backends: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """Return the recipes asked for, by backend; a backend for which none was named is not in it.
-
-    `wanted`: "int8" for every one of `backends`, or "onnx/int8" for one of them.
+def choose(wanted: Iterable[Pattern], named: Iterable[str] = ()) -> dict[str, tuple[str, ...]]:
+    """Return the backends that are `named` or `wanted`, in order, with the recipes asked for; none: its candidates.
 
     Raises:
-        UsageError: an unknown recipe, or a recipe of a backend that is not among `backends`.
+        UsageError: an unknown backend or recipe.
     """
-    chosen: dict[str, list[str]] = {}
-    for wish in wanted or ():
-        backend, _, name = wish.rpartition("/")
-        if backend and backend not in backends:
-            raise UsageError(
-                f"recipe {wish!r} is of backend {backend!r}; expected one of {', '.join(backends)}, or add --backend"
-            )
-        for one in (backend,) if backend else backends:
-            chosen.setdefault(one, []).append(get(one, name).name)
+    chosen: dict[str, list[str]] = {backends.record(one).name: [] for one in named}
+    for one in wanted:
+        for backend in one.backends:
+            names = chosen.setdefault(backends.record(backend).name, [])
+            if one.recipe is not None:
+                names.append(get(backend, one.recipe).name)
     return {backend: tuple(dict.fromkeys(names)) for backend, names in chosen.items()}

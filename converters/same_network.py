@@ -39,6 +39,8 @@ def fixed_outputs(mixture: SingleGateMoE, image: Floats) -> dict[str, dict[str, 
     The gate and the experts are fed what the base makes of it, as when images come.
     """
     base = mixture.base(torch.from_numpy(image.transpose(0, 3, 1, 2).copy()))
+    if mixture.gate is None:
+        return {"base": {"logits": _thinned(base.logits.numpy())}}
     found = {"base": base._asdict(), "gate": {"logits": mixture.gate(base.embedding)}}
     found |= {expert_name(k): {"logits": expert(base.features)} for k, expert in enumerate(mixture.experts)}
     return {

@@ -2,7 +2,8 @@
 
 The key of an artifact is the digest of everything that decides its bytes: the part's weights, the recipe, the images
 it was calibrated on, the versions of the tools. A conversion writes its artifacts under their keys; one that was
-stopped, or was refused for its accuracy, finds them there when it is run again. A bundle's manifest has the keys of
+stopped, or was refused for its accuracy, finds them there when it is run again: those that are what was written (see
+edge_moe.ledger), which is seen to before. A bundle's manifest has the keys of
 its artifacts, so that the next bundle can take over what did not change.
 """
 
@@ -22,8 +23,8 @@ from edge_moe.converters.recipes import Recipe
 from edge_moe.converters.same_network import is_same
 from edge_moe.converters.toolchain import Toolchain
 from edge_moe.errors import BundleError
+from edge_moe.ledger import forget, keep
 from edge_moe.npz import pack, unpack
-from edge_moe.output import write_file, writing
 
 __all__ = ["Part", "Store", "artifact_key"]
 
@@ -111,10 +112,9 @@ class Store:
             stale = [one for one in self._folder.glob("*") if one.name.startswith((*part.keys, *part.graphs))]
             if any(one.suffix != ".graph" for one in stale):
                 self._remark(part.name, stored)
-            with writing(self._folder):
-                for one in stale:
-                    one.unlink()
-            write_file(file, pack(part.outputs))
+            for one in stale:
+                forget(one)
+            keep(file, pack(part.outputs))
 
     def file(self, key: str, suffix: str) -> Path:
         """Return where the artifact of `key` lies, or has to be written."""
@@ -137,7 +137,7 @@ class Store:
                     different = (stored,)
                     continue
                 artifact = next(one.parts[name] for one in bundle.manifest.sets if one.made_from.get(name) == key)
-                write_file(file, bundle.read(artifact))
+                keep(file, bundle.read(artifact))
             except BundleError:  # altered since: made anew
                 continue
             return True

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 from torch import nn
 
@@ -98,6 +98,16 @@ class Toolchain(ABC):
 
         They are computed without the kernels that the backend runs it with, as far as there are others.
         """
+
+    def stock_call(self, artifact: bytes, threads: int, x: Floats) -> Callable[[], Any]:
+        """Return a call of what the stock recipe made, on `x`, ready made: what is compared with in benchmarks."""
+        part = backends.get(self.backend).open(artifact, threads=threads)
+
+        def call() -> Any:
+            part.invoke(x)
+            return part.output("logits")
+
+        return call
 
 
 def get(backend: str) -> Toolchain:

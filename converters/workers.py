@@ -5,12 +5,8 @@ First the graph of each kind of part is traced, once for all experts; as soon as
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
 from time import perf_counter
@@ -22,6 +18,8 @@ import torch
 from torch import nn
 
 from edge_moe import backends
+from edge_moe.backends import table
+from edge_moe.checkpoint import read_config
 from edge_moe.converters import toolchain
 from edge_moe.converters.interface import Floats, Kind, channels_first, kind_of
 from edge_moe.converters.kernels import KernelNoise, kernel_noise
@@ -29,10 +27,12 @@ from edge_moe.converters.layers import Ranking, rank
 from edge_moe.converters.origin import Origin
 from edge_moe.converters.recipe import Recipe
 from edge_moe.errors import BackendError, ConversionError
+from edge_moe.ledger import keep
 from edge_moe.nn import build_base
-from edge_moe.output import write_file
+from edge_moe.output import remove_half_written
+from edge_moe.pool import Pool, WorkerLost
 from edge_moe.progress import Progress
-from edge_moe.training.checkpoint import load_part, read_config
+from edge_moe.training.checkpoint import load_part
 
 __all__ = ["FailedBackends", "Job", "convert_parts", "load", "rank_layers", "structure_file"]
 
@@ -54,6 +54,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     backend: str
     checkpoint: Path
     part: str
+    experts: int  # of the checkpoint; 0: the base is alone
     samples: Path  # .npy of inputs [N, 1, ...], channels last, to calibrate on
     graph: Path  # the traced graph of its kind; made if it is not there
     targets: tuple[tuple[Recipe, Path], ...]  # how to quantize, and the file to write
@@ -61,7 +62,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def kind(self) -> Kind:
         """Of the part."""
-        return kind_of(self.part)
+        return kind_of(self.part, self.experts)
 
     @property
     def is_unmade(self) -> bool:
@@ -148,13 +149,12 @@ def _run(
     failed: dict[str, ConversionError] = {}
     if not work:
         return failed
-    context = multiprocessing.get_context("spawn")
     log = folder / _LOG
-    with ProcessPoolExecutor(processes, context, _start, (log, processes)) as pool:
-        pending: dict[Future[Any], tuple[str, Job]] = {pool.submit(do, job): (name, job) for do, job, name in work}
-        try:
-            while pending:
-                finished, _ = wait(pending, return_when=FIRST_COMPLETED)
+    pool = Pool(processes, _start, (table.records(), processes), log=log)
+    try:
+        with pool:
+            pending: dict[Future[Any], tuple[str, Job]] = {pool.submit(do, job): (name, job) for do, job, name in work}
+            while finished := pool.wait():
                 for future in finished:
                     if future not in pending:  # its backend failed meanwhile
                         continue
@@ -168,16 +168,22 @@ def _run(
                     if job.backend not in failed:
                         for do, following, called in done(name, result):
                             pending[pool.submit(do, following)] = (called, following)
-        except BrokenProcessPool:
-            raise ConversionError(
-                f"a process that converts was killed, perhaps for lack of memory; use --jobs 1{_last_line(log)}"
-            ) from None
-        except BaseException:
-            pool.shutdown(wait=True, cancel_futures=True)
-            raise
+    except WorkerLost as lost:
+        raise ConversionError(_how_lost(lost, processes, log)) from None
+    finally:
+        remove_half_written(folder, pool.ended)
     if not failed:
         log.unlink(missing_ok=True)
     return failed
+
+
+def _how_lost(lost: WorkerLost, processes: int, log: Path) -> str:
+    """Say what happened to a process, what to do, and where more is."""
+    advice = "leave its backend out, or take another recipe"
+    if lost.memory:
+        advice = "use --jobs 1" if processes > 1 else "it was the only one, so close other programs or add memory"
+    words = f" (last words: {lost.words}; all that it wrote: {log})" if lost.words else ""
+    return f"a process that converts {lost}; {advice}{words}"
 
 
 def _given_up(future: Future[Any], job: Job, failed: Mapping[str, object]) -> bool:
@@ -185,25 +191,12 @@ def _given_up(future: Future[Any], job: Job, failed: Mapping[str, object]) -> bo
     return job.backend in failed and future.cancel()
 
 
-def _start(log: Path, processes: int) -> None:
-    """Send this process's stdout and stderr, those of native code too, to `log`; end with the one that started it.
-
-    An orphan of a killed conversion would write its artifacts into the folder of the next one.
-    """
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    os.dup2(descriptor, 1)
-    os.dup2(descriptor, 2)
-    os.close(descriptor)
+def _start(records: Sequence[table.Record], processes: int) -> None:
+    """Know the backends that the process knows which asked, and leave the others their cores."""
+    for record in records:
+        table.register(record)
     if processes > 1:
-        torch.set_num_threads(1)  # the processes share the cores
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
+        torch.set_num_threads(1)
 
 
 def load(job: Job) -> nn.Module:
@@ -222,7 +215,7 @@ def load(job: Job) -> nn.Module:
 def _trace(job: Job) -> float:
     start = perf_counter()
     with _naming(job):
-        write_file(job.graph, _traced(job))
+        keep(job.graph, _traced(job))
     return perf_counter() - start
 
 
@@ -240,13 +233,13 @@ def _build(job: Job) -> float:
             origins = _origins(job, missing)
             made = tools.build(job.graph.read_bytes(), load(job), job.kind, np.load(job.samples), recipes, origins)
             for (_, file), artifact in zip(missing, made, strict=True):
-                write_file(file, artifact)
+                keep(file, artifact)
         for recipe, file in job.targets:
             try:
                 structure = tools.structure(file.read_bytes())
             except BackendError as error:  # a quantizer can write what makes no sense
                 raise ConversionError(f"by recipe {recipe.name!r}, {error}; try another --recipe") from None
-            write_file(structure_file(file), msgspec.json.encode(structure))
+            keep(structure_file(file), msgspec.json.encode(structure))
     return perf_counter() - start
 
 
@@ -254,7 +247,7 @@ def _origins(job: Job, targets: Sequence[tuple[Recipe, Path]]) -> list[Origin]:
     """Return what the artifacts are to say of themselves; a file is called by what its artifact is made from."""
     network = read_config(job.checkpoint).architecture.base
     return [
-        Origin(name=network, part=job.kind, set=f"{job.backend}/{recipe.name}", digest=file.stem)
+        Origin(name=network, part=job.part.partition("_")[0], set=f"{job.backend}/{recipe.name}", digest=file.stem)
         for recipe, file in targets
     ]
 
@@ -281,7 +274,7 @@ def _kernels(job: Job, traced: bytes, part: nn.Module, samples: Floats) -> Kerne
         for sample, logits in zip(samples, emulated, strict=False):  # of the first samples
             out = part(channels_first(sample))
             opened.invoke(sample)
-            rows.append(((out.logits if job.kind == "base" else out).numpy(), logits, opened.output("logits")))
+            rows.append(((out.logits if job.part == "base" else out).numpy(), logits, opened.output("logits")))
         return kernel_noise(rows)
     finally:
         opened.close()
@@ -294,8 +287,3 @@ def _naming(job: Job) -> Iterator[None]:
         yield
     except (ConversionError, BackendError) as error:
         raise ConversionError(f"{job.label}: {error}") from None
-
-
-def _last_line(log: Path) -> str:
-    lines = log.read_text(errors="replace").strip().splitlines() if log.is_file() else []
-    return f" (last words: {lines[-1][:200]})" if lines else ""

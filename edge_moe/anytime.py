@@ -4,6 +4,8 @@ Royer et al., "Revisiting Single-gated Mixtures of Experts", BMVC 2022 (arXiv 23
 
 Axis letters: B batch, K experts, Y classes. Leading axes may be absent: functions take one sample or a batch.
 
+K = 0 is a plain network: it has no gate, and every sample exits, whatever tau is.
+
 With phi = base probabilities [Y] and g = gate probabilities [K]:
 
     alpha_k = g_k * (1 - max_y phi_y)
@@ -50,9 +52,11 @@ def check_tau(tau: float) -> float:
 
 
 def check_max_experts(max_experts: int, experts: int) -> int:
-    """Return `max_experts`; raise UsageError unless it is an integer in [1, K]."""
+    """Return `max_experts`; raise UsageError unless it is an integer in [1, K]; of a plain network, K = 0, it is 0."""
     whole = isinstance(max_experts, Integral) and not isinstance(max_experts, bool)
-    if not (whole and 1 <= max_experts <= experts):
+    if experts == 0 and not (whole and max_experts == 0):
+        raise UsageError(f"max_experts is {max_experts}; expected 0, or nothing: a plain network has no experts")
+    if not (whole and min(1, experts) <= max_experts <= experts):
         raise UsageError(
             f"max_experts is {max_experts}; expected an integer from 1 to {experts}, the number of experts"
         )
@@ -61,7 +65,7 @@ def check_max_experts(max_experts: int, experts: int) -> int:
 
 def softmax(logits: Floats) -> Floats:
     """[..., Y] logits -> [..., Y] probabilities that sum to 1 over the last axis."""
-    largest = np.maximum.reduce(logits, axis=-1, keepdims=True)
+    largest = np.maximum.reduce(logits, axis=-1, keepdims=True, initial=-np.inf)  # of a plain network's gate, no logits
     result: Floats = logits - np.where(np.abs(largest) <= _SAFE, np.zeros_like(largest), largest)
     np.exp(result, out=result)
     result /= np.add.reduce(result, axis=-1, keepdims=True)
@@ -111,7 +115,7 @@ def active_experts(alphas: Floats, tau: float, max_experts: int, gate: Floats | 
     Of equals the lower index goes first, so that every device routes alike.
 
     Raises:
-        UsageError: tau outside [0, 1], or max_experts outside [1, K].
+        UsageError: tau outside [0, 1], or max_experts outside [1, K] (0 where K is).
     """
     check_tau(tau)
     check_max_experts(max_experts, alphas.shape[-1])
@@ -151,16 +155,13 @@ def ensemble(base_logits: Floats, expert_logits: Floats, kind: Ensemble, space: 
     return result
 
 
-def combine(gate: Floats, members: Floats, active: npt.NDArray[np.bool_], *, renormalize: bool = False) -> Floats:
+def combine(gate: Floats, members: Floats, active: npt.NDArray[np.bool_]) -> Floats:
     """[..., K] gate, [..., K, Y] d_k, [..., K] mask -> [..., Y] scores: the sum over active k of g_k * d_k.
 
     As in the paper the weights are not renormalised over the active set, so the scores sum to the gate's mass
-    on it. `renormalize=True` divides by that mass; the order of the classes is the same either way.
+    on it; what is shown to a person, `Prediction.probabilities`, sums to 1.
     Rows without an active expert give zeros: their answer is the base's.
     """
     weights = np.where(active, gate, 0.0)
-    if renormalize:
-        mass = weights.sum(axis=-1, keepdims=True)
-        weights = np.divide(weights, mass, out=np.zeros_like(weights), where=mass > 0)
     result: Floats = np.einsum("...k,...ky->...y", weights, members)
     return result

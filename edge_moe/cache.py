@@ -28,7 +28,7 @@ class ExpertCache:
             UsageError: the budget does not admit the largest expert. Experts run one after the other, so that
                 one at a time is enough for any max_experts.
         """
-        largest = max(sizes_bytes)
+        largest = max(sizes_bytes, default=0)  # a plain network has none
         if budget_bytes is not None and budget_bytes < largest:
             raise UsageError(
                 f"expert_budget_bytes is {budget_bytes}, but the largest expert has {largest} bytes; "

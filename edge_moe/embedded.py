@@ -12,15 +12,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from edge_moe.errors import MissingExtraError
-
-if TYPE_CHECKING:
-    from edge_moe.data import LabelledImages
+from edge_moe.labelled import LabelledImages, Split
 
 __all__ = ["CLUTTERED", "DIGITS", "EMBEDDED", "NOISE"]
 
@@ -43,16 +41,14 @@ _FRAGMENTS = 2
 _HALF_TURN = 1024  # tan(angle / 2) is drawn in parts of this
 
 
-def _digits(split: Literal["train", "val"]) -> LabelledImages:
-    from edge_moe.data import LabelledImages
-
+def _digits(split: Split) -> LabelledImages:
     levels, targets, chosen = _stored(split)
     # Grey levels 0..16 become 0..255.
     images = np.clip(levels * 16, 0, 255).astype(np.uint8)
     return LabelledImages(DIGITS, tuple("0123456789"), list(images), targets[chosen])
 
 
-def _stored(split: Literal["train", "val"]) -> tuple[Ints, Indices, Indices]:
+def _stored(split: Split) -> tuple[Ints, Indices, Indices]:
     """Return one side of the split: grey levels 0 to 16 [N, 8, 8], the classes of all [1797], and their index [N]."""
     try:
         from sklearn.datasets import load_digits
@@ -66,9 +62,7 @@ def _stored(split: Literal["train", "val"]) -> tuple[Ints, Indices, Indices]:
 
 
 @cache
-def _cluttered(split: Literal["train", "val"]) -> LabelledImages:
-    from edge_moe.data import LabelledImages
-
+def _cluttered(split: Split) -> LabelledImages:
     levels, targets, chosen = _stored(split)
     versions = [_version(levels, np.random.default_rng([_SEED, split == "val", number])) for number in range(_VERSIONS)]
     images = np.stack(versions, axis=1).reshape(-1, _SIDE, _SIDE, 3)  # the versions of a digit side by side
@@ -162,9 +156,7 @@ def _paint(image: Ints, shapes: Ints, place: tuple[Ints, Ints], ink: Ints, draw:
     return painted
 
 
-def _noise(split: Literal["train", "val"]) -> LabelledImages:
-    from edge_moe.data import LabelledImages
-
+def _noise(split: Split) -> LabelledImages:
     # Coarse noise of varying contrast, enlarged: images that differ in more than their finest detail.
     draw = np.random.default_rng(_NOISE_SEED + (split == "val"))
     images = []
@@ -175,7 +167,7 @@ def _noise(split: Literal["train", "val"]) -> LabelledImages:
 
 
 # Name -> what makes a split of it.
-EMBEDDED: dict[str, Callable[[Literal["train", "val"]], LabelledImages]] = {
+EMBEDDED: dict[str, Callable[[Split], LabelledImages]] = {
     DIGITS: _digits,
     CLUTTERED: _cluttered,
     NOISE: _noise,

@@ -18,8 +18,6 @@ Messages name the thing, say what was expected, and say what to do next.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Any
 
 __all__ = [
@@ -77,7 +75,7 @@ class ConversionError(EdgeMoeError):
 class LeftOutError(ConversionError):
     """A bundle was written, whole, but without some of the backends that were asked for."""
 
-    report: Mapping[str, Any] = MappingProxyType({})  # the parity report of the bundle
+    report: Any = None  # the parity report of the bundle, an edge_moe.converters.report.Report
 
 
 class OutputError(EdgeMoeError):

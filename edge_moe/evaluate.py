@@ -24,6 +24,7 @@ __all__ = [
     "Routed",
     "batches",
     "collect",
+    "gate_runs",
     "operating_point",
     "paired_difference",
     "route",
@@ -35,11 +36,17 @@ Bools = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Outputs:
-    """The logits of every part for every sample."""
+    """The logits of every part for every sample. Of a plain network K is 0, and two of them are empty."""
 
     base_logits: Floats  # [N, Y]
     gate_logits: Floats  # [N, K]
     expert_logits: Floats  # [N, K, Y]
+
+    @classmethod
+    def of_base(cls, base_logits: Floats) -> Outputs:
+        """Return the outputs of a plain network: [N, Y] logits, and those of no gate and of no expert."""
+        samples, classes = base_logits.shape
+        return cls(base_logits, np.empty((samples, 0), np.float32), np.empty((samples, 0, classes), np.float32))
 
 
 @dataclass(frozen=True)
@@ -72,7 +79,7 @@ def batches(
     Args:
         part: name -> the part, opened, such as `Runtime.part`; an expert is asked for once a chunk, so that a
             budget which does not admit all of them is kept.
-        experts: K.
+        experts: K; 0: the base alone is run.
         tensors: N input tensors, float32 [1, H, W, 3] or [H, W, 3]: an iterator or an array [N, H, W, 3].
         chunk: of how many samples the features are kept at a time.
 
@@ -81,7 +88,7 @@ def batches(
         BackendError: a tensor has not the shape of the model's input, or the logits of the parts do not fit each other.
     """
     names = [expert_name(k) for k in range(experts)]
-    base, gate = part("base"), part("gate")
+    base, gate = part("base"), part("gate") if experts else None
     samples = iter(tensors)
     empty = True
     while True:
@@ -89,10 +96,12 @@ def batches(
         for x in islice(samples, chunk):
             base.invoke(x if x.ndim == 4 else x[np.newaxis])
             base_logits.append(base.output("logits")[0])
+            if gate is None:
+                continue
             features.append(base.output("features"))
             gate.invoke(base.output("embedding"))
             gate_logits.append(gate.output("logits")[0])
-        if not features:
+        if not base_logits:
             break
         by_expert = []
         for name in names:
@@ -103,6 +112,9 @@ def batches(
                 rows.append(expert.output("logits")[0])
             by_expert.append(np.stack(rows))
         empty = False
+        if not experts:
+            yield Outputs.of_base(np.stack(base_logits))
+            continue
         outputs = Outputs(np.stack(base_logits), np.stack(gate_logits), np.stack(by_expert, axis=1))
         _check_widths(outputs, experts)
         yield outputs
@@ -140,15 +152,15 @@ def route(outputs: Outputs, tau: float, max_experts: int, kind: Ensemble, space:
     Args:
         outputs: of every part.
         tau: the threshold on alpha, in [0, 1].
-        max_experts: how many may run for one sample, in [1, K].
+        max_experts: how many may run for one sample, in [1, K]; 0 where K is.
         kind: the manifest's ensemble.
         space: the manifest's space.
 
     Raises:
-        UsageError: tau outside [0, 1], or max_experts outside [1, K].
+        UsageError: tau outside [0, 1], or max_experts outside [1, K] (0 where K is).
     """
     phi, gate = softmax(outputs.base_logits), softmax(outputs.gate_logits)
-    gate_ran = ~((1.0 - phi.max(axis=-1)).astype(np.float64) < tau)  # anytime.exits_before_gate, for all rows
+    gate_ran = gate_runs(phi.max(axis=-1), tau, gate.shape[1])
     active = active_experts(alpha(phi, gate), tau, max_experts, gate) & gate_ran[:, np.newaxis]
     awake = active.any(axis=-1)
     scores = phi.copy()
@@ -161,6 +173,12 @@ def route(outputs: Outputs, tau: float, max_experts: int, kind: Ensemble, space:
     # Of the logits, as the runtime: two of them may differ by so little that their probabilities are equal.
     predictions = np.where(awake, scores.argmax(axis=-1), outputs.base_logits.argmax(axis=-1))
     return Routed(predictions, active, gate_ran, scores)
+
+
+def gate_runs(max_phi: Floats, tau: float, experts: int) -> Bools:
+    """[N] the base's largest probabilities -> [N] whether the gate runs: see `anytime.exits_before_gate`; K = 0: no."""
+    result: Bools = ~((1.0 - max_phi).astype(np.float64) < tau) & (experts > 0)
+    return result
 
 
 def operating_point(
@@ -185,7 +203,8 @@ def operating_point(
     correct = None if labels is None else routed.predictions == labels
     low, high = (None, None) if correct is None else accuracy_interval(correct, groups)
     experts_macs = [parts[expert_name(k)].macs for k in range(routed.active.shape[1])]
-    macs = parts["base"].macs + parts["gate"].macs * routed.gate_ran + routed.active @ np.array(experts_macs)
+    gate_macs = parts["gate"].macs if experts_macs else 0
+    macs = parts["base"].macs + gate_macs * routed.gate_ran + routed.active @ np.array(experts_macs, dtype=np.int64)
     return OperatingPoint(
         tau=tau,
         max_experts=max_experts,

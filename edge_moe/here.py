@@ -2,28 +2,11 @@
 
 from __future__ import annotations
 
-import functools
-from pathlib import Path
-
 from edge_moe.errors import BackendError
 from edge_moe.manifest import ArtifactSet, Manifest, RunsOn
+from edge_moe.processor import this_processor
 
-__all__ = ["npus", "pick", "processor_features", "unmet"]
-
-_CPUINFO = Path("/proc/cpuinfo")
-_FIELDS = ("flags", "Features")  # of x86, of Arm
-
-
-@functools.cache
-def processor_features() -> frozenset[str] | None:
-    """Return the features of this processor that Linux tells, those that every core has; None: it is not told."""
-    try:
-        lines = _CPUINFO.read_text(errors="replace").splitlines()
-    except OSError:
-        return None
-    fields = (line.partition(":") for line in lines)
-    cores = [frozenset(value.split()) for name, _, value in fields if name.strip() in _FIELDS]
-    return frozenset.intersection(*cores) if cores else None
+__all__ = ["npus", "pick", "unmet"]
 
 
 def npus() -> tuple[str, ...]:
@@ -37,8 +20,8 @@ def unmet(runs_on: RunsOn) -> str | None:
         return f"it needs the NPU {runs_on.npu}, which is not here"
     if not runs_on.processor:
         return None
-    there = processor_features()
-    if there is None:
+    there = this_processor().flags
+    if not there:
         return f"it needs a processor with {', '.join(runs_on.processor)}, and this system does not say what its has"
     lacking = [name for name in runs_on.processor if name not in there]
     return f"it needs a processor with {', '.join(lacking)}, which this one has not" if lacking else None

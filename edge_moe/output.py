@@ -1,20 +1,19 @@
-"""Writing results so that a killed run leaves nothing that looks finished, and loses nothing that was.
+"""Where a result may go, and files that are whole or not there.
 
-A result is made in `NAME.partial` beside its target and renamed when it is whole.
+How a folder is made whole, beside its target, by one process at a time: `edge_moe.work`.
 """
 
 from __future__ import annotations
 
 import errno
 import os
-import shutil
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from edge_moe.errors import OutputError
 
-__all__ = ["check_target", "fresh_partial", "partial_path", "publish", "write_file", "writing"]
+__all__ = ["check_target", "partial_path", "remove_half_written", "write_file", "writing"]
 
 
 def partial_path(target: Path) -> Path:
@@ -25,8 +24,9 @@ def partial_path(target: Path) -> Path:
 def check_target(target: Path, *, force: bool, reads: Iterable[str | Path | None] = ()) -> None:
     """Raise OutputError if `target` is there and `force` is not given, or if its place cannot be written.
 
-    An existing folder is only replaced when it is empty or holds what edge-moe wrote (a manifest, a config, results),
-    and never when something that the command `reads` is in it: that would be gone, and `force` did not mean it.
+    An existing folder is only replaced when it is empty or holds what edge-moe wrote (a manifest, a config, results)
+    and no file of a kind that it never writes: that would be gone, and `force` did not mean it. Nor when something
+    that the command `reads` is in it.
     """
     with writing(target):
         if os.path.lexists(target) and not force:
@@ -35,6 +35,11 @@ def check_target(target: Path, *, force: bool, reads: Iterable[str | Path | None
             raise OutputError(f"{target} is a file; expected the name of a folder to make")
         if target.is_dir() and any(target.iterdir()) and not any(_is_ours(target / name) for name in _OURS):
             raise OutputError(f"{target} holds files that edge-moe did not write; choose another target")
+        # Of a link, only the link goes.
+        if target.is_dir() and not target.is_symlink() and (stranger := _stranger(target)):
+            raise OutputError(
+                f"{target} holds files that edge-moe did not write ({stranger}); move them, or choose another target"
+            )
         if target.resolve() in (Path.cwd(), *Path.cwd().parents):
             raise OutputError(f"{target} is, or contains, the current folder; choose another target")
         for path in _inside(target, reads):
@@ -58,53 +63,32 @@ def _inside(target: Path, reads: Iterable[str | Path | None]) -> Iterator[str | 
 _OURS = ("manifest.json", "config.json", "results.json", "report.html", "simulation.json")
 
 
+# What checkpoints, bundles, reports and simulations are made of, in any version; .data: of a large .onnx.
+_KINDS = (
+    *(".safetensors", ".tflite", ".onnx", ".data", ".pte", ".npz", ".npy"),
+    *(".json", ".md", ".png", ".csv", ".html"),
+)
+_LEFT_BY_SYSTEMS = (".DS_Store", "Thumbs.db", "desktop.ini")
+
+
+def _stranger(target: Path) -> str:
+    """Return the name of a file in the folder `target` that edge-moe cannot have written; "" if there is none."""
+    for folder, _, files in os.walk(target):
+        for name in files:
+            if name not in _LEFT_BY_SYSTEMS and (Path(name).suffix not in _KINDS or name.startswith(".")):
+                return os.path.relpath(os.path.join(folder, name), target)  # noqa: PTH118
+    return ""
+
+
 def _is_ours(file: Path) -> bool:
     # Many programs write a config.json; all of ours have a schema version, damaged ones too.
     return file.is_file() and b'"schema_version"' in file.read_bytes()
 
 
-def fresh_partial(target: Path) -> Path:
-    """Make the folder in which `target` is made, empty, and return it.
-
-    Raises:
-        OutputError: no space, no permission.
-    """
-    partial = partial_path(target)
-    with writing(partial):
-        if partial.exists():
-            shutil.rmtree(partial)
-        partial.mkdir(parents=True)
-    return partial
-
-
-def publish(partial: Path, target: Path) -> None:
-    """Rename the finished folder `partial` to `target`; what was there before goes only when the new one stands."""
-    old = target.with_name(f".{target.name}.old")  # hidden: a NAME.old may be somebody's own
-    with writing(target):
-        replaces = os.path.lexists(target)
-        if replaces:
-            _remove(old)
-            target.rename(old)
-        try:
-            partial.rename(target)
-        except OSError:
-            if replaces:
-                old.rename(target)
-            raise
-    if replaces:
-        with suppress(OSError):  # the new one stands; what is left of the old one goes with the next
-            _remove(old)
-
-
-def _remove(path: Path) -> None:
-    if path.is_symlink() or path.is_file():
-        path.unlink()
-    elif path.exists():
-        shutil.rmtree(path)
-
-
-def write_file(file: Path, data: bytes) -> None:
+def write_file(file: Path, data: bytes, *, ready: Callable[[], None] | None = None) -> None:
     """Write `data` to `file` whole or not at all (beside it first, then renamed).
+
+    `ready` is called in between: when the bytes are on the disk, and the name is not theirs yet.
 
     Raises:
         OutputError: no space, no permission.
@@ -117,9 +101,18 @@ def write_file(file: Path, data: bytes) -> None:
                 stream.write(data)
                 stream.flush()
                 os.fsync(stream.fileno())
+            if ready is not None:
+                ready()
             beside.replace(file)
         finally:
             beside.unlink(missing_ok=True)
+
+
+def remove_half_written(folder: Path, processes: Iterable[int]) -> None:
+    """Remove what `write_file` had begun anywhere in `folder` in `processes`, which were killed."""
+    for process in processes:
+        for file in folder.rglob(f".*.{process}"):
+            file.unlink(missing_ok=True)
 
 
 @contextmanager

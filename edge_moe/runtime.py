@@ -42,7 +42,8 @@ class Runtime:
     """A bundle that answers. One call at a time, in the process that opened it: one Runtime a thread, and a process.
 
     It may go from thread to thread between calls. Two calls at once, and a call in a fork, are refused.
-    The base and the gate are in memory from the start; an expert is loaded when it is first needed.
+    The base and the gate are in memory from the start; an expert is loaded when it is first needed. A plain network
+    has a base alone, and every image exits.
     Use as a context manager, or call `close`.
     """
 
@@ -63,7 +64,8 @@ class Runtime:
         Args:
             bundle: the folder, or the opened bundle.
             tau: experts with alpha >= tau run, the sample exits when there are none; None is the bundle's default.
-            max_experts: how many may run for one sample; None is the bundle's default.
+                Of a plain network any tau is taken, and none changes anything.
+            max_experts: how many may run for one sample; None is the bundle's default, and that of a plain network 0.
             backend: which backend's artifacts; None is the bundle's first. An object is used as it is.
             recipe: which recipe's artifacts, "int8" or "fp32"; None is the bundle's first. Of the sets that both allow
                 it is the first that can run on this machine.
@@ -93,7 +95,7 @@ class Runtime:
 
         names = [expert_name(k) for k in range(manifest.experts)]
         self._base_macs = manifest.parts["base"].macs
-        self._gate_macs = manifest.parts["gate"].macs
+        self._gate_macs = manifest.parts["gate"].macs if manifest.experts else 0
         self._expert_macs = [manifest.parts[name].macs for name in names]
         self._labels, self._ensemble, self._space = manifest.labels, manifest.ensemble, manifest.space
         self._d_has_logits = manifest.ensemble == "expert" or manifest.space == "logit"
@@ -109,7 +111,8 @@ class Runtime:
         let_go_in_children(self)
         try:
             self._base = self._open("base")
-            self._gate = self._open("gate")
+            if manifest.experts:
+                self._gate = self._open("gate")
         except BaseException:
             self.close()
             raise
@@ -155,7 +158,7 @@ class Runtime:
 
     @property
     def max_experts(self) -> int:
-        """How many experts may run for one sample, in [1, K]; may be set between calls."""
+        """How many experts may run for one sample, in [1, K], 0 where K is; may be set between calls."""
         return self._max_experts
 
     @max_experts.setter
@@ -198,7 +201,7 @@ class Runtime:
 
     def _predict(self, start: float, x: Tensor) -> Prediction:
         base, gate = self._base, self._gate
-        if base is None or gate is None:
+        if base is None:
             raise self._closed()
         base.invoke(self._checked(x))
         base_logits = base.output("logits")[0]
@@ -207,7 +210,7 @@ class Runtime:
         index, max_phi = top(base_logits, self._spare)
         if max_phi != max_phi:  # NaN
             raise DataError("the base's answer is not a number; check how the input tensor was normalised")
-        if exits_before_gate(max_phi, self._tau):
+        if gate is None or exits_before_gate(max_phi, self._tau):  # a plain network has no gate
             return self._answer(start, index, max_phi, (), False, (1.0, (base_logits,)))
         gate.invoke(base.output("embedding"))
         gate_logits = gate.output("logits")[0]
@@ -281,11 +284,11 @@ class Runtime:
             return self._lent[name]
 
     def _part(self, name: str) -> OpenPart:
-        if self._base is None or self._gate is None:
+        if self._base is None:
             raise self._closed()
         if name == "base":
             return self._base
-        if name == "gate":
+        if name == "gate" and self._gate is not None:
             return self._gate
         for k in range(self.manifest.experts):
             if name == expert_name(k):

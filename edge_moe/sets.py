@@ -45,51 +45,55 @@ class SetKey(NamedTuple):
 
 
 class Pattern(NamedTuple):
-    """Some sets: those of a backend, those by a recipe, or one. None is any."""
+    """Some sets: those of some backends, those by a recipe, or one."""
 
-    backend: str | None = None
-    recipe: str | None = None
+    backends: tuple[str, ...] = ()  # none: any
+    recipe: str | None = None  # None: any
 
     def matches(self, key: SetKey) -> bool:
         """Return whether `key` is meant."""
-        return self.backend in (None, key.backend) and self.recipe in (None, key.recipe)
+        return (not self.backends or key.backend in self.backends) and self.recipe in (None, key.recipe)
 
     def __str__(self) -> str:
         """Write it for a person."""
-        return f"{self.backend or 'any backend'}/{self.recipe or 'any recipe'}"
+        return f"{' or '.join(self.backends) or 'any backend'}/{self.recipe or 'any recipe'}"
 
 
 def patterns(
     sets: Sequence[str] = (), backends: Sequence[str] = (), recipes: Sequence[str] = ()
 ) -> tuple[Pattern, ...]:
-    """Read what a person named: sets, and the short forms; none of anything is every set: ().
+    """Read what a person named: sets, or by the short forms; of nothing named, which means every set, ().
 
     Args:
         sets: "litert/int8", or "onnx" for all of a backend's.
         backends: "litert".
-        recipes: "int8" of every backend that is named, or "onnx/int8".
+        recipes: "int8" of the backends that are named, or of any; "onnx/int8" of one.
 
     Raises:
         UsageError: a name that cannot be one; sets beside a short form; a recipe of a backend that is not named.
     """
-    if sets and (backends or recipes):
-        raise UsageError(
-            "--set is given with --backend or --recipe, which are its short forms; expected one or the other"
-        )
-    found: list[Pattern] = []
-    for text in sets:
-        found.append(Pattern(*SetKey.parse(text)) if "/" in text else Pattern(text))
-    for text in recipes:
-        wish = Pattern(*SetKey.parse(text)) if "/" in text else Pattern(None, text)
-        if wish.backend is not None and backends and wish.backend not in backends:
+    if sets:
+        if backends or recipes:
             raise UsageError(
-                f"recipe {text!r} is of backend {wish.backend!r}; expected one of {', '.join(backends)}, "
-                "or add --backend"
+                "--set is given with --backend or --recipe, which are its short forms; expected one or the other"
             )
-        found += [Pattern(one, wish.recipe) for one in backends] if wish.backend is None and backends else [wish]
+        return tuple(dict.fromkeys(_pattern(text) if "/" in text else Pattern((text,)) for text in sets))
     if not recipes:
-        found += [Pattern(backend) for backend in backends]
+        return tuple(dict.fromkeys(Pattern((backend,)) for backend in backends))
+    found = []
+    for text in recipes:
+        wish = _pattern(text) if "/" in text else Pattern(tuple(backends), text)
+        if other := [one for one in wish.backends if backends and one not in backends]:
+            raise UsageError(
+                f"recipe {text!r} is of backend {other[0]!r}; expected one of {', '.join(backends)}, or add --backend"
+            )
+        found.append(wish)
     return tuple(dict.fromkeys(found))
+
+
+def _pattern(text: str) -> Pattern:
+    backend, recipe = SetKey.parse(text)
+    return Pattern((backend,), recipe)
 
 
 def select(keys: Iterable[SetKey], wanted: Sequence[Pattern], what: str = "the bundle") -> list[SetKey]:

@@ -1,4 +1,4 @@
-"""Names as text: one spelling for equal ones, and something to print for those that are no text."""
+"""Names as text: one spelling for equal ones, something to print for those that are no text; and a count in words."""
 
 from __future__ import annotations
 
@@ -6,7 +6,12 @@ import os
 import unicodedata
 from pathlib import Path
 
-__all__ = ["is_text", "nfc", "printable"]
+__all__ = ["counted", "is_text", "nfc", "printable"]
+
+
+def counted(experts: int) -> str:
+    """Return in words how many experts there are: "4 experts", or, for none, "a plain network"."""
+    return f"{experts} expert{'s' if experts > 1 else ''}" if experts else "a plain network"
 
 
 def nfc(name: str) -> str:

@@ -2,7 +2,7 @@
 
 The active experts of an image are always the first few in the order of its gate: alpha_k = g_k (1 - max phi) falls
 in that order. So an image has K + 1 possible answers, and what tau and max_experts change is only how far down its
-order it goes. Nothing has to be run again.
+order it goes. Nothing has to be run again. An image of a plain network, K = 0, has one.
 
 Axis letters: N samples, K experts, Y classes.
 """
@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from edge_moe.anytime import Ensemble, Space, active_experts, alpha, ensemble, softmax
 from edge_moe.backends import OpenPart, Tensor
-from edge_moe.evaluate import Decisions, Outputs, batches
+from edge_moe.evaluate import Decisions, Outputs, batches, gate_runs
 
 __all__ = ["Trace", "record", "trace"]
 
@@ -37,9 +37,9 @@ class Trace:
         """Return what `evaluate.route` says at this setting.
 
         Raises:
-            UsageError: tau outside [0, 1], or max_experts outside [1, K].
+            UsageError: tau outside [0, 1], or max_experts outside [1, K] (0 where K is).
         """
-        gate_ran = ~((1.0 - self.max_phi).astype(np.float64) < tau)  # anytime.exits_before_gate, for all rows
+        gate_ran = gate_runs(self.max_phi, tau, self.gate.shape[1])
         alphas = alpha(self.max_phi[:, np.newaxis], self.gate)
         active = active_experts(alphas, tau, max_experts, self.gate) & gate_ran[:, np.newaxis]
         count = active.sum(axis=1)

@@ -11,13 +11,13 @@ import ctypes
 import os
 import threading
 import weakref
-from collections.abc import Iterable
-from typing import Protocol
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol
 
 from edge_moe.backends.base import OpenPart, PartTensors, Tensor
 from edge_moe.errors import UsageError
 
-__all__ = ["SharedPart", "Turn", "let_go_in_children"]
+__all__ = ["SharedPart", "Turn", "bare", "let_go_in_children"]
 
 _BUSY = (
     "the runtime is busy with another call; open one Runtime for each thread, "
@@ -82,6 +82,10 @@ class SharedPart(OpenPart):
         with self._turn:
             return self.part.tensors()
 
+    def native_call(self) -> Callable[[Tensor], Any]:
+        """Return the part's own, which takes no turn."""
+        return self.part.native_call()
+
     def close(self) -> None:
         """Release the part, but not in a fork of the process that opened it."""
         if not self._turn.foreign:
@@ -91,6 +95,11 @@ class SharedPart(OpenPart):
     def _let_go(self) -> Iterable[object]:
         self._turn.foreign = True
         return (self.part,)
+
+
+def bare(part: OpenPart) -> OpenPart:
+    """Return a part that a runtime lent as the runtime itself calls it, which takes its turn once for all parts."""
+    return part.part if isinstance(part, SharedPart) else part
 
 
 class _Owner(Protocol):

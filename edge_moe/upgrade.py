@@ -36,10 +36,11 @@ from edge_moe.manifest import (
 )
 from edge_moe.npz import pack, unpack
 from edge_moe.operating import OPERATING, SetOperating, encode
-from edge_moe.output import check_target, fresh_partial, publish, write_file, writing
+from edge_moe.output import write_file, writing
 from edge_moe.records import sha256
 from edge_moe.schema2 import ArtifactSet2, Manifest2
 from edge_moe.soundness import inconsistency, leaving
+from edge_moe.work import making
 
 __all__ = ["Upgraded", "upgrade"]
 
@@ -74,18 +75,14 @@ def upgrade(path: Path, out: Path | None = None) -> Upgraded:
             raise UsageError(f"{nothing}; there is nothing to write to {out}: copy it, or leave --output away")
         return Upgraded(path, False, nothing)
     if out is None:
-        remark = _in_place(path)
-        return Upgraded(path, True, remark)
-    check_target(out, force=False, reads=(path,))
-    partial = fresh_partial(out)
-    try:
-        with writing(partial):
-            shutil.copytree(path, partial, dirs_exist_ok=True)
-        remark = _in_place(partial)
-        publish(partial, out)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
+        with making(path, "upgrade", amends=True):
+            return Upgraded(path, True, _in_place(path))
+    with making(out, "upgrade", reads=(path,)) as work:
+        folder = work.fresh()
+        with writing(folder):
+            shutil.copytree(path, folder, dirs_exist_ok=True)
+        remark = _in_place(folder)
+        work.publish()
     return Upgraded(out, True, remark)
 
 

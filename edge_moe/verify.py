@@ -168,8 +168,8 @@ def _verify_whole(
             name,
             what,
             False,
-            f"{at}: expected {_answer(labels[expected.label], expected.experts)}, "
-            f"found {_answer(found.label, found.experts)}",
+            f"{at}: expected {_answer(bundle, labels[expected.label], expected.experts)}, "
+            f"found {_answer(bundle, found.label, found.experts)}",
         )
     allowed = max((artifacts.golden.tolerance, *artifacts.golden.part_tolerances.values()))
     compared = _compare(name, what, found.scores, golden[scores], allowed)
@@ -180,7 +180,9 @@ def _verify_whole(
             "probabilities": "; the base alone would give other probabilities",
             None: "; the base alone answers alike, so that this does not tell the two apart",
         }[expected.unlike_base]
-    return Check(name, what, compared.passed, f"{_answer(found.label, found.experts)} {at}; {compared.detail}{alike}")
+    return Check(
+        name, what, compared.passed, f"{_answer(bundle, found.label, found.experts)} {at}; {compared.detail}{alike}"
+    )
 
 
 def _compare(set_name: str, what: str, found: Floats, expected: Floats, tolerance: float) -> Check:
@@ -192,5 +194,6 @@ def _compare(set_name: str, what: str, found: Floats, expected: Floats, toleranc
     return Check(set_name, what, error <= tolerance, f"relative error {error:.1e}, tolerance {tolerance:.1e}")
 
 
-def _answer(label: str, experts: tuple[int, ...]) -> str:
-    return f"{label!r} by {'experts ' + ', '.join(map(str, experts)) if experts else 'early exit'}"
+def _answer(bundle: Bundle, label: str, experts: tuple[int, ...]) -> str:
+    alone = "early exit" if bundle.manifest.experts else "the base, which is alone"
+    return f"{label!r} by {'experts ' + ', '.join(map(str, experts)) if experts else alone}"

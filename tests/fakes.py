@@ -17,6 +17,7 @@ from PIL import Image
 from edge_moe.anytime import active_experts, alpha, combine, ensemble, softmax
 from edge_moe.backends import Backend, OpenPart, PartTensor, PartTensors, Tensor
 from edge_moe.bundle import (
+    GOLDEN_FEED,
     MANIFEST,
     OPERATING,
     SCHEMA_VERSION,
@@ -122,7 +123,8 @@ def write_bundle(
     """Write a bundle of random linear parts for FakeBackend.
 
     `sharpness` scales the base's logits: the higher, the surer. `edit` changes the manifest, `operate` the file of the
-    defaults, as plain dicts; the latter names the digests of the manifest as it was edited, if that can be read.
+    defaults, as plain dicts; the latter names the digests of the manifest as it was edited, if that can be read. With
+    no `experts` it is a plain network: `max_experts` is then 0, and the base gives logits alone.
     """
     rng = np.random.default_rng(seed)
     pixels, embedding, features = image_size * image_size * 3, 6, (2, 2, 3)
@@ -131,6 +133,7 @@ def write_bundle(
         return (rng.standard_normal((inputs, *shape)) / np.sqrt(inputs)).astype(np.float32)
 
     names = [expert_name(k) for k in range(experts)]
+    max_experts = min(max_experts, experts)
     weights = {
         "base": {
             "logits": draw(pixels, classes) * np.float32(sharpness),
@@ -140,15 +143,17 @@ def write_bundle(
         "gate": {"logits": draw(embedding, experts)},
         **{name: {"logits": draw(12, classes)} for name in names},
     }
+    if not experts:
+        weights = {"base": {"logits": weights["base"]["logits"]}}
     spec = TensorSpec
     outputs = {p: tuple(spec(name=n, shape=(1, *w.shape[1:])) for n, w in o.items()) for p, o in weights.items()}
     image = spec(name="image", shape=(1, image_size, image_size, 3))
-    parts = {
-        "base": PartSpec(kind="base", macs=BASE_MACS, parameters=7, inputs=(image,), outputs=outputs["base"]),
-        "gate": PartSpec(
+    parts = {"base": PartSpec(kind="base", macs=BASE_MACS, parameters=7, inputs=(image,), outputs=outputs["base"])}
+    if experts:
+        parts["gate"] = PartSpec(
             kind="gate", macs=GATE_MACS, parameters=3, inputs=(outputs["base"][2],), outputs=outputs["gate"]
-        ),
-        **{
+        )
+        parts |= {
             name: PartSpec(
                 kind="expert",
                 macs=EXPERT_MACS + k,
@@ -157,8 +162,7 @@ def write_bundle(
                 outputs=outputs[name],
             )
             for k, name in enumerate(names)
-        },
-    }
+        }
 
     pixels_of_image = rng.integers(0, 256, (image_size, image_size, 3), np.uint8)
     preprocessing = Preprocessing(
@@ -166,13 +170,15 @@ def write_bundle(
     )
     x = normalize(pixels_of_image, preprocessing)[np.newaxis]
     golden: dict[str, Any] = {"input": x}
-    for part, fed in {"base": "input", "gate": "base.embedding", **dict.fromkeys(names, "base.features")}.items():
+    for part, spec_ in parts.items():
         opened = FakePart(weights[part])
-        opened.invoke(golden[fed])
+        opened.invoke(golden[GOLDEN_FEED[spec_.kind]])
         golden |= {f"{part}.{n}": opened.output(n) for n in weights[part]}
-    phi, gate = softmax(golden["base.logits"][0]), softmax(golden["gate.logits"][0])
-    active = active_experts(alpha(phi, gate), tau, max_experts, gate)
-    members = np.stack([ensemble(golden["base.logits"][0], golden[f"{n}.logits"][0], kind, space) for n in names])
+    phi, active = softmax(golden["base.logits"][0]), np.zeros(0, np.bool_)
+    if experts:
+        gate = softmax(golden["gate.logits"][0])
+        active = active_experts(alpha(phi, gate), tau, max_experts, gate)
+        members = np.stack([ensemble(golden["base.logits"][0], golden[f"{n}.logits"][0], kind, space) for n in names])
     golden["scores"] = combine(gate, members, active) if active.any() else phi
 
     def put(file: str, data: bytes) -> Artifact:
@@ -278,10 +284,12 @@ def agree(path: Path) -> None:
 
 
 class PoolHere:
-    """Instead of a pool of processes: what is submitted is done at once, in this process."""
+    """Instead of `edge_moe.pool.Pool`: what is submitted is done in this process."""
 
-    def __init__(self, *_):
-        pass
+    ended = ()
+
+    def __init__(self, *_, **__):
+        self._queue = []
 
     def __enter__(self):
         return self
@@ -291,11 +299,16 @@ class PoolHere:
 
     def submit(self, do, *arguments):
         future = Future()
-        try:
-            future.set_result(do(*arguments))
-        except Exception as error:
-            future.set_exception(error)
+        self._queue.append((future, do, arguments))
         return future
 
-    def shutdown(self, **_):
-        pass
+    def wait(self):
+        while self._queue:
+            future, do, arguments = self._queue.pop(0)
+            if future.set_running_or_notify_cancel():
+                try:
+                    future.set_result(do(*arguments))
+                except Exception as error:
+                    future.set_exception(error)
+                return [future]
+        return []

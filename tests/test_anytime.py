@@ -72,10 +72,7 @@ def test_combine_by_hand():
     members = np.array([[1.0, 0, 0], [0, 1, 0], [0, 0.5, 0.5]])  # d_k of three experts
     active = np.array([True, False, True])
     np.testing.assert_allclose(combine(GATE[0], members, active), [0.5, 0.1, 0.1])
-    renormalized = combine(GATE[0], members, active, renormalize=True)
-    np.testing.assert_allclose(renormalized, np.array([5, 1, 1]) / 7)
     assert combine(GATE[0], members, np.zeros(3, bool)).tolist() == [0, 0, 0]
-    assert combine(GATE[0], members, np.zeros(3, bool), renormalize=True).tolist() == [0, 0, 0]
 
 
 def test_ensemble_by_hand():
@@ -156,14 +153,12 @@ def test_skipping_the_gate_changes_no_decision_in_double(sample, tau):
         assert not active_experts(alpha(phi, np.minimum(gate, 1)), tau, len(gate)).any()
 
 
-@given(samples(), taus, st.integers(1, 6), st.booleans())
-def test_scores_sum_to_the_gate_mass_or_one(sample, tau, most, renormalize):
+@given(samples(), taus, st.integers(1, 6))
+def test_scores_sum_to_the_gate_mass(sample, tau, most):
     phi, gate = sample
     active = active_experts(alpha(phi, gate), tau, min(most, len(gate)), gate)
     members = np.tile(phi, (len(gate), 1))
-    total = combine(gate, members, active, renormalize=renormalize).sum()
-    expected = 0 if not active.any() else 1 if renormalize else gate[active].sum()
-    assert total == pytest.approx(expected, abs=1e-9)
+    assert combine(gate, members, active).sum() == pytest.approx(gate[active].sum(), abs=1e-9)
 
 
 @pytest.mark.parametrize("kind", ["bagging", "expert"])
@@ -212,6 +207,19 @@ def test_bad_tau(tau):
 def test_bad_max_experts(most):
     with pytest.raises(UsageError, match=r"max_experts is .*expected an integer from 1 to 3"):
         check_max_experts(most, 3)
+
+
+@pytest.mark.parametrize("most", [1, -1, 0.0, False, None])
+def test_max_experts_of_a_plain_network_is_0(most):
+    assert check_max_experts(0, 0) == 0
+    with pytest.raises(UsageError, match=r"max_experts is .*; expected 0, or nothing: a plain network has no experts"):
+        check_max_experts(most, 0)
+
+
+def test_without_a_gate_no_expert_is_active():
+    none = np.empty((2, 0), np.float32)
+    assert softmax(none).shape == (2, 0)
+    assert active_experts(alpha(PHI[:2], none), 0.0, 0, none).shape == (2, 0)
 
 
 def test_numbers_of_numpy_are_numbers():

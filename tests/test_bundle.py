@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from edge_moe import Bundle, BundleError, IntegrityError, Runtime, UsageError
-from edge_moe.bundle import MANIFEST, Artifact, Manifest, expert_name, sha256
+from edge_moe.bundle import MANIFEST, Artifact, Manifest, expert_name, part_names, sha256
 from tests.fakes import npz
 
 
@@ -126,6 +126,31 @@ def test_strictness(make_bundle, edit, message):
         Bundle(path)
     assert str(path / MANIFEST) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_plain_network_is_a_base_alone(make_bundle):
+    manifest = Bundle(make_bundle(experts=0)).manifest
+    assert (manifest.experts, list(manifest.parts), list(manifest.sets[0].parts)) == (0, ["base"], ["base"])
+    assert (part_names(0), part_names(2)) == (["base"], ["base", "gate", "expert_00", "expert_01"])
+
+
+@pytest.mark.parametrize(
+    ("experts", "edit", "message"),
+    [
+        (0, change("experts", to=-1), "Expected `int` >= 0"),
+        (0, change("experts", to=1), "its parts should be base, gate, expert_00"),
+        (3, change("experts", to=0), "its parts should be base;"),
+        (
+            0,
+            change("sets", 0, "golden", "samples", 0, "max_experts", to=1),
+            "a max_experts above the number of experts",
+        ),
+        (3, change("sets", 0, "golden", "samples", 0, "max_experts", to=0), "of 0, which only a plain network has"),
+    ],
+)
+def test_what_neither_a_plain_network_nor_a_mixture_can_be(make_bundle, experts, edit, message):
+    with pytest.raises(BundleError, match=message):
+        Bundle(make_bundle(experts=experts, edit=edit))
 
 
 def test_missing_and_truncated_files(make_bundle):

@@ -144,3 +144,11 @@ def test_paired_difference():
     assert paired_difference(a, a, 0) == (0, 0, 0)
     with pytest.raises(DataError, match="found 400 and 3"):
         paired_difference(a, b[:3], 0)
+
+
+def test_the_one_operating_point_of_a_plain_network(make_bundle, fake_backend):
+    with Runtime(make_bundle(experts=0), backend=fake_backend) as runtime:
+        outputs = gather(runtime, X)
+        routed = route(outputs, 1.0, 0, "bagging", "logit")
+        point = operating_point(routed, routed.predictions, runtime.manifest.parts, 1.0, 0)
+    assert (point.max_experts, point.exit_rate, point.mean_macs, point.accuracy) == (0, 1.0, BASE_MACS, 1.0)

@@ -87,15 +87,15 @@ def small(tmp_path_factory):
 
 def test_every_part_of_the_hand_written_network_is_whole_and_right(small):
     _, _, report = small
-    assert report["shipped"] == [f"{b}/{name}" for b in backends.names() for name in (INT8[b], "fp32")]
-    for label, parts in report["sets"].items():
+    assert report.shipped == [f"{b}/{name}" for b in backends.names() for name in (INT8[b], "fp32")]
+    for label, parts in report.sets.items():
         assert [row.part for row in parts] == ["base", "gate", "expert_00", "expert_01"]
         for row in parts:
             assert row.structure in {(1, 0), None}
             assert (row.structure is None) is label.startswith("onnx/")
             if label.endswith("/fp32"):
                 assert row.torch_error < 1e-4
-    assert not any(report["missed_bars"].values())
+    assert not any(report.missed_bars.values())
 
 
 @torch.no_grad()
@@ -219,7 +219,7 @@ def test_an_operator_that_no_backend_takes(backend, tmp_path, monkeypatch, capfd
     (tmp_path / "odd_network.py").write_text(ODD)
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.delitem(sys.modules, "odd_network", raising=False)
-    monkeypatch.setattr(workers, "ProcessPoolExecutor", PoolHere)
+    monkeypatch.setattr(workers, "Pool", PoolHere)
     save_checkpoint(tmp_path / "checkpoint", untrained("odd_network:odd", 1))
     options = Options(backends=(backend,), calibration_images=2, validation_images=2)
     with pytest.raises(ConversionError, match=rf"^{backend}/base: .*\bpeculiar\.1\b.*bessel_j0") as caught:

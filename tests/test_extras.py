@@ -23,9 +23,9 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from edge_moe import Runtime
-from edge_moe.backends import get, names
+from edge_moe.backends import get, names, record
 from edge_moe.bundle import Bundle
-from edge_moe.cli.extras import EXTRAS, TOOLS
+from edge_moe.cli.extras import _EXTRAS, extra_of, tools
 
 BACKENDS = names()
 ROOT = Path(__file__).parents[1]
@@ -164,12 +164,14 @@ def test_what_a_device_gets_is_without_torch(extra):
 
 
 def test_the_extra_that_is_named_brings_the_package():
-    for package, extra in EXTRAS.items():
+    of_backends = {name for backend in BACKENDS for name in record(backend).imports}
+    for package in {*_EXTRAS, *of_backends}:
+        extra = extra_of(package)
         assert package in set().union(*map(modules, closure(extra).values())), package
     convert = set().union(*map(modules, closure("convert").values()))
-    for packages in TOOLS.values():
-        assert convert >= set(packages)
-    assert set(TOOLS) == set(BACKENDS)
+    for backend in BACKENDS:
+        assert convert >= set(tools(backend))
+    assert extra_of("numpy") is None
 
 
 @pytest.mark.parametrize("extras", [(), ("litert",), ("onnx", "cli")])

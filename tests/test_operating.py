@@ -66,6 +66,13 @@ def test_damaged_or_of_another(make_bundle, operate, words):
     assert "\n" not in str(caught.value)
 
 
+def test_of_a_plain_network(make_bundle):
+    path = make_bundle(experts=0)
+    assert Bundle(path).operating_sets["fake/int8"].default_max_experts == 0
+    with pytest.raises(BundleError, match="the default max_experts 1, but there are 0 experts"):
+        Bundle(make_bundle("one", experts=0, operate=change("sets", "fake/int8", "default_max_experts", to=1)))
+
+
 @pytest.mark.parametrize("text", [b"", b"{", b"[]", b"\xff"])
 def test_no_json(make_bundle, text):
     path = make_bundle()

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from edge_moe.errors import OutputError
-from edge_moe.output import check_target, partial_path, publish, write_file, writing
+from edge_moe.output import check_target, write_file, writing
 
 OURS = '{\n  "schema_version": 1'
 
@@ -112,75 +112,18 @@ def test_a_name_that_no_file_may_have(tmp_path: Path) -> None:
         check_target(tmp_path / ("x" * 300), force=False)
 
 
-# --- publish ---
-
-
-def test_a_finished_folder_gets_its_name(tmp_path: Path) -> None:
-    target = tmp_path / "t"
-    publish(make(partial_path(target), new_txt="new"), target)
-    assert snapshot(tmp_path) == {"t": None, "t/new.txt": "new"}
-
-
-def test_the_old_one_goes_with_all_its_files(tmp_path: Path) -> None:
-    target = make(tmp_path / "t", old_txt="old")
-    make(tmp_path / ".t.old", older_txt="left by a kill")
-    publish(make(partial_path(target), new_txt="new"), target)
-    assert snapshot(tmp_path) == {"t": None, "t/new.txt": "new"}
-
-
-def test_a_folder_with_such_a_name_is_left_alone(tmp_path: Path) -> None:
-    make(tmp_path / "t.old", mine_txt="years of work")
-    for _ in range(2):
-        publish(make(partial_path(tmp_path / "t"), new_txt="new"), tmp_path / "t")
-    expected = {"t": None, "t/new.txt": "new", "t.old": None, "t.old/mine.txt": "years of work"}
-    assert snapshot(tmp_path) == expected
-
-
-def test_the_old_one_goes_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    target = make(tmp_path / "t", old_txt="old")
-    partial = make(partial_path(target), new_txt="new")
-    seen: list[tuple[str, list[str]]] = []
-    rename = Path.rename
-
-    def spy(self: Path, other: Path) -> Path:
-        result = rename(self, other)
-        seen.append((other.name, sorted(snapshot(tmp_path))))
-        return result
-
-    monkeypatch.setattr(Path, "rename", spy)
-    publish(partial, target)
-    assert seen == [
-        (".t.old", [".t.old", ".t.old/old.txt", "t.partial", "t.partial/new.txt"]),
-        ("t", [".t.old", ".t.old/old.txt", "t", "t/new.txt"]),
-    ]
-
-
-def test_the_old_one_comes_back_when_the_new_one_cannot_take_its_place(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    target = make(tmp_path / "t", old_txt="old")
-    partial = make(partial_path(target), new_txt="new")
-    rename = Path.rename
-
-    def fails(self: Path, other: Path) -> Path:
-        if self == partial:
-            raise OSError(errno.EIO, os.strerror(errno.EIO))
-        return rename(self, other)
-
-    monkeypatch.setattr(Path, "rename", fails)
-    with pytest.raises(OutputError, match="Input/output error"):
-        publish(partial, target)
-    assert snapshot(tmp_path) == {"t": None, "t/old.txt": "old", "t.partial": None, "t.partial/new.txt": "new"}
-
-
-def test_a_link_is_replaced_and_what_it_leads_to_stays(tmp_path: Path) -> None:
-    real, target = make(tmp_path / "real", old_txt="old"), tmp_path / "t"
-    target.symlink_to(real)
-    for text in ("new", "newer"):
-        publish(make(partial_path(target), new_txt=text), target)
-        assert snapshot(target) == {"new.txt": text}
-    assert snapshot(real) == {"old.txt": "old"}
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["real", "t"]
+@pytest.mark.parametrize("stranger", ["notes.txt", ".git/HEAD", "code/net.py", "Makefile"])
+def test_a_file_of_somebody_in_what_edge_moe_wrote_is_not_replaced(tmp_path: Path, stranger: str) -> None:
+    target = make(tmp_path / "t", manifest_json=OURS)
+    (target / ".DS_Store").write_text("of the system")
+    check_target(target, force=True)
+    file = target / stranger
+    file.parent.mkdir(exist_ok=True)
+    file.write_text("years of work")
+    with pytest.raises(OutputError, match=rf"files that edge-moe did not write \({stranger}\); move them, or choose"):
+        check_target(target, force=True)
+    (tmp_path / "link").symlink_to("t")
+    check_target(tmp_path / "link", force=True)  # the link goes, the folder stays
 
 
 # --- files ---

@@ -288,3 +288,20 @@ class TestBudget:
                     runtime.part("expert_00")
             assert runtime.loaded_experts == ()
             assert runtime.part("expert_00")
+
+
+@pytest.mark.parametrize("tau", [None, 0.0, 1.0])
+def test_a_plain_network_always_exits(make_bundle, fake_backend, tau):
+    with Runtime(make_bundle(experts=0), backend=fake_backend, tau=tau, expert_budget_bytes=0) as runtime:
+        (base,) = fake_backend.parts
+        assert (runtime.max_experts, runtime.loaded_experts) == (0, ())
+        found = runtime.predict_tensor(X[0])
+        assert (found.exited, found.gate_ran, found.experts, found.macs) == (True, False, (), BASE_MACS)
+        np.testing.assert_array_equal(found.scores, softmax(base.output("logits")[0]))
+        with pytest.raises(UsageError, match="there is no part 'gate'; expected one of base"):
+            runtime.part("gate")
+        with pytest.raises(UsageError, match="max_experts is 1; expected 0"):
+            runtime.max_experts = 1
+    with pytest.raises(UsageError, match="closed"):
+        runtime.predict_tensor(X[0])
+    assert base.closed

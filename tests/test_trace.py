@@ -94,3 +94,24 @@ def trace_of_one():
 def test_no_images(make_bundle, fake_backend):
     with Runtime(make_bundle(), backend=fake_backend) as runtime, pytest.raises(DataError, match="no samples"):
         record(runtime.part, 3, "bagging", "logit", [])
+
+
+def test_of_a_plain_network_every_image_has_one_answer(make_bundle, fake_backend):
+    path = make_bundle(experts=0)
+    with Runtime(path, backend=fake_backend) as runtime:
+        kept = record(runtime.part, 0, "bagging", "logit", X)
+        outputs = collect(runtime.part, 0, X)
+        assert [a.shape for a in (outputs.base_logits, outputs.gate_logits, outputs.expert_logits)] == [
+            (40, 5),
+            (40, 0),
+            (40, 0, 5),
+        ]
+        assert (kept.gate.shape, kept.answers.shape) == ((40, 0), (40, 1))
+        for tau in TAUS:
+            runtime.tau = tau
+            for found in (kept.at(tau, 0), route(outputs, tau, 0, "bagging", "logit")):
+                assert found.predictions.tolist() == [runtime.predict_tensor(x).index for x in X]
+                assert found.exited.all()
+                assert not found.gate_ran.any()
+    with pytest.raises(UsageError, match="max_experts is 1; expected 0"):
+        kept.at(0.5, 1)

@@ -178,6 +178,24 @@ def test_the_file_by_which_the_network_is_known_again(make_bundle, fake_backend)
         Bundle(path)
 
 
+def test_a_plain_network(make_bundle, fake_backend):
+    path = make_bundle(experts=0)
+    checks = verify(path, backend=fake_backend)
+    assert failures(checks) == []
+    assert [c.what for c in checks] == [
+        "golden/inputs.npz",
+        "golden/00.png",
+        "golden/vectors.json",
+        "fake/int8/base.npz",
+        "golden/fake-int8.npz",
+        "base.logits",
+        ANSWER,
+    ]
+    assert "by the base, which is alone at tau" in checks[-1].detail
+    replace(path, "fake/int8/base.npz", npz(logits=-stored(path, "fake/int8/base.npz")["logits"]), "parts", "base")
+    assert [what for what, _ in failures(verify(path, backend=fake_backend))] == ["base.logits", ANSWER]
+
+
 # --- what the sets share ---
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from edge_moe.output import write_file
+from edge_moe.ledger import SCAFFOLD, keep
 
 if TYPE_CHECKING:
     from edge_moe.nn import SingleGateMoE
@@ -62,8 +62,8 @@ def one_thread() -> Iterator[None]:
 def plan(images: Path, base: str) -> Plan:
     """What the checkpoints say of how they were made."""
     from edge_moe.bundle import Preprocessing
+    from edge_moe.checkpoint import TrainingConfig
     from edge_moe.nn import Architecture
-    from edge_moe.training.config import TrainingConfig
     from edge_moe.training.run import Plan
 
     config = TrainingConfig(
@@ -104,7 +104,8 @@ def write_checkpoint(out: Path, images: Path, base: str = "mobilenet_v3_small") 
     import torch
     from safetensors.numpy import load_file
 
-    from edge_moe.training.checkpoint import Checkpoint, CheckpointConfig, save_checkpoint, tool_versions
+    from edge_moe.checkpoint import CheckpointConfig
+    from edge_moe.training.checkpoint import Checkpoint, save_checkpoint, tool_versions
 
     mixture = new_mixture(base)
     state = mixture.state_dict()
@@ -150,8 +151,8 @@ class PartsMadeHere:
                     if name == self.stop_before:
                         raise KeyboardInterrupt
                     self.calls[-1].append(name)
-                    write_file(target, self.artifact(job, recipe))
-                write_file(structure_file(target), self.structure.get(job.backend, b"null"))
+                    keep(target, self.artifact(job, recipe))
+                keep(structure_file(target), self.structure.get(job.backend, b"null"))
             progress.advance("converting", job.label)
         return {job.label: 0.0 for job in jobs}
 
@@ -159,7 +160,7 @@ class PartsMadeHere:
         from edge_moe.converters import workers
 
         for job in jobs:
-            write_file(job.graph, self.graph(job))
+            keep(job.graph, self.graph(job))
         with _silence():
             return {job.label: workers._rank(job) for job in jobs}
 
@@ -175,8 +176,8 @@ class PartsMadeHere:
         return self.made[weights, recipe]
 
     def graph(self, job: Any) -> bytes:
+        from edge_moe.checkpoint import read_config
         from edge_moe.converters import workers
-        from edge_moe.training.checkpoint import read_config
 
         config = read_config(job.checkpoint)
         kind = (config.architecture, config.experts if job.kind == "gate" else None, job.backend, job.kind)
@@ -204,6 +205,11 @@ def _silence() -> Iterator[None]:
 
 def digest(file: Path) -> str:
     return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def visible(folder: Path) -> list[str]:
+    """The names of what is in `folder`, sorted, but for what is about the work in it."""
+    return sorted(path.name for path in folder.iterdir() if path.name != SCAFFOLD)
 
 
 def tree(folder: Path) -> dict[str, str]:

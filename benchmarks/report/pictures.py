@@ -13,6 +13,7 @@ from edge_moe.benchmarks.report.series import Point, Series, front
 from edge_moe.benchmarks.report.style import look
 from edge_moe.benchmarks.report.words import cost_column, plural, scaled, tau
 from edge_moe.benchmarks.results import Unit
+from edge_moe.text import counted
 
 __all__ = ["draw"]
 
@@ -158,7 +159,7 @@ def _parts(axes: Any, series: list[Series], unit: Unit) -> None:
         experts = [part for part in one.parts if part.name not in kinds]
         cost = {row.name: row.cost for row in speeds(one)}
         for place, kind in enumerate(kinds):
-            if kind == "expert" and not experts:
+            if (kind == "expert" and not experts) or (kind == "gate" and kind not in spread):  # of a plain network
                 continue
             value = cost[kind] if kind != "expert" else cost.get(EXPERTS, experts[0].cost if experts else 0.0)
             low = spread[kind].p10 if kind != "expert" else min(part.spread.p10 for part in experts)
@@ -179,7 +180,9 @@ def _caption(content: Content) -> str:
     if len(content.results) > 1:
         return _plain(content.title)
     file = content.results[0]
-    about = f"{file.bundle.architecture}, {file.bundle.experts} experts, {file.data} ({plural(file.images, 'image')}), "
+    about = (
+        f"{file.bundle.architecture}, {counted(file.bundle.experts)}, {file.data} ({plural(file.images, 'image')}), "
+    )
     return _plain(f"{about}{plural(file.threads, 'thread')}") + f"\n{_plain(file.machine.processor)}"
 
 

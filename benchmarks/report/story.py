@@ -11,6 +11,7 @@ from edge_moe.benchmarks.results import Results
 from edge_moe.gains import without_gain
 from edge_moe.intervals import over_groups, paired_difference
 from edge_moe.sizes import short_size_text
+from edge_moe.text import counted
 
 __all__ = ["blind_spots", "finding", "highlight", "lost", "mended", "over", "subject", "title", "warnings"]
 
@@ -30,7 +31,7 @@ def subject(results: Sequence[Results]) -> str:
     """Return what was measured on what."""
     first = results[0]
     bundles = listed(_several(results, lambda r: f"{r.bundle.name} ({r.bundle.architecture}, "
-                              f"{plural(r.bundle.experts, 'expert')}, {_px(r)} px)"))  # fmt: skip
+                              f"{counted(r.bundle.experts)}, {_px(r)} px)"))  # fmt: skip
     where = listed(_several(results, _machine))
     if len(results) > 1:
         sets = sum(len(file.sets) for file in results)
@@ -67,14 +68,16 @@ def finding(one: Series) -> str:
     """Return the most useful thing that the numbers say about a set: its first file's default, as a rule."""
     point, start = highlight(one)
     what = point.costs.point
-    text = (
-        f"At tau = {tau(point.tau)}, {one.label} answers in {cost(point.costs.mean, one.unit, named=True)} on average"
-    )
+    plain = not one.results.bundle.experts
+    who = f"{one.label}, a plain network," if plain else f"At tau = {tau(point.tau)}, {one.label}"
+    text = f"{who} answers in {cost(point.costs.mean, one.unit, named=True)} on average"
     if point.costs.raw is None:
         text += " (predicted from its parts)"
     if start is not point:
         always = "always running an expert (tau = 0)" if start.tau == 0 else f"at tau = {tau(start.tau)}"
         text += f", {change(point.costs.mean, start.costs.mean)} {always}"
+    if what.accuracy is None and plain:
+        return f"{text}. How often it is right is not known: no labels."
     if what.accuracy is None:
         return f"{text}; {what.exit_rate:.1%} of the images exit early. How often it is right is not known: no labels."
     text += f", at {what.accuracy:.1%} accuracy (95%: {interval(what.accuracy_low, what.accuracy_high)})."
@@ -95,10 +98,11 @@ def finding(one: Series) -> str:
 def mended(one: Series) -> str:
     """Return how many answers the experts change for the better and for the worse, at the bundle's default tau.
 
-    Where the default is not recorded, at the point that is told first; empty where labels are not known.
+    Where the default is not recorded, at the point that is told first; empty where labels are not known, or there are
+    no experts.
     """
     labels = one.results.labels
-    if labels is None:
+    if labels is None or not one.results.bundle.experts:
         return ""
     at, most = one.one.default_tau, one.one.default_max_experts
     if at is None or most is None:

@@ -22,6 +22,7 @@ from edge_moe.benchmarks.report.words import (
 )
 from edge_moe.benchmarks.results import PointCosts, Results, Unit, summary
 from edge_moe.sizes import size_text
+from edge_moe.text import counted
 
 __all__ = ["HEADER", "Table", "header", "measured", "point_row", "points", "shares", "starts", "without_empty"]
 
@@ -95,7 +96,7 @@ def _facts(file: Results) -> dict[str, str]:
         "Times throttled": _UNKNOWN if c.throttled is None else str(c.throttled),
         "Measured": f"{file.created}, {'1 sitting' if file.sittings == 1 else f'{file.sittings} sittings'}",
         "Rounds": f"{file.rounds} of {file.rounds_asked}" + ("" if file.complete else ", stopped early"),
-        "Bundle": f"{b.name}{'' if b.trained else ', UNTRAINED'}: {b.architecture}, {b.experts} experts, "
+        "Bundle": f"{b.name}{'' if b.trained else ', UNTRAINED'}: {b.architecture}, {counted(b.experts)}, "
         f"{b.classes} classes, {size_text(b.image_size)} pixels",
         "Answers decided by": f"rule {b.rule_sha256[:12]}{_digests(file)}",
         "Data": f"{file.data}: {file.images:,} images{_originals(file)}, "

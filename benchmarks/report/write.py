@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,7 +10,8 @@ import msgspec
 from edge_moe.benchmarks.report import csvs, markdown, page, pictures
 from edge_moe.benchmarks.report.content import collect
 from edge_moe.benchmarks.results import Results
-from edge_moe.output import check_target, fresh_partial, publish, write_file, writing
+from edge_moe.output import write_file, writing
+from edge_moe.work import making
 
 __all__ = ["write_report"]
 
@@ -35,17 +35,16 @@ def write_report(
         OutputError: `out` exists and `force` is not given, or cannot be written.
         UsageError: not a name for each file.
     """
-    check_target(out, force=force)
-    content = collect(results, names)
-    raw = {
-        f"{name}.json": msgspec.json.encode(file) + b"\n"
-        for name, file in zip(content.names, content.results, strict=True)
-    }
-    texts = csvs.files(content)
-    partial = fresh_partial(out)
-    try:
-        with writing(partial):
-            drawn = {name: (partial / name).read_bytes() for name in pictures.draw(content, partial)}
+    with making(out, "report", force=force) as work:
+        content = collect(results, names)
+        raw = {
+            f"{name}.json": msgspec.json.encode(file) + b"\n"
+            for name, file in zip(content.names, content.results, strict=True)
+        }
+        texts = csvs.files(content)
+        folder = work.fresh()
+        with writing(folder):
+            drawn = {name: (folder / name).read_bytes() for name in pictures.draw(content, folder)}
         files: dict[str, bytes] = {
             "report.html": page.render(content, raw, texts, drawn).encode(),
             **raw,
@@ -53,8 +52,6 @@ def write_report(
             **{name: text.encode() for name, text in texts.items()},
         }
         for name, data in files.items():
-            write_file(partial / name, data)
-        publish(partial, out)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)  # there only if something failed; the disk may be full
+            write_file(folder / name, data)
+        work.publish()
     return [out / name for name in (*files, *drawn)]

@@ -22,7 +22,6 @@ from edge_moe import backends
 from edge_moe.backends import OpenPart
 from edge_moe.benchmarks import cold, limits, machine
 from edge_moe.benchmarks.conditions import Seen, Watch, judge
-from edge_moe.benchmarks.native import bare
 from edge_moe.benchmarks.peers import Way, make_stock_parts, ways
 from edge_moe.benchmarks.results import Conditions, Limit
 from edge_moe.benchmarks.targets.base import Availability, Plan, Round, Session, SetPlan, SetRound, Setting, Target
@@ -31,6 +30,7 @@ from edge_moe.errors import BackendError, MissingExtraError
 from edge_moe.output import writing
 from edge_moe.progress import Progress
 from edge_moe.runtime import Runtime
+from edge_moe.turns import bare
 
 __all__ = ["Host"]
 
@@ -179,10 +179,13 @@ def _time_parts(runtime: Runtime, one: SetPlan, plan: Plan, into: dict[str, list
     unseen = sorted(set(range(runtime.manifest.experts)) - set(ranked.ravel().tolist()))
     turns = [*enumerate(ranked[:_WARM_UP]), *enumerate(ranked)]
     turns += [(index, np.array(unseen)) for index in range(min(len(plan.inputs), _UNSEEN_IMAGES)) if unseen]
-    base, gate = bare(runtime.part("base")), bare(runtime.part("gate"))
+    base = bare(runtime.part("base"))
+    gate = bare(runtime.part("gate")) if runtime.manifest.experts else None
     for turn, (index, experts) in enumerate(turns):
         x = plan.inputs[index]
-        elapsed = [("base", _base_ms(base, x)), ("base", _base_ms(base, x)), ("gate", _ms(gate, base, "embedding"))]
+        elapsed = [("base", _base_ms(base, x)), ("base", _base_ms(base, x))]
+        if gate is not None:
+            elapsed.append(("gate", _ms(gate, base, "embedding")))
         for k in np.sort(experts).tolist():
             elapsed.append((expert_name(k), _ms(bare(runtime.part(expert_name(k))), base, "features")))
         if turn >= min(_WARM_UP, len(plan.inputs)):

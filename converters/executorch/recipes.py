@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from edge_moe.converters.recipe import FLOAT, NOTHING, STOCK_WORDS, X86, Recipe, Seen
 
-__all__ = ["CANDIDATES", "RECIPES", "SEEN", "STOCK", "ExecuTorchRecipe"]
+__all__ = ["CANDIDATES", "GOALS", "RECIPES", "SEEN", "STOCK", "ExecuTorchRecipe"]
 
 
 class ExecuTorchRecipe(Recipe, frozen=True, kw_only=True):
@@ -76,3 +76,5 @@ STOCK = ExecuTorchRecipe(
 )
 # Measured by `python -m edge_moe.benchmarks.kernels`, see converters/tolerances.py.
 SEEN = Seen(fp32=2.8e-6, int8=5.1e-5, processors=X86)
+# part -> how many times faster than fp32 the first candidate should be, see benchmarks/recipes.py.
+GOALS = {"base": 1.2, "expert": 1.2}

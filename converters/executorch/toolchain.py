@@ -42,7 +42,7 @@ class ExecuTorchToolchain(Toolchain):
 
     def trace(self, part: nn.Module, kind: Kind, example: Floats) -> bytes:
         """Export the graph of `part`; its weights are replaced by name."""
-        module = (_BaseIO(part) if kind == "base" else _OtherIO(part)).eval()
+        module = _IO[kind](part).eval()
         # Not the example itself: an axis that numpy added has a stride of 0, which ExecuTorch refuses.
         zeros = channels_first(np.zeros(example.shape, np.float32))
         try:
@@ -105,7 +105,7 @@ class ExecuTorchToolchain(Toolchain):
 
 
 class _BaseIO(nn.Module):
-    """[1, 3, H, W] -> logits [1, Y], features [1, C, H, W], embedding [1, E]."""
+    """[1, 3, H, W] -> logits [1, Y], features [1, C, H, W] or [1, T, C] or [1, C], embedding [1, E]."""
 
     def __init__(self, part: nn.Module) -> None:
         super().__init__()
@@ -116,8 +116,19 @@ class _BaseIO(nn.Module):
         return outputs
 
 
+class _PlainIO(nn.Module):
+    """[1, 3, H, W] -> logits [1, Y]."""
+
+    def __init__(self, part: nn.Module) -> None:
+        super().__init__()
+        self.part = part
+
+    def forward(self, image: Tensor) -> dict[str, Tensor]:
+        return {"logits": self.part(image).logits}
+
+
 class _OtherIO(nn.Module):
-    """An expert's [1, C, H, W], or a gate's [1, E] -> logits [1, Y or K]."""
+    """An expert's features, or a gate's [1, E] -> logits [1, Y or K]."""
 
     def __init__(self, part: nn.Module) -> None:
         super().__init__()
@@ -125,6 +136,9 @@ class _OtherIO(nn.Module):
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         return {"logits": self.part(x)}
+
+
+_IO: dict[Kind, type[nn.Module]] = {"base": _BaseIO, "plain": _PlainIO, "gate": _OtherIO, "expert": _OtherIO}
 
 
 class _Watched(torch.fx.Interpreter):

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from edge_moe.converters.recipe import FLOAT, NOTHING, STOCK_WORDS, X86, Recipe, Seen
 
-__all__ = ["CANDIDATES", "RECIPES", "SEEN", "STOCK", "LiteRTRecipe"]
+__all__ = ["CANDIDATES", "GOALS", "RECIPES", "SEEN", "STOCK", "STOCK_GOAL", "LiteRTRecipe"]
 
 
 class LiteRTRecipe(Recipe, frozen=True, kw_only=True):
@@ -82,3 +82,6 @@ STOCK = LiteRTRecipe(
 )
 # Measured by `python -m edge_moe.benchmarks.kernels`, see converters/tolerances.py.
 SEEN = Seen(fp32=2.9e-6, int8=3.4e-4, processors=X86)
+# part -> how many times faster than fp32 the first candidate should be, see benchmarks/recipes.py.
+GOALS = {"base": 1.4, "expert": 1.7}
+STOCK_GOAL = 3.0  # times faster than STOCK

@@ -5,7 +5,8 @@ The artifact takes and gives channels last. Its outputs are named as the part's 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,7 +14,7 @@ from torch import nn
 
 from edge_moe.converters import blame
 from edge_moe.converters.interface import INPUTS, Floats, Kind
-from edge_moe.converters.litert.quantizer import WITH_WEIGHTS, calibrate_and_quantize, float_tensors
+from edge_moe.converters.litert.quantizer import SIGNATURE, WITH_WEIGHTS, calibrate_and_quantize, float_tensors
 from edge_moe.converters.litert.recipes import LiteRTRecipe
 from edge_moe.converters.origin import METADATA, Origin
 from edge_moe.converters.recipe import Recipe
@@ -106,6 +107,25 @@ class LiteRTToolchain(SharedGraphToolchain):
         """Run the artifact with LiteRT's own kernels, without XNNPACK."""
         opened = _Open(artifact)
         yield from (opened.logits(sample) for sample in samples[:COMPARED])
+
+    def stock_call(self, artifact: bytes, threads: int, x: Floats) -> Callable[[], Any]:
+        """Call an artifact whose input and outputs are int8, which the backend does not take."""
+        from ai_edge_litert.interpreter import Interpreter
+
+        interpreter = Interpreter(model_content=artifact, num_threads=threads)
+        interpreter.allocate_tensors()
+        given = interpreter.get_input_details()[0]
+        scale, zero = given["quantization"]
+        quantized = np.clip(np.round(x / scale) + zero, -128, 127).astype(given["dtype"])
+        # By name, as edge_moe.backends.litert finds it: the outputs are in no particular order.
+        logits = interpreter._get_full_signature_list()[SIGNATURE]["outputs"]["logits"]
+
+        def call() -> Any:
+            interpreter.set_tensor(given["index"], quantized)
+            interpreter.invoke()
+            return interpreter.get_tensor(logits)
+
+        return call
 
 
 def _with_input_called(name: str, model: bytes) -> bytes:

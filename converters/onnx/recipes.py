@@ -6,7 +6,7 @@ from typing import Any
 
 from edge_moe.converters.recipe import FLOAT, NOTHING, STOCK_WORDS, X86, Recipe, Seen
 
-__all__ = ["CANDIDATES", "RECIPES", "SEEN", "STOCK", "OnnxRecipe"]
+__all__ = ["CANDIDATES", "GOALS", "RECIPES", "SEEN", "STOCK", "OnnxRecipe"]
 
 
 class OnnxRecipe(Recipe, frozen=True, kw_only=True):
@@ -79,3 +79,5 @@ STOCK = OnnxRecipe(
 )
 # Measured by `python -m edge_moe.benchmarks.kernels`, see converters/tolerances.py.
 SEEN = Seen(fp32=2.6e-6, int8=2.8e-4, processors=X86)
+# part -> how many times faster than fp32 the first candidate should be, see benchmarks/recipes.py.
+GOALS = {"base": 1.0, "expert": 1.0}

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Literal, NamedTuple, TypeAlias
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -49,6 +50,19 @@ class OpenPart(ABC):
     @abstractmethod
     def output(self, name: str) -> Tensor:
         """Return a copy of the output called `name` of the last `invoke`."""
+
+    def native_call(self) -> Callable[[Tensor], Any]:
+        """Return a function from the part's input to its logits, as the library's own documentation would have it.
+
+        What the overhead of everything around it is compared with: on the same interpreter, for a second copy of the
+        model would measure the processor's caches. Here for a library whose own call is what this interface makes.
+        """
+
+        def call(x: Tensor) -> Tensor:
+            self.invoke(x)
+            return self.output("logits")
+
+        return call
 
     @abstractmethod
     def tensors(self) -> PartTensors:

@@ -16,6 +16,7 @@ import importlib
 import os
 import re
 import threading
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from importlib import metadata
 from typing import Any
@@ -174,6 +175,20 @@ class ExecuTorchPart(OpenPart):
         inputs = (_described(f"input_{i}", one[0]) for i, one in enumerate(self._found.inputs))
         outputs = (_described(name, self._found.outputs[i][0]) for name, i in self._names.items())
         return PartTensors(tuple(inputs), tuple(outputs))
+
+    def native_call(self) -> Callable[[Tensor], Any]:
+        """Return a function from the part's input to its logits, as ExecuTorch's documentation calls a method."""
+        import torch
+
+        method, logits, is_map = self._method, self._names["logits"], self._is_map
+
+        def call(x: Tensor) -> Any:
+            tensor = torch.from_numpy(x)
+            method.set_inputs((tensor.permute(0, 3, 1, 2) if is_map else tensor,))
+            method.execute()
+            return method.get_outputs(clone_outputs=False)[logits].numpy().copy()
+
+        return call
 
     def close(self) -> None:
         """Release the method, its memory and the bytes."""

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import importlib
 import threading
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext, suppress
 from importlib import metadata
 from typing import Any, NamedTuple
@@ -139,6 +140,18 @@ class LiteRTPart(OpenPart):
             raise UsageError(CLOSED)
         given = _described(self._interpreter.get_input_details(), self._inputs)
         return PartTensors(given, _described(self._interpreter.get_output_details(), self._outputs))
+
+    def native_call(self) -> Callable[[Tensor], Any]:
+        """Return a function from the part's input to its logits, as LiteRT's documentation calls an interpreter."""
+        interpreter, logits = self._interpreter, self._outputs["logits"]
+        given = interpreter.get_input_details()[0]["index"]
+
+        def call(x: Tensor) -> Any:
+            interpreter.set_tensor(given, x)
+            interpreter.invoke()
+            return interpreter.get_tensor(logits)
+
+        return call
 
     def partitions(self) -> Partitions:
         """Return how many XNNPACK partitions there are, and how many nodes are left outside of them.

@@ -5,6 +5,7 @@ An artifact has one input; its outputs are named as the part's outputs.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib import metadata
 from typing import Any, Literal
 
@@ -105,6 +106,11 @@ class OnnxPart(OpenPart):
         if self._session is None:
             raise UsageError(CLOSED)
         return PartTensors(_described(self._session.get_inputs()), _described(self._session.get_outputs()))
+
+    def native_call(self) -> Callable[[Tensor], Any]:
+        """Return a function from the part's input to its logits, as ONNX Runtime's documentation calls a session."""
+        session, names, given, logits = self._session, self._names, self._input, self._places["logits"]
+        return lambda x: session.run(names, {given: x})[logits]
 
     def close(self) -> None:
         """Release the session and its memory."""

@@ -1,17 +1,21 @@
 """The command line: thin, one file a group of commands, imported when it is used.
 
-Results go to stdout; progress and errors, in one line, to stderr. Exit code 0: done, 1: failed, 2: wrong usage.
+Results go to stdout; progress and errors, in one line, to stderr. Exit code 0: done, 1: failed, 2: wrong usage, 130:
+stopped by Ctrl-C, 143: stopped by SIGTERM.
 """
 
 from __future__ import annotations
 
 import sys
 
+from edge_moe.cli.stopping import stop
+
 __all__ = ["main"]
 
 
 def main() -> None:
     """Run the command line and exit with its code."""
+    stop.listen()  # before what takes time to import
     try:
         from edge_moe.cli.app import run_app
     except ModuleNotFoundError as error:
@@ -21,4 +25,10 @@ def main() -> None:
             f"edge-moe: error: the command line needs {error.name}; run: pip install 'edge-moe[cli]'", file=sys.stderr
         )
         sys.exit(1)
-    sys.exit(run_app())
+    try:
+        stop.raises = True
+        code = run_app()
+        stop.raises = False
+    except KeyboardInterrupt:  # on the way into the command, or out of it
+        stop.now()
+    stop.leave(code)

@@ -13,8 +13,9 @@ import typer
 from typer.exceptions import Abort, TyperException
 
 from edge_moe.cli import bench, choose, convert, import_, init, report, run, simulate, train, upgrade
-from edge_moe.cli.extras import EXTRAS
-from edge_moe.errors import EdgeMoeError
+from edge_moe.cli.extras import extra_of
+from edge_moe.cli.stopping import stop
+from edge_moe.errors import EdgeMoeError, StoppedError
 from edge_moe.text import printable
 
 __all__ = ["app", "run_app"]
@@ -34,13 +35,27 @@ _STOPPED = 130
 
 def run_app() -> int:
     """Run the command line; return its exit code."""
+    stop.begin()
+    try:
+        return _run()
+    except Exception:
+        if not stop.is_heard:  # else it is what a library made of the KeyboardInterrupt
+            raise
+        return _stopped(stop.words)
+
+
+def _run() -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):  # a name that the terminal cannot show is no reason to fail
             stream.reconfigure(errors="backslashreplace")
     try:
         with _notes():
             result = app(standalone_mode=False)
+    except StoppedError as error:
+        return _stopped(str(error))
     except EdgeMoeError as error:
+        if stop.is_heard:
+            raise
         return _fail(str(error), error.exit_code)
     except (KeyboardInterrupt, Abort):
         result = _STOPPED
@@ -50,7 +65,7 @@ def run_app() -> int:
         message = getattr(error, "format_message", error.__str__)()
         return _fail(f"{message} (see '{command} --help')", getattr(error, "exit_code", 2)) if message else 2
     except ModuleNotFoundError as error:
-        extra = EXTRAS.get((error.name or "").split(".")[0])
+        extra = extra_of((error.name or "").split(".")[0])
         if extra is None:
             raise
         return _fail(f"this command needs {error.name}; run: pip install 'edge-moe[{extra}]'", 1)
@@ -62,7 +77,7 @@ def run_app() -> int:
             f"{error.filename or 'the system'}: {error.strerror or error}; check the path and its permissions", 1
         )
     if result == _STOPPED:  # which typer makes of Ctrl-C
-        return _fail("stopped; what was there before is untouched", _STOPPED)
+        return _stopped(stop.words)
     return result if isinstance(result, int) else 0
 
 
@@ -95,6 +110,11 @@ def _notes() -> Iterator[None]:
         logger.removeHandler(handler)
         logger.setLevel(before[0])
         logger.propagate = before[1]
+
+
+def _stopped(message: str) -> int:
+    stop.told()  # no second line if the signal comes again
+    return _fail(message, stop.exit_code)
 
 
 def _fail(message: str, code: int) -> int:

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from edge_moe.cli.console import console
 from edge_moe.cli.extras import require
+from edge_moe.cli.sets import Backends, Recipes, Sets, split
 
 if TYPE_CHECKING:
     from edge_moe.benchmarks.results import Results
@@ -28,12 +29,9 @@ def bench(
     data: Annotated[str, typer.Option(help="'digits', 'cluttered-digits', a folder of images, or 'noise'.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The folder for results and report.")],
     device: Annotated[str, typer.Option(help="Where to measure; see 'edge-moe devices'.")] = "host",
-    backend: Annotated[
-        list[str] | None, typer.Option(help="Only these: litert,onnx,executorch. All of the bundle by default.")
-    ] = None,
-    recipe: Annotated[
-        list[str] | None, typer.Option(help="Only these: int8, onnx/int8, ... All of the bundle by default.")
-    ] = None,
+    sets: Sets = None,
+    backend: Backends = None,
+    recipe: Recipes = None,
     tau: Annotated[list[float] | None, typer.Option(help="May be repeated, with 0 and 1 always; the bundle's.")] = None,
     max_experts: Annotated[list[int] | None, typer.Option(help="May be repeated; the bundle's default.")] = None,
     peers: Annotated[
@@ -50,9 +48,7 @@ def bench(
     rounds: Annotated[int, typer.Option(help="Interleaved repetitions.")] = 5,
     cold_starts: Annotated[int, typer.Option(help="Processes to start for each set of artifacts, one a round.")] = 3,
     seed: Annotated[int, typer.Option(min=0)] = 0,
-    force: Annotated[
-        bool, typer.Option("--force", help="Replace a report, drop an unfinished run with other settings.")
-    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace what is there.")] = False,
 ) -> None:
     """Measure cost, MACs and accuracy of every operating point; Ctrl-C keeps what it has, repeating goes on with it."""
     require("bench", "edge-moe bench", "matplotlib", "psutil", "threadpoolctl", "plotly", "jinja2")
@@ -61,19 +57,21 @@ def bench(
     if checkpoint is not None:
         require("train", "edge-moe bench --checkpoint", "torch", "torchvision", "safetensors")
 
-    from edge_moe.benchmarks.journal import Journal, journal_path
+    from edge_moe.benchmarks.journal import journal, journal_path
     from edge_moe.benchmarks.report import write_report
     from edge_moe.benchmarks.sweep import Options, run_key, sweep
+    from edge_moe.cli.stopping import stop
     from edge_moe.errors import StoppedError, UsageError
-    from edge_moe.output import check_target
+    from edge_moe.ledger import works
     from edge_moe.progress import bars
 
     if checkpoint is not None and not peers:
         raise UsageError("--checkpoint is for the peers; add --peers")
     options = Options(
         device=device,
-        backends=_names(backend),
-        recipes=_names(recipe),
+        sets=split(sets),
+        backends=split(backend),
+        recipes=split(recipe),
         taus=tuple(sorted(set(tau))) if tau else None,
         max_experts=tuple(sorted(set(max_experts))) if max_experts else None,
         threads=threads,
@@ -88,15 +86,12 @@ def bench(
     key = run_key(bundle, data, options)  # checks them too, before anything is made
     begun = bool(output.name) and journal_path(output).exists()
     replaces = force or (begun and _is_partial(output))
-    check_target(output, force=replaces, reads=(bundle, data, checkpoint))
-    journal = Journal(output, key, force=force)
-    try:
-        with bars() as progress:
-            results = sweep(bundle, data, options, journal=journal, progress=progress)
-        files = write_report([results], output, force=True)
-    except BaseException:
-        journal.drop_if_empty()
-        raise
+    with journal(output, key, force=replaces, reads=(bundle, data, checkpoint)) as kept:
+        with stop.going_on(lambda: bool(works(kept.folder))), bars() as progress:
+            results = sweep(bundle, data, options, journal=kept, progress=progress)
+            files = write_report([results], output, force=True)
+        if results.complete:
+            kept.drop()
     _print(results)
     typer.echo("\n".join(str(file) for file in files))
     for line in _said(results):
@@ -110,7 +105,6 @@ def bench(
             f"stopped after {results.rounds} of {results.rounds_asked} rounds; {output} has these, marked partial; "
             "repeat the command to go on"
         )
-    journal.drop()
 
 
 def devices() -> None:
@@ -125,11 +119,6 @@ def devices() -> None:
         for one in targets.get(name).available():
             table.add_row(one.what, "yes" if one.usable else "NO", one.detail)
     console().print(table)
-
-
-def _names(given: list[str] | None) -> tuple[str, ...]:
-    """Return what was given by repeating an option, with commas, or both."""
-    return tuple(name.strip() for text in given or () for name in text.split(",") if name.strip())
 
 
 def _is_partial(output: Path) -> bool:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
 
 from edge_moe.cli.console import console
-from edge_moe.cli.extras import require
 from edge_moe.cli.network import ExpectAccuracy
+from edge_moe.cli.sets import Backends, Recipes, split
+
+if TYPE_CHECKING:
+    from edge_moe.converters.report import Report
 
 __all__ = ["register"]
 
@@ -32,19 +35,16 @@ def convert(
         ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="The bundle to write.")],
-    backend: Annotated[
+    sets: Annotated[
         list[str] | None,
         typer.Option(
-            help="litert (the default), onnx, executorch; several with commas: the first is the bundle's default."
+            "--set",
+            help="Sets to make: litert/int8, or litert for the first of its recipes that meets the bars; several with "
+            "commas, the default first. By default litert.",
         ),
     ] = None,
-    recipe: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="int8 for every backend, onnx/int8 for one; may be repeated ('edge-moe recipes' lists them). "
-            "Default: for each backend the first that meets the bars."
-        ),
-    ] = None,
+    backend: Backends = None,
+    recipe: Recipes = None,
     keep_float: Annotated[
         list[str] | None,
         typer.Option(help="A torch module, such as features.9.block.2, whose layers stay in float; may be repeated."),
@@ -77,22 +77,21 @@ def convert(
     """Quantize every part, measure the artifacts, and package them as a bundle."""
     import os
 
-    from edge_moe.cli.extras import TOOLS
-    from edge_moe.errors import LeftOutError, UsageError
+    from edge_moe.cli.extras import require_conversion
+    from edge_moe.cli.stopping import stop
+    from edge_moe.errors import LeftOutError
 
-    backends = tuple(name.strip() for names in backend or ["litert"] for name in names.split(","))
-    for name in backends:
-        if name not in TOOLS:
-            raise UsageError(f"unknown backend {name!r}; expected one of {', '.join(TOOLS)}")
-        require("convert", f"edge-moe convert --backend {name}", *TOOLS[name])
+    named = {"sets": split(sets), "backends": split(backend), "recipes": split(recipe)}
+    require_conversion("edge-moe convert", **named)
 
     from edge_moe.converters.convert import Options
     from edge_moe.converters.convert import convert as run
+    from edge_moe.ledger import works
+    from edge_moe.output import partial_path
     from edge_moe.progress import bars
 
     options = Options(
-        backends=backends,
-        recipes=tuple(recipe or ()),
+        **named,
         keep_float=tuple(keep_float or ()),
         ship_float=fp32,
         calibration_images=calibration_images,
@@ -108,18 +107,18 @@ def convert(
     )
     left_out = None
     try:
-        with bars() as progress:
+        with stop.going_on(lambda: bool(works(partial_path(output)))), bars() as progress:
             processes = min(os.cpu_count() or 1, 4) if jobs is None else jobs
             report = run(
                 checkpoint, data, output, options, force=force, jobs=processes, progress=progress, say=typer.echo
             )
     except LeftOutError as error:
         typer.echo(str(error))  # before anything that looks like success
-        report, left_out = dict(error.report), error
+        report, left_out = error.report, error
     _show(report, output)
     if left_out is not None:
         raise LeftOutError(
-            f"{output} was written without {', '.join(report['left_out'])}; why stands above the tables, and in "
+            f"{output} was written without {', '.join(report.left_out)}; why stands above the tables, and in "
             f"{output / 'parity.md'}"
         )
 
@@ -142,16 +141,16 @@ def show_recipes() -> None:
     typer.echo("choose with 'edge-moe convert --recipe NAME', or for one backend with --recipe BACKEND/NAME")
 
 
-def _show(report: dict[str, Any], output: Path) -> None:
+def _show(report: Report, output: Path) -> None:
     from edge_moe.bundle import Bundle
     from edge_moe.gains import nothing_gained
     from edge_moe.intervals import over_groups
 
     screen = console()
-    table = Table(title=f"int8 against the fp32 of its backend, {report['images']} images")
+    table = Table(title=f"int8 against the fp32 of its backend, {report.images} images")
     for column in ("set", "part", "KiB", "partitions", "agreement", "cosine", "SQNR dB"):
         table.add_column(column, justify="left" if column in ("set", "part") else "right")
-    for name, rows in report["sets"].items():
+    for name, rows in report.sets.items():
         for row in rows:
             same = row.against_fp32
             reference = name.endswith("/fp32")
@@ -164,21 +163,21 @@ def _show(report: dict[str, Any], output: Path) -> None:
             table.add_row(name, row.part, f"{row.bytes / 1024:.0f}", split, *compared)
         table.add_section()
     screen.print(table)
-    for name, problems in report["missed_bars"].items():
-        fate = "shipped all the same" if name in report["shipped"] else "left out"
+    for name, problems in report.missed_bars.items():
+        fate = "shipped all the same" if name in report.shipped else "left out"
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
         for missed in problems[:1]:
             screen.print(f"{name} is {fate}: {missed.problem}{more}")
-    if report["accuracy"]:
-        table = Table(title=f"accuracy, {report['accuracy']['images']} validation images")
+    if report.accuracy:
+        table = Table(title=f"accuracy, {report.accuracy.images} validation images")
         for column in ("", "accuracy", "95% interval"):
             table.add_column(column, justify="left" if not column else "right")
-        for row in report["accuracy"]["rows"]:
-            table.add_row(row.what, f"{row.accuracy:.2%}", f"{row.low:.2%} to {row.high:.2%}")
+        for found in report.accuracy.rows:
+            table.add_row(found.what, f"{found.accuracy:.2%}", f"{found.low:.2%} to {found.high:.2%}")
         screen.print(table)
-        if "groups" in report["accuracy"]:
-            typer.echo(over_groups(report["accuracy"]["groups"], report["accuracy"]["images"]))
-    for name, layers in report["layers"].items():
+        if report.accuracy.groups is not None:
+            typer.echo(over_groups(report.accuracy.groups, report.accuracy.images))
+    for name, layers in report.layers.items():
         screen.print(f"layers of {name}, the noisiest first, SQNR in dB:")
         table = Table()
         for column in ("layer", "adds itself", "in", "out"):
@@ -186,16 +185,16 @@ def _show(report: dict[str, Any], output: Path) -> None:
         for one in layers[:_WORST_LAYERS]:
             table.add_row(one.layer, f"{one.own_sqnr_db:.1f}", f"{one.input_sqnr_db:.1f}", f"{one.sqnr_db:.1f}")
         screen.print(table)
-        kernels = report["kernels"].get(name)
+        kernels = report.kernels.get(name)
         if kernels is not None and kernels.is_suspect:
             typer.echo(
                 f"a kernel of this processor is the suspect, not the layers: without the backend's kernels {name} "
                 f"follows fp32 at {kernels.graph_sqnr_db:.1f} dB, and with them that at {kernels.kernel_sqnr_db:.1f} dB"
             )
-    if report["layers"]:
+    if report.layers:
         typer.echo(f"layers: {output / 'layers.png'}")
-    for line in (*report["made_anew"], *nothing_gained(Bundle(output).operating_sets)):
+    for line in (*report.made_anew, *nothing_gained(Bundle(output).operating_sets)):
         typer.echo(line)
-    if not report["trained"]:
+    if not report.trained:
         screen.print("UNTRAINED network: for latency only, its answers are noise")
     typer.echo(f"bundle: {output}  (parity report: {output / 'parity.md'})")

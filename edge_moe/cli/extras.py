@@ -3,33 +3,22 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Sequence
 
+from edge_moe.backends import names, record
 from edge_moe.errors import MissingExtraError
+from edge_moe.sets import patterns
 
-__all__ = ["EXTRAS", "TOOLS", "require"]
+__all__ = ["extra_of", "require", "require_conversion", "tools"]
 
 # What a conversion imports whatever the backend; matplotlib draws the layers when a part is measured, at the end.
 _ANY = ("torch", "torchvision", "safetensors", "matplotlib")
-# What a backend's conversion imports.
-TOOLS = {
-    "litert": (*_ANY, "litert_torch", "ai_edge_quantizer", "ai_edge_litert"),
-    "onnx": (*_ANY, "onnx", "onnxscript", "onnxruntime"),
-    "executorch": (*_ANY, "executorch", "torchao"),
-}
-# The extra that brings a package which a command imports when it is already at work.
-EXTRAS = {
+# The extra that brings a package which a command imports when it is already at work; the records have the backends'.
+_EXTRAS = {
     "torch": "train",
     "torchvision": "train",
     "safetensors": "train",
     "sklearn": "train",
-    "litert_torch": "convert",
-    "ai_edge_quantizer": "convert",
-    "onnx": "convert",
-    "onnxscript": "convert",
-    "torchao": "convert",
-    "ai_edge_litert": "litert",
-    "onnxruntime": "onnx",
-    "executorch": "executorch",
     "matplotlib": "bench",
     "psutil": "bench",
     "threadpoolctl": "bench",
@@ -38,8 +27,30 @@ EXTRAS = {
 }
 
 
+def extra_of(module: str) -> str | None:
+    """Return the extra that brings a module which is imported by that name; None for one that none does."""
+    of_backends = {name: extra for one in names() for name, extra in record(one).imports.items()}
+    return (of_backends | _EXTRAS).get(module)
+
+
+def tools(backend: str) -> tuple[str, ...]:
+    """Return the modules that a conversion for `backend` imports; raise UsageError for an unknown one."""
+    return (*_ANY, *record(backend).imports)
+
+
 def require(extra: str, purpose: str, *packages: str) -> None:
     """Raise MissingExtraError unless every one of `packages`, which `extra` installs, can be found."""
     for package in packages:
         if importlib.util.find_spec(package) is None:
             raise MissingExtraError(package, extra, purpose)
+
+
+def require_conversion(purpose: str, sets: Sequence[str], backends: Sequence[str], recipes: Sequence[str]) -> None:
+    """Raise MissingExtraError unless the backends that are named, or the first there is, can be converted for.
+
+    Raises:
+        UsageError: names that cannot be, or an unknown backend.
+    """
+    wanted = [name for one in patterns(sets, backends, recipes) for name in one.backends] + list(backends)
+    for backend in dict.fromkeys(wanted or names()[:1]):
+        require("convert", f"{purpose} --backend {backend}", *tools(backend))

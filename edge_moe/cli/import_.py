@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -23,6 +24,7 @@ from edge_moe.cli.network import (
     wishes,
 )
 from edge_moe.errors import UsageError
+from edge_moe.text import counted
 
 if TYPE_CHECKING:
     from edge_moe.data import LabelledImages
@@ -46,9 +48,14 @@ def import_(
             "(which weights and preprocessing are then torchvision's)."
         ),
     ],
-    gate: Annotated[Path, typer.Option(help="The gate: weight [K, E] and bias [K] of a linear layer.")],
-    experts: Annotated[list[Path], typer.Option(help="One file an expert: what follows the branch point.")],
     output: Out,
+    gate: Annotated[
+        Path | None, typer.Option(help="The gate: weight [K, E] and bias [K] of a linear layer. None: a plain network.")
+    ] = None,
+    experts: Annotated[
+        list[Path] | None,
+        typer.Option(help="One file an expert: what follows the branch point. None: a plain network."),
+    ] = None,
     architecture_: Annotated[
         str,
         typer.Option(
@@ -76,7 +83,10 @@ def import_(
     ] = None,
     force: Force = False,
 ) -> None:
-    """Make a checkpoint of parts that were trained elsewhere: --base b.pth --gate g.pth --experts e0.pth e1.pth ..."""
+    """Make a checkpoint of parts that were trained elsewhere: --base b.pth --gate g.pth --experts e0.pth e1.pth ...
+
+    With --base alone it is a plain network.
+    """
     from edge_moe.data import open_data
     from edge_moe.nn import build_base
     from edge_moe.output import check_target
@@ -85,15 +95,17 @@ def import_(
     from edge_moe.training.given import class_count, find_weights
     from edge_moe.training.preflight import check_expectation, check_mixture
     from edge_moe.training.preparation import decide
+    from edge_moe.work import making
 
+    files = [*(experts or []), *(more_experts or [])]
+    _check_parts(gate, files, ensemble or space)
     check_target(output, force=force)
     check_expectation(expect_accuracy)
     if expect_accuracy is not None and data is None:
         raise UsageError("--expect-accuracy needs images to measure on; give --data as well")
     wished = wishes(image_size, resize, mean, std, interpolation, stem_stride)
     given = find_weights(base, architecture_)
-    files = [*experts, *(more_experts or [])]
-    states = [(str(file), read_weights(file)) for file in (given.file, gate, *files)]
+    states = [(str(file), read_weights(file)) for file in (given.file, *([gate] if gate else []), *files)]
     prepared = decide(wished, given, _SIZE)
     two_classes = architecture(architecture_, 2, prepared)
     classes = class_count(two_classes, states[0][1])
@@ -102,11 +114,11 @@ def import_(
     images = open_data(data, "val") if data is not None else None
     names, source = _labels(labels, given, classes, images)
     known = given.known
-    together = known if known and experts[0].parent == given.file.parent else None
+    together = known if known and files and files[0].parent == given.file.parent else None
     checkpoint = from_state_dicts(
         architecture(architecture_, len(names), prepared),
         states[0],
-        states[1],
+        states[1] if gate else None,
         states[2:],
         labels=names,
         preprocessing=prepared.preprocessing,
@@ -115,16 +127,28 @@ def import_(
         ),
         space=one_of("space", default_or(space, (together and together.space) or "logit"), ("logit", "probability")),
     )
-    typer.echo(f"{prepared}; labels {source}; {checkpoint.config.ensemble} in {checkpoint.config.space} space")
-    if images is not None:
-        with bars() as progress:
-            found = check_mixture(
-                checkpoint, images.with_classes(names), expect_accuracy, say=typer.echo, progress=progress
-            )
-        if found is None:
-            typer.echo(f"{images.name} has no labels: the accuracy is not known")
-    save_checkpoint(output, checkpoint, force=force)
-    typer.echo(f"{output}: {architecture_}, {len(files)} experts, {len(names)} classes, imported")
+    rule = f"; {checkpoint.config.ensemble} in {checkpoint.config.space} space" if files else ""
+    typer.echo(f"{prepared}; labels {source}{rule}")
+    with making(output, "import", force=force):
+        if images is not None:
+            with bars() as progress:
+                found = check_mixture(
+                    checkpoint, images.with_classes(names), expect_accuracy, say=typer.echo, progress=progress
+                )
+            if found is None:
+                typer.echo(f"{images.name} has no labels: the accuracy is not known")
+        save_checkpoint(output, checkpoint, force=force)
+    typer.echo(f"{output}: {architecture_}, {counted(len(files))}, {len(names)} classes, imported")
+
+
+def _check_parts(gate: Path | None, experts: Sequence[Path], rule: str | None) -> None:
+    """Raise UsageError unless there are a gate and experts, or neither and no `rule` of how they would be combined."""
+    if experts and gate is None:
+        raise UsageError(f"{experts[0]} is an expert without a gate; give --gate, or leave --experts out")
+    if gate is not None and not experts:
+        raise UsageError(f"{gate} is a gate without experts; give --experts, or leave --gate out for a plain network")
+    if rule and not experts:
+        raise UsageError(f"{rule} says how base and experts are combined, and a plain network has none; leave it out")
 
 
 def _labels(

@@ -21,7 +21,7 @@ from edge_moe.cli.network import (
     Std,
     StemStride,
     architecture,
-    at_least_one_expert,
+    some_experts,
     wishes,
 )
 
@@ -51,18 +51,19 @@ def init(
     force: Force = False,
 ) -> None:
     """Make an UNTRAINED checkpoint with random weights. Its latency is real, its answers are noise."""
-    from edge_moe.output import check_target
+    from edge_moe.text import counted
     from edge_moe.training.checkpoint import save_checkpoint
     from edge_moe.training.preparation import decide
     from edge_moe.training.untrained import new_untrained
+    from edge_moe.work import making
 
-    check_target(output, force=force)
-    prepared = decide(wishes(image_size, resize, mean, std, interpolation, stem_stride), None, _SIZE)
-    network = architecture(base, classes, prepared)
-    checkpoint = new_untrained(network, at_least_one_expert(experts), prepared.preprocessing, seed=seed)
-    save_checkpoint(output, checkpoint, force=force)
+    with making(output, "init", force=force):
+        prepared = decide(wishes(image_size, resize, mean, std, interpolation, stem_stride), None, _SIZE)
+        network = architecture(base, classes, prepared)
+        checkpoint = new_untrained(network, some_experts(experts), prepared.preprocessing, seed=seed)
+        save_checkpoint(output, checkpoint, force=force)
     typer.echo(prepared)
-    typer.echo(f"{output}: {base}, {experts} experts, {classes} classes, UNTRAINED (for latency only)")
+    typer.echo(f"{output}: {base}, {counted(experts)}, {classes} classes, UNTRAINED (for latency only)")
 
 
 def macs(
@@ -78,16 +79,17 @@ def macs(
 
     from edge_moe.nn.macs import mixture_cost
     from edge_moe.sizes import size_text
+    from edge_moe.text import counted
     from edge_moe.training.preparation import decide
 
     prepared = decide(wishes(image_size, None, None, None, None, stem_stride), None, _SIZE)
     network = architecture(base, classes, prepared)
-    cost = mixture_cost(network, at_least_one_expert(experts))
-    rows = msgspec.structs.asdict(cost)
+    cost = mixture_cost(network, some_experts(experts))
+    rows = {name: part for name, part in msgspec.structs.asdict(cost).items() if part is not None}
     if json:
         typer.echo(msgspec.json.format(msgspec.json.encode(rows)).decode())
         return
-    table = Table(title=f"{base}, {classes} classes, {size_text(network.image_size)}, {experts} experts")
+    table = Table(title=f"{base}, {classes} classes, {size_text(network.image_size)}, {counted(experts)}")
     table.add_column("part")
     table.add_column("MACs (M)", justify="right")
     table.add_column("parameters", justify="right")

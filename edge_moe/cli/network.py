@@ -30,10 +30,10 @@ __all__ = [
     "Std",
     "StemStride",
     "architecture",
-    "at_least_one_expert",
     "checked",
     "default_or",
     "one_of",
+    "some_experts",
     "wishes",
 ]
 
@@ -82,7 +82,7 @@ ExpectAccuracy = Annotated[
 ]
 Ensemble = Annotated[str, typer.Option(help="bagging (base and expert together) or expert (alone).")]
 Space = Annotated[str, typer.Option(help="Where base and expert are summed: logit or probability.")]
-Experts = Annotated[int, typer.Option("--experts", "-k", help="K, the number of experts.")]
+Experts = Annotated[int, typer.Option("--experts", "-k", help="K, the number of experts; 0 for a plain network.")]
 Seed = Annotated[int, typer.Option(min=0)]
 Out = Annotated[Path, typer.Option("--output", "-o", help="The checkpoint to write.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace what is there.")]
@@ -135,7 +135,8 @@ def checked(fields: dict[str, Any], kind: type[T]) -> T:
         name = path.rstrip("`").partition("[")[0]
         if name not in fields:
             raise UsageError(str(error)) from None
-        allowed = msgspec.json.schema(kind)["$defs"][kind.__name__]["properties"][name].get("enum")
+        schema = msgspec.json.schema(kind)["$defs"][kind.__name__]["properties"][name]
+        allowed = next((one["enum"] for one in schema.get("anyOf", [schema]) if "enum" in one), None)
         expected = f"expected one of {', '.join(map(str, allowed))}" if allowed else problem.lower().replace("`", "")
         raise UsageError(f"{name} is {fields[name]!r}; {expected}") from None
 
@@ -147,10 +148,10 @@ def one_of(name: str, value: str, allowed: tuple[str, ...]) -> Any:
     return value
 
 
-def at_least_one_expert(experts: int) -> int:
-    """Return `experts`; raise UsageError if there is none."""
-    if experts < 1:
-        raise UsageError(f"--experts is {experts}; expected at least 1")
+def some_experts(experts: int) -> int:
+    """Return `experts`; raise UsageError for less than none."""
+    if experts < 0:
+        raise UsageError(f"--experts is {experts}; expected at least 1, or 0 for a plain network")
     return experts
 
 

@@ -28,12 +28,13 @@ def report(
     require("bench", "edge-moe report", "plotly", "jinja2", "matplotlib")
     from edge_moe.benchmarks.report import write_report
     from edge_moe.benchmarks.results import load
-    from edge_moe.output import check_target
+    from edge_moe.work import making
 
-    check_target(output, force=force)
-    files = [path / _RESULTS if path.is_dir() else path for path in results]
-    loaded = [load(file) for file in files]
-    for file in write_report(loaded, output, names=[_name(file) for file in files], force=force):
+    with making(output, "report", force=force):
+        files = [path / _RESULTS if path.is_dir() else path for path in results]
+        loaded = [load(file) for file in files]
+        written = write_report(loaded, output, names=[_name(file) for file in files], force=force)
+    for file in written:
         typer.echo(str(file))
 
 

@@ -43,6 +43,7 @@ def inspect(bundle: BundlePath, json: Json = False) -> None:
     from edge_moe.gains import nothing_gained
     from edge_moe.here import unmet
     from edge_moe.sizes import size_text
+    from edge_moe.text import counted
 
     opened = Bundle(bundle)
     manifest, operating = opened.manifest, opened.operating_sets
@@ -54,7 +55,7 @@ def inspect(bundle: BundlePath, json: Json = False) -> None:
     screen = console()
     trained = "" if manifest.trained else ", UNTRAINED (for latency only)"
     screen.print(
-        f"{bundle}: {manifest.architecture}, {manifest.experts} experts, {len(manifest.labels)} classes, "
+        f"{bundle}: {manifest.architecture}, {counted(manifest.experts)}, {len(manifest.labels)} classes, "
         f"{size_text(manifest.preprocessing.image_size)} pixels{trained}",
     )
     table = Table(title="parts")
@@ -78,7 +79,8 @@ def inspect(bundle: BundlePath, json: Json = False) -> None:
     for name, digest in digests.items():
         typer.echo(f"digest of {name}: {digest}")
     tools = ", ".join(f"{name} {version}" for name, version in manifest.tools.items())
-    screen.print(f"ensemble: {manifest.ensemble} in {manifest.space} space; made with {tools}")
+    rule = f"ensemble: {manifest.ensemble} in {manifest.space} space; " if manifest.experts else ""
+    screen.print(f"{rule}made with {tools}")
 
 
 def verify(
@@ -158,7 +160,7 @@ def run(
     if json:
         typer.echo(msgspec.json.format(msgspec.json.encode(rows)).decode())
     else:
-        console().print(_answers(rows))
+        console().print(_answers(rows, "base (exit)" if model.manifest.experts else "base"))
     if failures:
         raise type(failures[0])(f"{len(failures)} of {len(images)} images could not be read; first: {failures[0]}")
 
@@ -175,7 +177,7 @@ def _row(image: Path, prediction: Prediction) -> dict[str, Any]:
     }
 
 
-def _answers(rows: list[dict[str, Any]]) -> Table:
+def _answers(rows: list[dict[str, Any]], alone: str) -> Table:
     table = Table()
     table.add_column("image", overflow="fold")
     table.add_column("class", overflow="fold")
@@ -185,7 +187,7 @@ def _answers(rows: list[dict[str, Any]]) -> Table:
         if "error" in row:
             table.add_row(row["image"], "could not be read", "", "", "", "")
             continue
-        by = "base (exit)" if row["exited"] else "base + expert " + ", ".join(map(str, row["experts"]))
+        by = alone if row["exited"] else "base + expert " + ", ".join(map(str, row["experts"]))
         table.add_row(
             row["image"],
             row["label"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -44,11 +45,9 @@ def simulate(
     from edge_moe.benchmarks.simulation import write
     from edge_moe.data import NOISE
     from edge_moe.intervals import over_groups
-    from edge_moe.output import check_target
     from edge_moe.progress import bars
+    from edge_moe.work import making
 
-    if output is not None:
-        check_target(output, force=force, reads=(bundle, data, profile))
     options = Options(
         taus=tuple(tau or ()),
         max_experts=tuple(max_experts or ()),
@@ -57,9 +56,11 @@ def simulate(
         validation_images=validation_images,
         seed=seed,
     )
-    with bars() as progress:
-        simulation = predict(bundle, profile, data, options, compare=compare, progress=progress)
-    files = [] if output is None else write(simulation, output, force=force)
+    place = nullcontext() if output is None else making(output, "simulate", force=force, reads=(bundle, data, profile))
+    with place:
+        with bars() as progress:
+            simulation = predict(bundle, profile, data, options, compare=compare, progress=progress)
+        files = [] if output is None else write(simulation, output, force=force)
     if data == NOISE and simulation.bundle.trained:
         typer.echo("edge-moe: warning: the images are noise: exit rates and costs are those of noise", err=True)
     for doubt in _doubts(simulation):

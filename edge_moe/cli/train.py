@@ -25,15 +25,17 @@ from edge_moe.cli.network import (
     Std,
     StemStride,
     architecture,
-    at_least_one_expert,
     checked,
     default_or,
+    some_experts,
     wishes,
 )
+from edge_moe.text import counted
 
 if TYPE_CHECKING:
-    from edge_moe.training.checkpoint import CheckpointConfig
+    from edge_moe.checkpoint import CheckpointConfig
     from edge_moe.training.given import Given
+    from edge_moe.training.plan import Plan
 
 __all__ = ["register"]
 
@@ -90,20 +92,28 @@ def train(
     ] = None,
     force: Force = False,
 ) -> None:
-    """Train base, gate and experts. A run that was stopped goes on where it stood when the command is repeated."""
+    """Train base, gate and experts. A run that was stopped goes on where it stood when the command is repeated.
+
+    With --experts 0 it is a plain network.
+    """
+    from edge_moe.bundle import expert_name
+    from edge_moe.checkpoint import TrainingConfig
+    from edge_moe.cli.stopping import stop
     from edge_moe.data import open_data
     from edge_moe.embedded import EMBEDDED
-    from edge_moe.output import check_target
+    from edge_moe.ledger import works
+    from edge_moe.output import partial_path
     from edge_moe.progress import bars
-    from edge_moe.training.config import TrainingConfig
     from edge_moe.training.given import find_weights
     from edge_moe.training.preflight import check_expectation, check_given_base
     from edge_moe.training.preparation import decide
     from edge_moe.training.run import Plan, retrain_expert
     from edge_moe.training.run import train as run
+    from edge_moe.work import making
 
     if only_expert is not None:
-        with bars() as progress:
+        beside = partial_path(output.with_name(f"{output.name}.{expert_name(only_expert)}"))
+        with stop.going_on(lambda: bool(works(beside))), bars() as progress:
             config = retrain_expert(output, only_expert, data=data, workers=workers, progress=progress)
         _report(config, output)
         return
@@ -132,16 +142,20 @@ def train(
     }
     plan = Plan(
         architecture=architecture(base, len(labels), prepared),
-        experts=at_least_one_expert(experts),
+        experts=some_experts(experts),
         labels=labels,
         preprocessing=prepared.preprocessing,
         config=checked(settings, TrainingConfig),
     )
-    check_target(output, force=force, reads=(data, base_weights))
-    typer.echo(prepared)
-    with bars() as progress:
+    with (
+        making(output, "train", force=force, reads=(data, base_weights)) as work,
+        stop.going_on(lambda: bool(works(work.folder))),
+        bars() as progress,
+    ):
+        typer.echo(prepared)
         if given is not None or expect_accuracy is not None or finetune != "all":
             check_given_base(plan, expect_accuracy, say=typer.echo, progress=progress)
+        typer.echo(_planned(plan))
         processes = default_or(jobs, _default_jobs())
         config = run(plan, output, force=force, jobs=processes, workers=workers, progress=progress)
     _report(config, output)
@@ -151,6 +165,25 @@ def _ordered(classes: tuple[str, ...], given: Given | None) -> tuple[str, ...]:
     """Return the data's classes as labels: in the order of the given weights' logits where those are the same."""
     known = given.known.labels if given and given.known else ()
     return known if set(known) == set(classes) and len(known) == len(classes) else classes
+
+
+def _planned(plan: Plan) -> str:
+    """Say in one line what of the network learns, for how long; what does not learn has neither epochs nor rate."""
+    config = plan.config
+    start = "from its given weights" if config.base_weights else "from scratch"
+    what = {"all": "base", "head": "last layer of the base", "none": "base as given, not trained"}[config.finetune]
+    base = f", {_epochs(config.epochs)} at {config.learning_rate:g}, {start}" if config.finetune != "none" else ""
+    if not plan.experts:
+        return f"training: {what}{base}; no experts"
+    each = " each" if plan.experts > 1 else ""
+    return (
+        f"training: {what}{base}; gate, {_epochs(config.gate_epochs)}; {counted(plan.experts)}, "
+        f"{_epochs(config.expert_epochs)}{each} at {config.expert_learning_rate:g}"
+    )
+
+
+def _epochs(count: int | None) -> str:
+    return f"{count} epoch{'' if count == 1 else 's'}"
 
 
 def _default_jobs() -> int:
@@ -168,14 +201,14 @@ def _report(config: CheckpointConfig, output: Path) -> None:
     table = Table(title=f"validation, {m['validation_images']} images")
     for column in ("", "accuracy", "95% interval"):
         table.add_column(column, justify="left" if not column else "right")
-    for name in ("base", "mixture"):
+    for name in ("base", "mixture") if config.experts else ("base",):
         low, high = m[f"{name}_accuracy_95"]
         table.add_row(name, f"{m[f'{name}_accuracy']:.2%}", f"{low:.2%} to {high:.2%}")
-    low, high = m["mixture_minus_base_95"]
-    table.add_row(
-        "mixture - base", f"{100 * m['mixture_minus_base']:+.2f} points", f"{100 * low:+.2f} to {100 * high:+.2f}"
-    )
-    for index, share in enumerate(m["expert_shares"]):
+    if config.experts:
+        low, high = m["mixture_minus_base_95"]
+        difference = f"{100 * m['mixture_minus_base']:+.2f} points"
+        table.add_row("mixture - base", difference, f"{100 * low:+.2f} to {100 * high:+.2f}")
+    for index, share in enumerate(m.get("expert_shares", ())):
         table.add_row(f"share of expert {index}", f"{share:.1%}", "")
     console().print(table)
     if "validation_groups" in m:

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
-
 import msgspec
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from edge_moe.checkpoint import Architecture
 from edge_moe.errors import UsageError
 from edge_moe.nn.check import check_base
 from edge_moe.nn.custom import find_builder
 from edge_moe.nn.parts import Base, SplitBase
 from edge_moe.nn.torchvision import torchvision
-from edge_moe.sizes import SMALLEST, height_width
 
-__all__ = ["ARCHITECTURES", "Architecture", "build_base", "build_empty_base"]
+__all__ = ["ARCHITECTURES", "build_base", "build_empty_base"]
 
 
 class _Split(msgspec.Struct, frozen=True):
@@ -51,23 +49,6 @@ class _MaxPoolAfterReLU(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return functional.max_pool2d(functional.pad(x, (1, 1, 1, 1)), 3, stride=2)
-
-
-_Side = Annotated[int, msgspec.Meta(ge=SMALLEST)]
-
-
-class Architecture(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What is needed to build a base without its weights."""
-
-    base: str  # one of ARCHITECTURES, or "module:function" of a network of one's own, see base_builder
-    classes: Annotated[int, msgspec.Meta(ge=1)]
-    image_size: _Side | Annotated[tuple[_Side, ...], msgspec.Meta(min_length=2, max_length=2)]  # H = W, or (H, W)
-    stem_stride: Literal[1, 2] = 2  # of the first convolution; 1 keeps small images from vanishing
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """H and W of the image, in pixels."""
-        return height_width(self.image_size)
 
 
 def build_base(architecture: Architecture) -> Base:

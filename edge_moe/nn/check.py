@@ -14,19 +14,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from edge_moe.checkpoint import Architecture
 from edge_moe.errors import UsageError
 from edge_moe.nn.missing import what_is_missing
 from edge_moe.nn.parts import Base, BaseOutputs, SplitBase, Whole
-
-if TYPE_CHECKING:
-    from edge_moe.nn.architectures import Architecture
 
 __all__ = ["check_base"]
 
@@ -78,8 +76,9 @@ def _check(base: Base, network: nn.Module | None, architecture: Architecture) ->
                 f"{name}: the base gives other logits for the same images when it runs again; expected answers that "
                 "depend on the image alone, in evaluation mode"
             )
-        _check_gate(base, outputs.embedding, architecture)
-        _check_experts(base, outputs, name)
+        if outputs.branches:
+            _check_gate(base, outputs.embedding, architecture)
+            _check_experts(base, outputs, name)
 
 
 def _check_split(base: SplitBase, network: nn.Module, images: Tensor, expected: Tensor, name: str) -> None:
@@ -104,11 +103,12 @@ def _check_outputs(outputs: Any, architecture: Architecture) -> None:
         raise UsageError(
             f"{name}: the base gives {type(outputs).__name__}; expected edge_moe.nn.BaseOutputs of tensors"
         )
-    for field, tensor, shape, fits in (
-        ("logits", outputs.logits, f"[B, {classes}], one a class", outputs.logits.shape == (_IMAGES, classes)),
-        ("features", outputs.features, "[B, C, H, W]", outputs.features.ndim == 4),
-        ("embedding", outputs.embedding, "[B, E]", outputs.embedding.ndim == 2),
-    ):
+    given = [("logits", outputs.logits, f"[B, {classes}], one a class", outputs.logits.shape == (_IMAGES, classes))]
+    if outputs.branches:
+        some = "[B, C, H, W], [B, T, C] or [B, C]"
+        given.append(("features", outputs.features, some, outputs.features.ndim in (2, 3, 4)))
+        given.append(("embedding", outputs.embedding, "[B, E]", outputs.embedding.ndim == 2))
+    for field, tensor, shape, fits in given:
         if not fits or len(tensor) != _IMAGES:
             raise UsageError(f"{name}: {field} of {_IMAGES} images are {list(tensor.shape)}; expected {shape}")
         if not torch.isfinite(tensor).all():

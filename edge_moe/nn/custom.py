@@ -12,18 +12,16 @@ import inspect
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
+from edge_moe.checkpoint import Architecture
 from edge_moe.errors import UsageError
-
-if TYPE_CHECKING:
-    from edge_moe.nn.architectures import Architecture
-    from edge_moe.nn.parts import Base
+from edge_moe.nn.parts import Base
 
 __all__ = ["base_builder", "code_digest", "find_builder"]
 
 _MARK = "__edge_moe_base_builder__"
-Builder = TypeVar("Builder", bound="Callable[[Architecture], Base]")
+Builder = TypeVar("Builder", bound=Callable[[Architecture], Base])
 
 
 def base_builder(function: Builder) -> Builder:

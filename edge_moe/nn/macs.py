@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from edge_moe.nn.architectures import Architecture, build_empty_base
+from edge_moe.checkpoint import Architecture
+from edge_moe.nn.architectures import build_empty_base
 from edge_moe.nn.parts import Base, Gate
 from edge_moe.sizes import Size, height_width
 
@@ -29,12 +30,12 @@ class Cost(msgspec.Struct, frozen=True):
 
 
 class MixtureCost(msgspec.Struct, frozen=True):
-    """Costs by part; all experts are alike."""
+    """Costs by part; all experts are alike. None: a plain network has no such part."""
 
     base: Cost
-    gate: Cost
-    expert: Cost
-    base_and_expert: Cost  # without the gate, as the paper counts
+    gate: Cost | None = None
+    expert: Cost | None = None
+    base_and_expert: Cost | None = None  # without the gate, as the paper counts
 
 
 def cost(module: nn.Module, example: Tensor) -> Cost:
@@ -46,10 +47,12 @@ def cost(module: nn.Module, example: Tensor) -> Cost:
     return Cost(counter.get_total_flops() // 2, sum(p.numel() for p in module.parameters()))
 
 
-def part_costs(base: Base, gate: Gate, image_size: Size) -> MixtureCost:
-    """Return the costs of a mixture with this base and gate, for one image of `image_size`."""
-    shapes = base.shapes(image_size)
+def part_costs(base: Base, gate: Gate | None, image_size: Size) -> MixtureCost:
+    """Return the costs of a mixture with this base and gate, for one image of `image_size`; no gate: of the base."""
     whole = cost(base, torch.empty(1, 3, *height_width(image_size), device="meta"))
+    if gate is None:
+        return MixtureCost(whole)
+    shapes = base.shapes(image_size)
     expert = cost(base.new_expert(), shapes.features)
     both = Cost(whole.macs + expert.macs, whole.parameters + expert.parameters)
     return MixtureCost(whole, cost(gate, shapes.embedding), expert, both)
@@ -59,9 +62,9 @@ def mixture_cost(architecture: Architecture, experts: int) -> MixtureCost:
     """Return the costs of a mixture of `experts` experts on `architecture`, without building its weights.
 
     Raises:
-        UsageError: unknown base.
+        UsageError: unknown base, or one without the branch point that experts need.
     """
     base = build_empty_base(architecture)
     with torch.device("meta"):
-        gate = base.new_gate(experts, architecture.image_size)
+        gate = base.new_gate(experts, architecture.image_size) if experts else None
     return part_costs(base, gate, architecture.image_size)

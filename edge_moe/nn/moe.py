@@ -22,7 +22,7 @@ class MixtureOutputs(NamedTuple):
     """Raw outputs of every part for a batch."""
 
     base_logits: Tensor  # [B, Y]
-    gate_logits: Tensor  # [B, K]
+    gate_logits: Tensor  # [B, K]; K = 0: a plain network, which has neither gate nor experts
     expert_logits: Tensor  # [B, K, Y]
 
 
@@ -40,16 +40,20 @@ def ensemble_log_probabilities(base_logits: Tensor, expert_logits: Tensor, kind:
 
 
 class SingleGateMoE(nn.Module):
-    """Base, gate and K experts."""
+    """Base, gate and K experts; or a base alone, K = 0."""
 
-    def __init__(self, base: Base, gate: Gate, experts: Sequence[nn.Module]) -> None:
+    def __init__(self, base: Base, gate: Gate | None = None, experts: Sequence[nn.Module] = ()) -> None:
         """All parts must fit each other: the gate takes the base's embedding, the experts its features."""
         super().__init__()
+        assert (gate is None) == (not experts), "a gate chooses among experts"
         self.base, self.gate = base, gate
         self.experts = nn.ModuleList(experts)
 
     def forward(self, images: Tensor) -> MixtureOutputs:
         """[B, 3, H, W] images -> the outputs of every part. Runs all experts: routing is decided afterwards."""
         logits, features, embedding = self.base(images)
+        if self.gate is None:
+            none = logits.new_empty(len(logits), 0)
+            return MixtureOutputs(logits, none, none[..., None].expand(-1, -1, logits.shape[1]))
         expert_logits = torch.stack([expert(features) for expert in self.experts], dim=1)
         return MixtureOutputs(logits, self.gate(embedding), expert_logits)

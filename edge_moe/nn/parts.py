@@ -9,6 +9,7 @@ A network becomes a base in one of two ways, both worked through in docs/your-ow
   (`head`). Between tail and head stands global average pooling. Tensors keep the names that they have in the network,
   so that a torchvision state dict fits as it is.
 - Any other network derives from `Base` and says itself what it gives (`forward`) and what an expert is (`new_expert`).
+  One that will stay a plain network, K = 0, gives its logits and needs no branch point.
 """
 
 from __future__ import annotations
@@ -28,38 +29,63 @@ from edge_moe.sizes import Size, height_width
 __all__ = ["Base", "BaseOutputs", "Expert", "Gate", "SplitBase"]
 
 
+_NONE = torch.empty(0)
+
+
 class BaseOutputs(NamedTuple):
-    """What the base gives for a batch."""
+    """What the base gives for a batch. Logits alone: it has no branch point, and can only be a plain network."""
 
     logits: Tensor  # [B, Y]
-    features: Tensor  # [B, C, H, W], the map at the branch point
-    embedding: Tensor  # [B, E], pooled, before the classifier
+    features: Tensor = _NONE  # at the branch point: a map [B, C, H, W], tokens [B, T, C], or a vector [B, C]
+    embedding: Tensor = _NONE  # [B, E], pooled, before the classifier
+
+    @property
+    def branches(self) -> bool:
+        """Whether there is a branch point: what experts and a gate read."""
+        return self.features is not _NONE or self.embedding is not _NONE
 
 
 class Base(nn.Module, ABC):
     """The full network, split at the branch point: [B, 3, H, W] images -> BaseOutputs.
 
-    A network of one's own derives from this class and implements `forward` and `new_expert`. It takes images of one
-    size, and has no control flow that depends on the values of a tensor, because every backend traces it once.
+    A network of one's own derives from this class and implements `forward` and, if it is to have experts,
+    `new_expert`. It takes images of one size, and has no control flow that depends on the values of a tensor, because
+    every backend traces it once.
     """
 
     # The submodule that classifies, by its dotted name: its last linear layer is what `--finetune head` trains.
-    head_name: str
+    head_name: str = ""  # the whole network
 
     @abstractmethod
     def forward(self, images: Tensor) -> BaseOutputs:
-        """[B, 3, H, W] images -> logits [B, Y], features [B, C, H, W], embedding [B, E]."""
+        """[B, 3, H, W] images -> logits [B, Y], features [B, C, H, W], [B, T, C] or [B, C], embedding [B, E]."""
 
-    @abstractmethod
     def new_expert(self) -> nn.Module:
         """Return an expert that starts from this base's own tail weights (a copy).
 
-        It takes [B, C, H, W] features and gives [B, Y] logits: at the start the base's own.
+        It takes the features and gives [B, Y] logits: at the start the base's own.
+
+        Raises:
+            UsageError: this base cannot have experts.
         """
+        raise self._no_branch_point("new_expert")
 
     def new_gate(self, experts: int, image_size: Size) -> Gate:
-        """Return a fresh gate for `experts` experts on this base's embedding."""
-        return Gate(self.shapes(image_size).embedding.shape[1], experts)
+        """Return a fresh gate for `experts` experts on this base's embedding.
+
+        Raises:
+            UsageError: this base gives no embedding.
+        """
+        shapes = self.shapes(image_size)
+        if not shapes.branches:
+            raise self._no_branch_point("features and embedding in its BaseOutputs")
+        return Gate(shapes.embedding.shape[1], experts)
+
+    def _no_branch_point(self, missing: str) -> UsageError:
+        return UsageError(
+            f"{type(self).__name__} has no {missing}, which experts need; add that, or make a plain network of it: "
+            "--experts 0"
+        )
 
     @torch.no_grad()
     def shapes(self, image_size: Size) -> BaseOutputs:

@@ -9,10 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from edge_moe.checkpoint import TrainingConfig
 from edge_moe.errors import CheckpointError, UsageError
+from edge_moe.ledger import Kept
 from edge_moe.nn import Base
 from edge_moe.progress import Progress
-from edge_moe.training.config import TrainingConfig
 from edge_moe.training.fit import check_finite, fit, settle_statistics
 from edge_moe.training.images import Images, batches, seed_everything
 from edge_moe.training.weights import fit_names, load_state, read_weights
@@ -61,7 +62,7 @@ def train_base(
     *,
     progress: Progress,
     workers: int = 0,
-    state: Path | None = None,
+    state: Kept | None = None,
 ) -> None:
     """Train `base` (on its own device) with cross-entropy as `config` says, and leave it frozen in evaluation mode.
 
@@ -72,6 +73,8 @@ def train_base(
     device = next(base.parameters()).device
     check_finetune(config, fits)
     if config.finetune != "none":
+        epochs, learning_rate = config.epochs, config.learning_rate
+        assert epochs is not None and learning_rate is not None, "a base that learns has both"
         base.requires_grad_(config.finetune == "all")
         if config.finetune == "head":
             _last_linear(base)[1].requires_grad_(True)
@@ -94,14 +97,14 @@ def train_base(
             base,
             losses,
             name="base",
-            epochs=config.epochs,
-            learning_rate=config.learning_rate,
+            epochs=epochs,
+            learning_rate=learning_rate,
             weight_decay=config.weight_decay,
             progress=progress,
             state=state,
         )
         if config.finetune == "all":
-            settle_statistics(base, (x for x, _ in shuffled(config.epochs)))
+            settle_statistics(base, (x for x, _ in shuffled(epochs)))
         check_finite(base, "base")
     base.requires_grad_(False).eval()
 
@@ -111,4 +114,4 @@ def _last_linear(base: Base) -> tuple[str, nn.Linear]:
     head = base.get_submodule(base.head_name)
     layers = [(name, module) for name, module in head.named_modules() if isinstance(module, nn.Linear)]
     name, layer = layers[-1]
-    return f"{base.head_name}.{name}" if name else base.head_name, layer
+    return ".".join(filter(None, (base.head_name, name))), layer

@@ -1,8 +1,4 @@
-"""The checkpoint: a folder with a readable config and one safetensors file a part.
-
-    checkpoint/
-      config.json
-      base.safetensors  gate.safetensors  expert_00.safetensors ...
+"""The weights of a checkpoint: one safetensors file a part, beside the config that `edge_moe.checkpoint` describes.
 
 Tensors have torchvision's names. An expert holds the base's tensors after the branch point, under the same names.
 """
@@ -10,70 +6,45 @@ Tensors have torchvision's names. An expert holds the base's tensors after the b
 from __future__ import annotations
 
 import importlib.metadata
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
 
-import msgspec
 import safetensors.torch
 from torch import Tensor, nn
 
 from edge_moe.anytime import Ensemble, Space
-from edge_moe.bundle import Preprocessing, expert_name
-from edge_moe.errors import CheckpointError, UsageError
+from edge_moe.bundle import Preprocessing, part_names
+from edge_moe.checkpoint import CheckpointConfig, read_config, write_config
+from edge_moe.errors import UsageError
 from edge_moe.nn import Architecture, SingleGateMoE, build_base
-from edge_moe.output import check_target, fresh_partial, publish, write_file
+from edge_moe.output import write_file
 from edge_moe.sizes import short_size_text
 from edge_moe.text import nfc
-from edge_moe.training.config import TrainingConfig
-from edge_moe.training.record import DataDigest
 from edge_moe.training.weights import load_state, read_weights
+from edge_moe.work import making
 
 __all__ = [
-    "CONFIG",
-    "SCHEMA_VERSION",
     "Checkpoint",
-    "CheckpointConfig",
     "from_state_dicts",
     "load_checkpoint",
     "load_part",
     "load_parts",
     "load_state",
     "new_mixture",
-    "read_config",
+    "part_bytes",
     "read_weights",
     "save_checkpoint",
     "save_part",
     "tool_versions",
 ]
 
-SCHEMA_VERSION = 1
-CONFIG = "config.json"
 _State = Mapping[str, Tensor]
-
-
-class CheckpointConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """config.json."""
-
-    schema_version: int = SCHEMA_VERSION
-    architecture: Architecture
-    experts: Annotated[int, msgspec.Meta(ge=1)]
-    labels: tuple[str, ...]
-    preprocessing: Preprocessing
-    ensemble: Ensemble
-    space: Space
-    origin: Literal["trained", "imported", "untrained"]
-    training: TrainingConfig | None = None  # None unless edge-moe trained it
-    trained_on: DataDigest | None = None  # None also where an older version trained it
-    metrics: dict[str, Any] = {}
-    tools: dict[str, str] = {}
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A mixture and what there is to know about it."""
+    """A mixture, or a plain network, and what there is to know about it."""
 
     config: CheckpointConfig
     mixture: SingleGateMoE
@@ -90,67 +61,46 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     return Checkpoint(config, load_parts(path, config.architecture, config.experts))
 
 
-def save_checkpoint(path: str | Path, checkpoint: Checkpoint, *, force: bool = False) -> None:
-    """Write `checkpoint` to the folder `path`, whole or not at all.
+def save_checkpoint(
+    path: str | Path, checkpoint: Checkpoint, *, force: bool = False, command: str = "save_checkpoint"
+) -> None:
+    """Write `checkpoint` to the folder `path`, whole or not at all; `command` is who does, for whoever comes second.
 
     Raises:
         OutputError: `path` exists and `force` is not given, or cannot be written.
     """
     path = Path(path)
-    check_target(path, force=force)
-    partial = fresh_partial(path)
-    try:
+    with making(path, command, force=force) as work:
+        folder = work.fresh()
         for name, part in _parts(checkpoint.mixture).items():
-            save_part(partial, name, part)
-        write_config(partial, checkpoint.config)
-        publish(partial, path)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)  # there only if something failed; the disk may be full
-
-
-def read_config(path: Path) -> CheckpointConfig:
-    """Read and check the config of the checkpoint in the folder `path`.
-
-    Raises:
-        CheckpointError: no checkpoint there, or another schema version, or not a config.
-    """
-    file = path / CONFIG
-    if not file.is_file():
-        what = "has no " + CONFIG if path.is_dir() else "is not a folder"
-        raise CheckpointError(f"{path} {what}; expected a checkpoint, made by 'edge-moe train', 'import' or 'init'")
-    try:
-        raw = msgspec.json.decode(file.read_bytes())
-        version = raw.get("schema_version") if isinstance(raw, dict) else None
-        if version != SCHEMA_VERSION:
-            raise CheckpointError(
-                f"{file} has schema version {version}; this edge-moe reads {SCHEMA_VERSION}: train or import again"
-            )
-        config = msgspec.convert(raw, CheckpointConfig)
-    except msgspec.MsgspecError as error:
-        raise CheckpointError(f"{file} is not a checkpoint's config: {error}; train or import again") from None
-    if len(config.labels) != config.architecture.classes:
-        raise CheckpointError(
-            f"{file} has {len(config.labels)} labels for {config.architecture.classes} classes; train or import again"
-        )
-    return config
-
-
-def write_config(path: Path, config: CheckpointConfig) -> None:
-    """Write `config` into the folder `path`."""
-    write_file(path / CONFIG, msgspec.json.format(msgspec.json.encode(config), indent=2) + b"\n")
+            save_part(folder, name, part)
+        write_config(folder, checkpoint.config)
+        work.publish()
 
 
 def new_mixture(architecture: Architecture, experts: int) -> SingleGateMoE:
-    """Return a mixture with freshly initialised weights; the experts start as copies of the base's tail."""
+    """Return a mixture with freshly initialised weights; the experts start as copies of the base's tail.
+
+    Without experts it is a plain network: the base alone.
+
+    Raises:
+        UsageError: unknown base, or one without the branch point that experts need.
+    """
     base = build_base(architecture)
-    gate = base.new_gate(experts, architecture.image_size)
+    gate = base.new_gate(experts, architecture.image_size) if experts else None
     return SingleGateMoE(base, gate, [base.new_expert() for _ in range(experts)])
+
+
+def part_bytes(part: nn.Module) -> bytes:
+    """Return what the file of one part holds."""
+    return safetensors.torch.save(
+        {key: tensor.detach().cpu().contiguous() for key, tensor in part.state_dict().items()}
+    )
 
 
 def save_part(path: Path, name: str, part: nn.Module) -> None:
     """Write the tensors of one part into the folder `path`."""
-    state = {key: tensor.detach().cpu().contiguous() for key, tensor in part.state_dict().items()}
-    write_file(path / f"{name}.safetensors", safetensors.torch.save(state))
+    write_file(path / f"{name}.safetensors", part_bytes(part))
 
 
 def load_part(path: Path, name: str, part: nn.Module) -> None:
@@ -178,8 +128,8 @@ def load_parts(path: Path, architecture: Architecture, experts: int) -> SingleGa
 def from_state_dicts(
     architecture: Architecture,
     base: tuple[str, _State],
-    gate: tuple[str, _State],
-    experts: Sequence[tuple[str, _State]],
+    gate: tuple[str, _State] | None = None,
+    experts: Sequence[tuple[str, _State]] = (),
     *,
     labels: Sequence[str],
     preprocessing: Preprocessing,
@@ -191,13 +141,19 @@ def from_state_dicts(
     `base`: a whole torchvision network. `gate`: the `weight` [K, E] and `bias` [K] of a linear layer.
     `experts`: K state dicts that hold what follows the branch point, under the network's names. From live modules:
     `from_state_dicts(..., ("base", net.state_dict()), ("gate", linear.state_dict()), [("e0", e0.state_dict()), ...])`.
+    Without gate and experts it is a plain network.
 
     Raises:
         CheckpointError: missing, extra or misshapen tensors, by name.
-        UsageError: no experts, labels that are not one a class, or two image sizes.
+        UsageError: a gate without experts or experts without a gate, labels that are not one a class, or two image
+            sizes.
     """
-    if not experts:
-        raise UsageError("a mixture needs at least one expert; found none")
+    if gate is not None and not experts:
+        raise UsageError("a mixture needs at least one expert; found none: give experts, or leave the gate out")
+    if experts and gate is None:
+        raise UsageError(
+            f"a mixture needs its gate; found {len(experts)} experts and none: give the gate, or leave them out"
+        )
     different = len(set(map(nfc, labels)))
     if len(labels) != architecture.classes or different != len(labels):
         raise UsageError(
@@ -210,7 +166,7 @@ def from_state_dicts(
             f"{short_size_text(preprocessing.image_size)}; expected the same"
         )
     mixture = new_mixture(architecture, len(experts))
-    named = [base, gate, *experts]
+    named = [base, *([gate] if gate else []), *experts]
     for part, (source, state) in zip(_parts(mixture).values(), named, strict=True):
         load_state(part, state, source)
     config = CheckpointConfig(
@@ -232,5 +188,5 @@ def tool_versions(*more: str) -> dict[str, str]:
 
 
 def _parts(mixture: SingleGateMoE) -> dict[str, nn.Module]:
-    experts = {expert_name(k): expert for k, expert in enumerate(mixture.experts)}
-    return {"base": mixture.base, "gate": mixture.gate, **experts}
+    parts = [mixture.base, *([mixture.gate] if mixture.gate is not None else []), *mixture.experts]
+    return dict(zip(part_names(len(mixture.experts)), parts, strict=True))

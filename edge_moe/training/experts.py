@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.modules.batchnorm import _BatchNorm
 
+from edge_moe.checkpoint import TrainingConfig
+from edge_moe.ledger import Kept
 from edge_moe.nn import Base, Gate, ensemble_log_probabilities
 from edge_moe.progress import Progress
-from edge_moe.training.config import TrainingConfig
 from edge_moe.training.fit import check_finite, fit
 from edge_moe.training.images import Images, batches, seed_everything
 
@@ -33,7 +34,7 @@ class _Kept(NamedTuple):
     """What the frozen base makes of all N images."""
 
     logits: Tensor  # [N, Y]
-    features: Tensor  # [N, C, H, W]
+    features: Tensor  # [N, C, H, W], or tokens or vectors
     labels: Tensor  # [N]
 
     def drawn(self, order: Tensor, batch_size: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
@@ -54,7 +55,9 @@ def _kept(base: Base, images: Images, config: TrainingConfig, device: torch.devi
         if answer.features[0].nbytes * len(images) > _MEMORY_BYTES:
             return None
     logits, features, labels = (torch.cat(column) for column in zip(*found, strict=True))
-    return _Kept(logits, features.contiguous(memory_format=torch.channels_last), labels)
+    if features.ndim == 4:
+        features = features.contiguous(memory_format=torch.channels_last)
+    return _Kept(logits, features, labels)
 
 
 def train_expert(
@@ -67,21 +70,23 @@ def train_expert(
     *,
     progress: Progress,
     workers: int = 0,
-    state: Path | None = None,
+    state: Kept | None = None,
 ) -> nn.Module:
     """Return expert `index`, trained from the base's tail weights; base and gate are frozen and not changed.
 
     `embeddings`: [N, E] of the training images, not augmented, from which the gate decides what the expert sees.
     The loss is the negative log-likelihood of d_k, the ensemble of the base and this expert.
     """
+    epochs, learning_rate, epsilon = config.expert_epochs, config.expert_learning_rate, config.epsilon
+    assert epochs is not None and learning_rate is not None and epsilon is not None, "experts that learn have all three"
     device = next(base.parameters()).device
     expert = base.new_expert().requires_grad_(True).train().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     # BatchNorm keeps the base's statistics: those of images of one kind would take away what tells that kind apart.
     for module in expert.modules():
-        if isinstance(module, nn.BatchNorm2d):
+        if isinstance(module, _BatchNorm):  # of maps, of tokens or of vectors
             module.eval()
     kept = _kept(base, images, config, device, workers)
-    weights = draw_weights(gate(embeddings).softmax(-1), index, config.epsilon)
+    weights = draw_weights(gate(embeddings).softmax(-1), index, epsilon)
     count = max(1, round(weights.sum().item()))
 
     def answered(order: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
@@ -105,8 +110,8 @@ def train_expert(
         expert,
         losses,
         name=f"expert {index}",
-        epochs=config.expert_epochs,
-        learning_rate=config.expert_learning_rate,
+        epochs=epochs,
+        learning_rate=learning_rate,
         weight_decay=config.weight_decay,
         progress=progress,
         state=state,

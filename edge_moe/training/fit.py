@@ -9,14 +9,13 @@ import io
 import math
 from collections.abc import Callable, Iterator
 from itertools import islice
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import update_bn
 
 from edge_moe.errors import CheckpointError, UsageError
-from edge_moe.output import write_file
+from edge_moe.ledger import Kept
 from edge_moe.progress import Progress
 
 __all__ = ["check_finite", "fit", "pick_device", "settle_statistics"]
@@ -33,16 +32,17 @@ def fit(
     learning_rate: float,
     weight_decay: float,
     progress: Progress,
-    state: Path | None = None,
+    state: Kept | None = None,
 ) -> None:
     """Train the parameters of `module` that require a gradient.
 
     `losses(epoch)` seeds itself by the epoch and yields one scalar loss a step, so that an epoch is the same whether
-    or not the run was interrupted before it. `state` is written after each epoch; who saves the result removes it.
+    or not the run was interrupted before it. `state` is written after each epoch, and gone on with if it is done; who
+    saves the result removes it.
 
     Raises:
         UsageError: the loss is not finite; the message says what to lower.
-        CheckpointError: `state` is damaged.
+        CheckpointError: `state` is whole, but of another network or torch.
     """
     trained = [p for p in module.parameters() if p.requires_grad]
     groups = [
@@ -52,17 +52,17 @@ def fit(
     optimizer = torch.optim.SGD(groups, lr=learning_rate, momentum=_MOMENTUM, nesterov=True)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda epoch: _rate(epoch, epochs))
     first = 0
-    if state is not None and state.is_file():
+    if state is not None and (reached := state.read()) is not None:
         try:
-            stored = torch.load(io.BytesIO(state.read_bytes()), map_location="cpu", weights_only=True)
+            stored = torch.load(io.BytesIO(reached), map_location="cpu", weights_only=True)
             module.load_state_dict(stored["module"])
             optimizer.load_state_dict(stored["optimizer"])
             schedule.load_state_dict(stored["schedule"])
             first = stored["epochs"]
         except Exception:  # what torch.load raises on other bytes is nearly anything, and tells a user nothing
             raise CheckpointError(
-                f"{state} is damaged; expected the state of an unfinished training: delete it to train {name} from "
-                "its first epoch"
+                f"{state.file} is not of this network, or of another torch; delete it to train {name} from its first "
+                "epoch"
             ) from None
     progress.start(name, epochs, first)
     for epoch in range(first, epochs):
@@ -78,14 +78,14 @@ def fit(
         progress.advance(name, f"loss {total / max(steps, 1):.3f}")
         if state is not None:
             buffer = io.BytesIO()
-            reached = {
+            now = {
                 "module": module.state_dict(),
                 "optimizer": optimizer.state_dict(),
                 "schedule": schedule.state_dict(),
                 "epochs": epoch + 1,
             }
-            torch.save(reached, buffer)
-            write_file(state, buffer.getvalue())
+            torch.save(now, buffer)
+            state.write(buffer.getvalue())
 
 
 def _rate(epoch: int, epochs: int) -> float:

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from edge_moe.checkpoint import Normalization, TrainingConfig
 from edge_moe.errors import MissingExtraError, UsageError
 from edge_moe.nn import Base, Gate
 from edge_moe.progress import Progress, track
-from edge_moe.training.config import Normalization, TrainingConfig
 from edge_moe.training.fit import fit
 from edge_moe.training.images import Images, batches, seed_everything
 
@@ -78,6 +78,7 @@ def cluster(embeddings: _Floats, experts: int, config: TrainingConfig) -> Cluste
         raise UsageError(f"{experts} experts need at least as many training images; found {len(embeddings)}")
     if not np.isfinite(embeddings).all():
         raise UsageError("the base's embeddings are not finite: its training diverged; lower the learning rate")
+    assert config.normalization is not None and config.kmeans_restarts is not None, "a gate that learns has both"
     standardize = config.normalization == "standardize"
     mean = embeddings.mean(axis=0) if standardize else np.zeros_like(embeddings[0])
     scale = _scale(embeddings) if standardize else np.ones_like(embeddings[0])
@@ -101,6 +102,8 @@ def train_gate(embeddings: _Floats, clusters: Clusters, config: TrainingConfig, 
     With a one-hot target this direction of the divergence is the cross-entropy; the other is infinite. The gate
     learns on standardised embeddings and takes raw ones: the standardisation is folded into its weights.
     """
+    epochs, learning_rate = config.gate_epochs, config.gate_learning_rate
+    assert epochs is not None and learning_rate is not None, "a gate that learns has both"
     seed_everything(config.seed, _STAGE)
     points = torch.from_numpy(embeddings)
     target = torch.from_numpy(clusters.nearest(embeddings))
@@ -117,8 +120,8 @@ def train_gate(embeddings: _Floats, clusters: Clusters, config: TrainingConfig, 
         gate,
         losses,
         name="gate",
-        epochs=config.gate_epochs,
-        learning_rate=config.gate_learning_rate,
+        epochs=epochs,
+        learning_rate=learning_rate,
         weight_decay=config.weight_decay,
         progress=progress,
     )

@@ -18,11 +18,11 @@ from torch import Tensor, nn
 
 from edge_moe.anytime import Ensemble, Space
 from edge_moe.bundle import Preprocessing
+from edge_moe.checkpoint import CONFIG, read_config
 from edge_moe.errors import CheckpointError, UsageError
 from edge_moe.nn import ARCHITECTURES, Architecture, build_empty_base
 from edge_moe.nn.torchvision import torchvision
 from edge_moe.sizes import Size
-from edge_moe.training.checkpoint import CONFIG, read_config
 from edge_moe.training.labels import normal
 
 __all__ = ["TORCHVISION", "Given", "Known", "class_count", "find_weights"]
@@ -74,7 +74,9 @@ def class_count(architecture: Architecture, state: dict[str, Tensor]) -> int | N
     linear = [name for name, module in head.named_modules() if isinstance(module, nn.Linear)]
     name = ".".join(filter(None, (base.head_name, linear[-1] if linear else "", "weight")))
     for key, tensor in state.items():
-        if tensor.ndim == 2 and (key == name or key.endswith(f".{name}")):
+        # Either may have the network as an attribute, see weights.fit_names; whose, nobody says of a whole network.
+        inside = not base.head_name and name.endswith(f".{key}")
+        if tensor.ndim == 2 and (key == name or key.endswith(f".{name}") or inside):
             return len(tensor)
     return None
 
@@ -95,8 +97,8 @@ def _beside(file: Path, base: str) -> Known | None:
         preprocessing=found.preprocessing,
         stem_stride=found.architecture.stem_stride,
         labels=normal(found.labels),
-        ensemble=found.ensemble,
-        space=found.space,
+        ensemble=found.ensemble if found.experts else None,
+        space=found.space if found.experts else None,
     )
 
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
+import signal
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -10,10 +14,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from edge_moe.bundle import Preprocessing
+from edge_moe.checkpoint import Augment
 from edge_moe.data import LabelledImages
 from edge_moe.nn.torchvision import torchvision as _torchvision  # noqa: F401  (makes torchvision importable)
+from edge_moe.orphans import end_with_parent
 from edge_moe.progress import Progress, Silent, track
-from edge_moe.training.config import Augment
 
 from torchvision.transforms import v2  # isort: skip
 
@@ -80,12 +85,21 @@ def batches(
         batch_size,
         sampler=range(len(images)) if indices is None else indices,
         num_workers=workers,
+        worker_init_fn=partial(_begin, os.getpid()) if workers else None,
     )
     mean = torch.tensor(images.spec.mean, device=device).view(1, 3, 1, 1)
     std = torch.tensor(images.spec.std, device=device).view(1, 3, 1, 1)
     for pixels, labels in loader:
         normalized = (pixels.to(device, torch.float32) / 255 - mean) / std
         yield normalized.contiguous(memory_format=torch.channels_last), labels.to(device)
+
+
+def _begin(parent: int, _number: int) -> None:
+    """Leave signals to the process `parent`, and end with it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    if multiprocessing.get_start_method() != "forkserver":  # which is the one that starts a process then
+        end_with_parent(parent)
 
 
 def seed_everything(*key: int) -> torch.Generator:

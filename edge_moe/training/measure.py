@@ -43,23 +43,29 @@ def mixture_metrics(
 ) -> dict[str, Any]:
     """Return what the training reports: accuracies with 95% intervals, and the share of each expert.
 
+    Of a plain network there is the accuracy of the base alone.
+
     The mixture is measured in the paper's static mode (tau = 0, one expert). The difference to its base comes with
     a paired bootstrap interval over the images. All intervals are over `groups` of images where these are given, see
     LabelledImages: their number is then reported too.
     """
     base = outputs.base_logits.argmax(axis=1) == labels
+    found: dict[str, Any] = {
+        "validation_images": len(labels),
+        "base_accuracy": float(base.mean()),
+        "base_accuracy_95": accuracy_interval(base, groups),
+        **({} if groups is None else {"validation_groups": len(np.unique(groups))}),
+    }
+    if not outputs.gate_logits.shape[1]:
+        return found
     mixture = route(outputs, 0.0, 1, ensemble, space).predictions == labels
     difference, low, high = paired_difference(mixture, base, seed=0, groups=groups)
     chosen = outputs.gate_logits.argmax(axis=1)
     shares = np.bincount(chosen, minlength=outputs.gate_logits.shape[1]) / len(labels)
-    return {
-        "validation_images": len(labels),
-        "base_accuracy": float(base.mean()),
-        "base_accuracy_95": accuracy_interval(base, groups),
+    return found | {
         "mixture_accuracy": float(mixture.mean()),
         "mixture_accuracy_95": accuracy_interval(mixture, groups),
         "mixture_minus_base": difference,
         "mixture_minus_base_95": (low, high),
         "expert_shares": [float(share) for share in shares],
-        **({} if groups is None else {"validation_groups": len(np.unique(groups))}),
     }

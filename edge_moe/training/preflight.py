@@ -81,10 +81,11 @@ def check_given_base(
 
     Raises:
         CheckpointError: the accuracy is more than a point below `expected`, or the weights do not fit.
-        UsageError: there is nothing that could be held against `expected`, or that `finetune` could keep.
+        UsageError: there is nothing that could be held against `expected`, that `finetune` could keep, or to train.
         DataError: the images cannot be used.
     """
     check_expectation(expected)
+    plan.check()
     base, weights = build_base(plan.architecture), plan.config.base_weights
     fits = weights is not None and load_base_weights(base, Path(weights))
     check_finetune(plan.config, fits)
@@ -179,7 +180,7 @@ def _answers(
     """Return the class that base and mixture give to each of the images `indices`: [N]."""
     device = pick_device()
     base = base.to(device).eval()
-    mixture = None if whole is None else whole.mixture.to(device).eval()
+    mixture = None if whole is None or not whole.config.experts else whole.mixture.to(device).eval()
     found: dict[str, list[npt.NDArray[np.int64]]] = {"base": []}
     if mixture is not None:
         found["mixture"] = []
@@ -189,7 +190,7 @@ def _answers(
         images = torch.from_numpy(batch).permute(0, 3, 1, 2).to(device)  # channels last in memory
         logits, features, embedding = base(images)
         found["base"].append(logits.argmax(dim=1).cpu().numpy())
-        if mixture is not None and whole is not None:
+        if mixture is not None and whole is not None and mixture.gate is not None:
             best = mixture.gate(embedding).argmax(dim=1)
             experts = torch.empty_like(logits)
             for k in best.unique().tolist():

@@ -22,11 +22,12 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from edge_moe.checkpoint import DataDigest
 from edge_moe.data import LabelledImages
 from edge_moe.errors import DataError
 from edge_moe.text import nfc
 
-__all__ = ["RECORD", "DataDigest", "DataRecord", "first_difference", "read_record", "record_data"]
+__all__ = ["RECORD", "DataRecord", "first_difference", "read_record", "record_data"]
 
 RECORD = "data.json"
 _READ_BYTES = 2 << 30  # as much as training keeps of decoded images
@@ -50,27 +51,6 @@ class DataRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def digest(self) -> DataDigest:
         """Return what a checkpoint keeps of it."""
         return DataDigest(len(self.train), _sha256(self.train), len(self.val), _sha256(self.val))
-
-
-class DataDigest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which images a checkpoint was trained and measured on: how many, and a SHA-256 of their entries."""
-
-    train_images: int
-    train_sha256: str
-    val_images: int
-    val_sha256: str
-
-    def difference(self, now: DataDigest) -> str:
-        """Say which images are others `now`; "" if none are."""
-        for split, then_count, then, count, digest in (
-            ("training", self.train_images, self.train_sha256, now.train_images, now.train_sha256),
-            ("validation", self.val_images, self.val_sha256, now.val_images, now.val_sha256),
-        ):
-            if then_count != count:
-                return f"{count} {split} images, not {then_count}"
-            if then != digest:
-                return f"as many {split} images ({count}), with other names, classes, order or contents"
-        return ""
 
 
 def record_data(train: LabelledImages, val: LabelledImages) -> DataRecord:

@@ -1,15 +1,14 @@
 """The whole training, step by step, in a folder that a killed run goes on in.
 
-Everything is made in CHECKPOINT.partial: a part that is there is finished, a `.state` file is a part that was
-interrupted between two epochs. The folder gets the checkpoint's name when all parts are there.
+Everything is made in CHECKPOINT.partial: a part that is in its ledger is finished, a `.state` file is a part that was
+interrupted between two epochs. A file is gone on with only if it is what was written, and made from what is there
+now: the gate from this base, an expert from this base and gate. The checkpoint gets its name when all parts are there.
 """
 
 from __future__ import annotations
 
 import io
-import shutil
 from collections.abc import Sequence
-from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 
@@ -19,39 +18,33 @@ import numpy.typing as npt
 import torch
 
 from edge_moe.bundle import expert_name
+from edge_moe.checkpoint import CheckpointConfig, DataDigest, read_config, write_config
 from edge_moe.checks import check_at_least_one
 from edge_moe.data import LabelledImages, open_data
 from edge_moe.embedded import EMBEDDED
 from edge_moe.errors import CheckpointError, DataError, UsageError
 from edge_moe.nn import Base, Gate, build_base
-from edge_moe.output import check_target, partial_path, publish, write_file, writing
+from edge_moe.output import partial_path
 from edge_moe.progress import Progress, Silent
 from edge_moe.sizes import short_size_text
 from edge_moe.text import nfc
 from edge_moe.training.base import train_base
-from edge_moe.training.checkpoint import (
-    CONFIG,
-    CheckpointConfig,
-    load_part,
-    load_parts,
-    read_config,
-    save_part,
-    tool_versions,
-    write_config,
-)
+from edge_moe.training.checkpoint import load_part, load_parts, tool_versions
+from edge_moe.training.done import AGREEMENT, EMBEDDINGS, Done
 from edge_moe.training.experts import train_expert
 from edge_moe.training.fit import pick_device
 from edge_moe.training.gate import cluster, embed, train_gate
 from edge_moe.training.images import Images
 from edge_moe.training.measure import collect_torch, mixture_metrics
-from edge_moe.training.plan import PLAN, Plan, take_up
+from edge_moe.training.plan import Plan, take_up
 from edge_moe.training.processes import in_processes
-from edge_moe.training.record import RECORD, DataDigest, record_data
+from edge_moe.training.record import record_data
+from edge_moe.work import Work, making
 
 __all__ = ["Plan", "retrain_expert", "train"]
 
-_EMBEDDINGS, _AGREEMENT = "embeddings.npy", "agreement.json"
-_SCAFFOLD = (PLAN, RECORD, _EMBEDDINGS, _AGREEMENT)
+_CONFIG, _PARTS = "config.json", "*.safetensors"
+_OWN = (_CONFIG, _PARTS, EMBEDDINGS, AGREEMENT, "*.state")
 _KEPT = "gate_agreement_train"
 
 
@@ -64,19 +57,24 @@ def train(
     workers: int = 0,
     progress: Progress | None = None,
 ) -> CheckpointConfig:
-    """Train base, gate and experts as `plan` says, and write the checkpoint `out`.
+    """Train base, gate and experts as `plan` says, and write the checkpoint `out`; without experts the base alone.
 
     `jobs`: experts that train at once, each in a process of its own. `workers`: processes that decode images.
     A run that was killed is taken up where it stood. Uses a GPU when torch has one.
 
     Raises:
         DataError: the data cannot be used. UsageError: the plan cannot be carried out.
-        OutputError: `out` exists and `force` is not given, or an unfinished run with another plan, or on other images,
-            is in its place.
+        OutputError: `out` exists and `force` is not given, or is being made by another process; or something else, as
+            an unfinished run with another plan or on other images, is in the folder in which it is made.
     """
-    check_target(out, force=force)
+    with making(out, "train", force=force, own=_OWN) as work:
+        return _train(work, plan, jobs, workers, progress or Silent())
+
+
+def _train(work: Work, plan: Plan, jobs: int, workers: int, progress: Progress) -> CheckpointConfig:
     check_at_least_one(jobs=jobs)
     images, validation = _open(plan)
+    plan.check()
     if plan.experts > len(images):
         raise UsageError(f"{plan.experts} experts need at least as many training images; found {len(images)}")
     if len(images) < 2 or plan.config.batch_size < 2:
@@ -89,11 +87,14 @@ def train(
             f"the architecture takes {short_size_text(plan.architecture.image_size)} pixels, the preprocessing gives "
             f"{short_size_text(plan.preprocessing.image_size)}; expected the same"
         )
-    partial = partial_path(out)
     record = record_data(images, validation)
-    take_up(partial, plan, record, force=force)
-    run = _Run(plan, partial, images, workers, progress or Silent())
-    return _finish(run, validation, record.digest(), out, jobs)
+    take_up(work, plan, record)
+    run = _Run(plan, work.folder, images, workers, progress)
+    config = _make(run, validation, record.digest(), jobs)
+    work.gather(_CONFIG, _PARTS)
+    work.publish()
+    work.drop()
+    return config
 
 
 def retrain_expert(
@@ -107,12 +108,21 @@ def retrain_expert(
     Raises:
         CheckpointError: `out` is no checkpoint that edge-moe trained. UsageError: there is no expert `index`.
         DataError: the data cannot be used, or are not what the checkpoint was trained on.
+        OutputError: another process makes `out`, or something else is in the folder in which this is done.
     """
+    folder = partial_path(out.with_name(f"{out.name}.{expert_name(index)}")) if out.name else None
+    with making(out, "train", folder=folder, own=_OWN, amends=True) as work:
+        return _retrain(work, out, index, data, workers, progress or Silent())
+
+
+def _retrain(work: Work, out: Path, index: int, data: str | None, workers: int, progress: Progress) -> CheckpointConfig:
     config = read_config(out)
     if config.training is None:
         raise CheckpointError(
             f"{out} was {config.origin}, not trained by edge-moe; its experts cannot be trained again"
         )
+    if not config.experts:
+        raise UsageError(f"there is no expert {index}: {out} is a plain network, without experts")
     if not 0 <= index < config.experts:
         raise UsageError(f"there is no expert {index}; expected 0 to {config.experts - 1}")
     training = config.training
@@ -127,20 +137,22 @@ def retrain_expert(
     )
     images, validation = _open(plan)
     name = expert_name(index)
-    partial = partial_path(out.with_name(f"{out.name}.{name}"))
     record = record_data(images, validation)
     if config.trained_on and (difference := config.trained_on.difference(record.digest())):
         raise DataError(
             f"{training.data} is not what {out} was trained on: found {difference}; say where those images are now, or "
             "train a new checkpoint"
         )
-    take_up(partial, plan, record, force=True)
-    others = shutil.ignore_patterns(CONFIG, f"{name}.safetensors", *_SCAFFOLD)
-    with writing(partial):
-        shutil.copytree(out, partial, ignore=others, dirs_exist_ok=True)
-    write_file(partial / _AGREEMENT, msgspec.json.encode({_KEPT: config.metrics.get(_KEPT)}))
-    run = _Run(plan, partial, images, workers, progress or Silent())
-    return _finish(run, validation, config.trained_on, out, jobs=1)
+    planned = msgspec.structs.replace(plan, config=config.training)  # wherever the images are now
+    take_up(work, planned, record, expert=index)
+    run = _Run(plan, work.folder, images, workers, progress)
+    run.done.take(out, [part for part in ("base", "gate", *map(expert_name, range(plan.experts))) if part != name])
+    run.done.file(AGREEMENT).write(msgspec.json.encode({_KEPT: config.metrics.get(_KEPT)}))
+    config = _make(run, validation, config.trained_on, jobs=1)
+    work.gather(_CONFIG, _PARTS, beside=out)
+    work.publish()
+    work.drop()
+    return config
 
 
 def _open(plan: Plan) -> tuple[LabelledImages, LabelledImages]:
@@ -157,19 +169,20 @@ def _open(plan: Plan) -> tuple[LabelledImages, LabelledImages]:
             f"expected {len(plan.labels)}, the ones that it was planned for"
         )
     validation = open_data(plan.config.data, "val", strict=True).with_classes(plan.labels)
-    build_base(plan.architecture)  # a network that is not what it should be is refused before anything is made
+    base = build_base(plan.architecture)  # one that is not what it should be is refused before anything is made
+    if plan.experts:
+        base.new_gate(plan.experts, plan.architecture.image_size)  # one without a branch point, too
     return images.with_classes(plan.labels), validation
 
 
-def _finish(
-    run: _Run, validation: LabelledImages, trained_on: DataDigest | None, out: Path, jobs: int
-) -> CheckpointConfig:
-    """Make the parts that are missing, measure the mixture, and publish."""
+def _make(run: _Run, validation: LabelledImages, trained_on: DataDigest | None, jobs: int) -> CheckpointConfig:
+    """Make the parts that are missing, measure the mixture, and write its config."""
     plan = run.plan
     images = Images(validation, plan.preprocessing)  # first: a file that cannot be read is told before the training
     run.make_base()
-    run.make_gate()
-    missing = [k for k in range(plan.experts) if not run.has(expert_name(k))]
+    if plan.experts:
+        run.make_gate()
+    missing = [k for k in range(plan.experts) if not run.done.has(expert_name(k))]
     if jobs > 1 and len(missing) > 1:
         run.embeddings  # noqa: B018  (written once, before the processes read them)
         vars(run).pop("images", None)  # each process reads its own
@@ -192,18 +205,11 @@ def _finish(
         origin="trained",
         training=plan.config,
         trained_on=trained_on,
-        metrics=metrics | msgspec.json.decode((run.partial / _AGREEMENT).read_bytes()),
-        tools=tool_versions("scikit-learn"),
+        metrics=metrics | (msgspec.json.decode((run.partial / AGREEMENT).read_bytes()) if plan.experts else {}),
+        tools=tool_versions(*(["scikit-learn"] if plan.experts else [])),  # of k-means
     )
     write_config(run.partial, config)
-    config = read_config(run.partial)  # what gets the checkpoint's name can be loaded; its parts were, above
-    publish(run.partial, out)
-    # The scaffold comes down last: a run that is killed before goes on, one that is killed here is whole.
-    for file in list(out.iterdir()):
-        half_written = file.name.startswith(".") and file.suffix[1:].isdigit()  # see write_file
-        if file.name in _SCAFFOLD or file.suffix == ".state" or half_written:
-            file.unlink()
-    return config
+    return read_config(run.partial)  # what gets the checkpoint's name can be loaded; its parts were, above
 
 
 class _Run:
@@ -211,11 +217,8 @@ class _Run:
 
     def __init__(self, plan: Plan, partial: Path, source: LabelledImages, workers: int, progress: Progress) -> None:
         self.plan, self.partial, self.workers, self.progress = plan, partial, workers, progress
-        self.device = pick_device()
+        self.done, self.device = Done(partial), pick_device()
         self.source = source
-
-    def has(self, part: str) -> bool:
-        return (self.partial / f"{part}.safetensors").is_file()
 
     @cached_property
     def images(self) -> Images:
@@ -239,40 +242,38 @@ class _Run:
 
     @cached_property
     def embeddings(self) -> npt.NDArray[np.float32]:
-        """The embeddings of the training images, not augmented: [N, E]. A damaged file of them is made again."""
-        file = self.partial / _EMBEDDINGS
-        with suppress(OSError, ValueError, EOFError):  # no file, or none that is whole
-            stored: npt.NDArray[np.float32] = np.load(file)
-            if stored.ndim == 2 and len(stored) == len(self.source):
-                return stored
+        """The embeddings of the training images, not augmented: [N, E]."""
+        kept = self.done.file(EMBEDDINGS)
+        if kept.is_done():
+            stored: npt.NDArray[np.float32] = np.load(kept.file)
+            return stored
         made = embed(self.base, self.images, self.progress, workers=self.workers)
         buffer = io.BytesIO()
         np.save(buffer, made)
-        write_file(file, buffer.getvalue())
+        kept.write(buffer.getvalue())
         return made
 
     def make_base(self) -> None:
-        if self.has("base"):
+        if self.done.has("base"):
             return
         torch.manual_seed(self.plan.config.seed)
         base = build_base(self.plan.architecture).to(self.device)
-        state = self.partial / "base.state"
+        state = self.done.state("base")
         train_base(base, self.images, self.plan.config, progress=self.progress, workers=self.workers, state=state)
-        save_part(self.partial, "base", base)
-        state.unlink(missing_ok=True)
+        self.done.keep("base", base)
 
     def make_gate(self) -> None:
-        if self.has("gate"):
+        if self.done.has("gate") and self.done.file(AGREEMENT).is_done():
             return
         clusters = cluster(self.embeddings, self.plan.experts, self.plan.config)
-        gate = train_gate(self.embeddings, clusters, self.plan.config, self.progress)
-        chosen = gate(torch.from_numpy(self.embeddings)).argmax(dim=1).numpy()
+        if not self.done.has("gate"):
+            self.done.keep("gate", train_gate(self.embeddings, clusters, self.plan.config, self.progress))
+        chosen = self.gate(torch.from_numpy(self.embeddings)).argmax(dim=1).numpy()
         agreement = float((chosen == clusters.nearest(self.embeddings)).mean())
-        write_file(self.partial / _AGREEMENT, msgspec.json.encode({_KEPT: agreement}))
-        save_part(self.partial, "gate", gate)
+        self.done.file(AGREEMENT).write(msgspec.json.encode({_KEPT: agreement}))
 
     def make_expert(self, index: int) -> None:
-        state = self.partial / f"{expert_name(index)}.state"
+        name = expert_name(index)
         expert = train_expert(
             self.base,
             self.gate,
@@ -282,10 +283,9 @@ class _Run:
             self.plan.config,
             progress=self.progress,
             workers=self.workers,
-            state=state,
+            state=self.done.state(name),
         )
-        save_part(self.partial, expert_name(index), expert)
-        state.unlink(missing_ok=True)
+        self.done.keep(name, expert)
 
 
 # --- experts in processes of their own ---

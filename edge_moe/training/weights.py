@@ -55,11 +55,17 @@ def read_weights(file: Path) -> dict[str, Tensor]:
 
 
 def fit_names(state: _State, own: Iterable[str]) -> dict[str, Tensor]:
-    """Return `state` under the names `own`, where every name of it has one and the same part in front of those.
+    """Return `state` under the names `own`, where every name of one has one and the same part in front of the other's.
 
-    Training frameworks keep the network as an attribute, so that each name begins with "model." or the like.
+    Training frameworks keep the network as an attribute, so that each name begins with "model." or the like; so may a
+    base of one's own.
     """
     own = set(own)
+    inside = {name.partition(".")[0] for name in own}
+    if len(inside) == 1 and own.isdisjoint(state):
+        long = {f"{next(iter(inside))}.{name}": tensor for name, tensor in state.items()}
+        if _without_counters(long) == _without_counters(own):
+            return long
     heads = {name.partition(".")[0] for name in state}
     if len(heads) == 1 and own.isdisjoint(state):
         short = {name.partition(".")[2]: tensor for name, tensor in state.items()}

@@ -8,14 +8,14 @@ import pytest
 
 from edge_moe import OutputError
 from edge_moe.benchmarks.conditions import Seen
-from edge_moe.benchmarks.journal import Journal, journal_path
+from edge_moe.benchmarks.journal import journal, journal_path
 from edge_moe.benchmarks.results import StoredTrace
 from edge_moe.benchmarks.targets import Round, SetRound
 from edge_moe.trace import Trace
 from tests.cli.conftest import small_disk
 from tests.tiny import tree
 
-KEY = {"bundle": "birds", "options": (1, 2.5, None)}
+KEY = {"bundle": "birds", "options": (1, 2.5, None), "seed": 0}
 
 ROUND = Round(
     sets=(
@@ -38,109 +38,162 @@ def target(tmp_path):
     return tmp_path / "report"
 
 
+def left(target, name="round-0000", value=ROUND, key=KEY):
+    """What a killed run leaves."""
+    with journal(target, key) as kept:
+        kept.put(name, value)
+    return kept.folder
+
+
 def test_it_lies_beside_its_target(target, tmp_path):
-    journal = Journal(target, KEY, force=False)
-    journal.put("round-0000", ROUND)
-    assert journal.folder == journal_path(target) == tmp_path / "report.unfinished"
+    folder = left(target)
+    assert folder == journal_path(target) == tmp_path / "report.unfinished"
     assert sorted(tree(tmp_path)) == [
         "report.unfinished",
+        "report.unfinished/.edge-moe",
+        "report.unfinished/.edge-moe/mark.json",
+        "report.unfinished/.edge-moe/round-0000.json.entry",
         "report.unfinished/round-0000.json",
-        "report.unfinished/run.json",
     ]
 
 
 def test_a_round_comes_back_as_it_was(target):
-    Journal(target, KEY, force=False).put("round-0000", ROUND)
-    assert Journal(target, KEY, force=False).get("round-0000", Round) == ROUND
+    left(target)
+    with journal(target, KEY) as kept:
+        assert kept.get("round-0000", Round) == ROUND
 
 
 def test_a_trace_comes_back_to_the_last_bit(target):
     draw = np.random.default_rng(0)
     phi = draw.random((50, 4)).astype(np.float32)
     trace = Trace(phi[:, 0], phi[:, 1:], draw.integers(9, size=(50, 4)).astype(np.int32))
-    Journal(target, KEY, force=False).put("trace", StoredTrace.of(trace))
-    found = Journal(target, KEY, force=False).get("trace", StoredTrace).restored()
+    left(target, "trace", StoredTrace.of(trace))
+    with journal(target, KEY) as kept:
+        found = kept.get("trace", StoredTrace).restored()
     for name in ("max_phi", "gate", "answers"):
         np.testing.assert_array_equal(getattr(found, name), getattr(trace, name), strict=True)
 
 
 def test_sittings_are_counted(target):
-    assert [Journal(target, KEY, force=force).sittings for force in (False, True, False)] == [1, 2, 3]
+    for number in (1, 2, 3):
+        with journal(target, KEY, force=number == 2) as kept:
+            kept.put("trace", 1)
+            assert kept.sittings == number
 
 
 def test_the_order_in_which_a_key_was_written_does_not_matter(target):
-    Journal(target, {"a": 1, "b": (2,)}, force=False)
-    assert Journal(target, {"b": [2], "a": 1}, force=False).sittings == 2
+    left(target, key={"a": 1, "b": (2,)})
+    with journal(target, {"b": [2], "a": 1}) as kept:
+        assert kept.sittings == 2
 
 
-def test_another_key_is_refused(target, tmp_path):
-    Journal(target, KEY, force=False).put("round-0000", ROUND)
+@pytest.mark.parametrize("force", [False, True])
+def test_another_key_is_refused(target, tmp_path, force):
+    left(target)
     before = tree(tmp_path)
-    with pytest.raises(OutputError, match=r"report.unfinished holds a run with other settings .* or add --force"):
-        Journal(target, KEY | {"options": ()}, force=False)
+    words = (
+        r"report.unfinished holds an unfinished run of 'edge-moe bench' with other settings \(seed was 0, now 1\); re"
+    )
+    with pytest.raises(OutputError, match=words), journal(target, KEY | {"seed": 1}, force=force):
+        pass
     assert tree(tmp_path) == before
 
 
-def test_another_key_by_force_drops_what_was_there(target):
-    Journal(target, KEY, force=False).put("round-0000", ROUND)
-    journal = Journal(target, KEY | {"options": ()}, force=True)
-    assert (journal.sittings, journal.get("round-0000", Round)) == (1, None)
-    with pytest.raises(OutputError):
-        Journal(target, KEY, force=False)
-
-
 @pytest.mark.parametrize("damage", ["", "{", "not JSON", '{"sets": 3}', "[]"])
-def test_what_cannot_be_read_is_not_there(target, damage):
-    journal = Journal(target, KEY, force=False)
-    journal.put("round-0000", ROUND)
-    (journal.folder / "round-0000.json").write_text(damage)
-    (journal.folder / ".round-0001.json.77").write_bytes(msgspec.json.encode(ROUND))  # not renamed: half written
-    assert journal.get("round-0000", Round) is None
-    assert journal.get("round-0001", Round) is None
+def test_what_is_not_what_was_written_is_not_there(target, damage):
+    folder = left(target)
+    (folder / "round-0000.json").write_text(damage)
+    (folder / ".round-0001.json.77").write_bytes(msgspec.json.encode(ROUND))  # not renamed: half written
+    with journal(target, KEY) as kept:
+        assert kept.get("round-0000", Round) is None
+        assert kept.get("round-0001", Round) is None
 
 
-def test_a_folder_whose_key_cannot_be_read_is_another_s(target):
-    (Journal(target, KEY, force=False).folder / "run.json").write_text("{")
-    with pytest.raises(OutputError, match="other settings"):
-        Journal(target, KEY, force=False)
-    assert Journal(target, KEY, force=True).sittings == 1
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"points": ROUND.sets[0].points[:1]},  # a dropped point
+        {"points": ((9.1, 5.0), ROUND.sets[0].points[1])},
+        {"parts": {"base": (0.1, 0.2)}},
+    ],
+)
+def test_another_round_that_reads_well_is_not_believed(target, caplog, change):
+    folder = left(target)
+    first = msgspec.structs.replace(ROUND.sets[0], **change)
+    other = msgspec.structs.replace(ROUND, sets=(first, ROUND.sets[1]))
+    (folder / "round-0000.json").write_bytes(msgspec.json.encode(other))
+    caplog.set_level("INFO", "edge_moe")
+    with journal(target, KEY) as kept:
+        assert kept.get("round-0000", Round) is None
+    (line,) = caplog.messages
+    assert line.startswith(f"round-0000.json in {folder} has ")
+    assert line.endswith(": it is made anew")
+
+
+def test_what_does_not_fit_is_not_there(target, caplog):
+    left(target)
+    caplog.set_level("INFO", "edge_moe")
+    with journal(target, KEY) as kept:
+        assert kept.get("round-0000", Round, lambda one: len(one.sets) == 3) is None
+        assert kept.get("round-0000", Round) is None
+    assert caplog.messages == [f"round-0000.json in {kept.folder} is not of this measurement: it is made anew"]
+
+
+def test_a_folder_whose_mark_cannot_be_read_is_refused(target):
+    (left(target) / ".edge-moe/mark.json").write_text("{")
+    with (
+        pytest.raises(OutputError, match=r"mark.json is damaged, so nobody knows whose .* rm -r"),
+        journal(target, KEY),
+    ):
+        pass
 
 
 def test_a_folder_of_somebody_else_is_left_alone(target):
     folder = target.with_name("report.unfinished")
     folder.mkdir(parents=True)
-    assert Journal(target, KEY, force=False).sittings == 1  # empty: as a kill between two steps leaves it
-    (folder / "run.json").unlink()
+    with journal(target, KEY) as kept:
+        assert kept.sittings == 1  # empty: as a kill between two steps leaves it
+    folder.mkdir()
     (folder / "chapter.txt").write_text("years of work")
     for force in (False, True):
-        with pytest.raises(OutputError, match="files that edge-moe did not write"):
-            Journal(target, KEY, force=force)
+        with (
+            pytest.raises(OutputError, match=r"files that edge-moe did not write \(chapter.txt\)"),
+            journal(target, KEY, force=force),
+        ):
+            pass
     assert (folder / "chapter.txt").read_text() == "years of work"
 
 
+def test_the_last_release_s_rounds_are_left_alone(target):
+    folder = target.with_name("report.unfinished")
+    folder.mkdir()
+    (folder / "run.json").write_text('["sha", 1]')
+    (folder / "round-0000.json").write_bytes(msgspec.json.encode(ROUND))
+    before = tree(folder)
+    with pytest.raises(OutputError, match="unfinished measurement of an older edge-moe"), journal(target, KEY):
+        pass
+    assert tree(folder) == before
+
+
 def test_a_full_disk_leaves_what_was_kept(target):
-    journal = Journal(target, KEY, force=False)
-    journal.put("round-0000", ROUND)
-    before = tree(journal.folder)
-    with small_disk(100), pytest.raises(OutputError, match=r"cannot write .*round-0001"):
-        journal.put("round-0001", ROUND)
-    assert tree(journal.folder) == before
+    with journal(target, KEY) as kept:
+        kept.put("round-0000", ROUND)
+        before = tree(kept.folder)
+        with small_disk(100), pytest.raises(OutputError, match=r"cannot write .*round-0001"):
+            kept.put("round-0001", ROUND)
+        assert tree(kept.folder) == before
 
 
 def test_dropped_where_nothing_was_found_yet(target, tmp_path):
-    journal = Journal(target, KEY, force=False)
-    journal.drop_if_empty()
+    with journal(target, KEY):
+        pass
     assert tree(tmp_path) == {}
-    journal.drop_if_empty()  # once more does no harm
-    journal.put("trace", 1)
-    journal.drop_if_empty()
-    assert journal.get("trace", int) == 1
 
 
 def test_dropped_when_the_report_stands(target, tmp_path):
-    journal = Journal(target, KEY, force=False)
-    journal.put("round-0000", ROUND)
-    (journal.folder / "stock").mkdir()
-    journal.drop()
+    with journal(target, KEY) as kept:
+        kept.put("round-0000", ROUND)
+        (kept.folder / "stock").mkdir()
+        kept.drop()
+        kept.drop()
     assert tree(tmp_path) == {}
-    journal.drop()

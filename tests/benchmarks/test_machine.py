@@ -6,7 +6,6 @@ import os
 import platform
 import subprocess
 import sys
-from pathlib import Path
 
 import psutil
 import pytest
@@ -36,29 +35,6 @@ def test_a_system_that_does_not_tell_its_load(monkeypatch):
 def test_the_load_of_the_last_minute(monkeypatch):
     monkeypatch.setattr("os.getloadavg", lambda: (1.5, 2.5, 3.5))
     assert machine.load_average() == 1.5
-
-
-@pytest.mark.parametrize(
-    ("cpuinfo", "expected"),
-    [
-        ("model name : A chip\nflags : fpu avx2 avx512_vnni sse\n", ("A chip", ["avx2", "avx512_vnni"])),
-        ("model name\t: A chip\nflags\t: fpu\n", ("A chip", [])),
-        ("processor : 0\nFeatures : fp asimd asimddp i8mm\nModel : A board\n", ("A board", ["asimddp", "i8mm"])),
-    ],
-)
-def test_processors(monkeypatch, cpuinfo, expected):
-    monkeypatch.setattr(Path, "read_text", lambda self: cpuinfo)
-    assert machine._processor() == expected
-
-
-def test_a_system_without_cpuinfo(monkeypatch):
-    def missing(self):
-        raise FileNotFoundError
-
-    monkeypatch.setattr(Path, "read_text", missing)
-    monkeypatch.setattr("platform.processor", lambda: "")
-    monkeypatch.setattr("platform.machine", lambda: "arm64")
-    assert machine._processor() == ("arm64", [])
 
 
 @pins

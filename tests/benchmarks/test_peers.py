@@ -112,7 +112,7 @@ def experts_that_ran(monkeypatch):
         def output(self, name):
             return self.real.output(name)
 
-    monkeypatch.setattr(peers, "native_call", lambda part: None)
+    monkeypatch.setattr(FakePart, "native_call", lambda part: None)
     monkeypatch.setattr(Runtime, "part", lambda self, name: Noted(name, part(self, name)))
     return ran
 

@@ -13,7 +13,7 @@ from PIL import Image
 
 from edge_moe import Bundle, CheckpointError, DataError, Runtime, UsageError, backends
 from edge_moe.benchmarks import results, sweep, targets
-from edge_moe.benchmarks.journal import Journal
+from edge_moe.benchmarks.journal import journal
 from edge_moe.benchmarks.results import Conditions, Limit, Machine, Peer
 from edge_moe.benchmarks.sweep import Options, run_key
 from edge_moe.benchmarks.targets import Availability, Round, Session, SetRound, Target
@@ -157,7 +157,8 @@ def test_the_whole_is_about_the_sum_of_its_parts(found):
     """Loosely: that both are of the same thing, and in milliseconds."""
     for one in found.sets:
         for point in one.points:
-            assert 0.2 < point.mean / point.predicted < 5
+            least = min(min(row) for row in point.raw)  # whatever else the machine did meanwhile
+            assert 0.1 < least / point.predicted < 5
 
 
 @pytest.fixture
@@ -269,15 +270,17 @@ def test_backends_and_recipes_that_were_asked_for(tiny_bundle, options, expected
     [
         ({"backends": ("tpu",)}, "no artifacts for tpu/any recipe; it has litert/int8, litert/fp32"),
         ({"backends": ("litert", "tpu")}, "no artifacts for tpu"),
+        ({"sets": ("litert/int8", "onnx/int4")}, "no artifacts for onnx/int4"),
+        ({"sets": ("onnx",), "recipes": ("int8",)}, "--set is given with --backend or --recipe"),
         ({"recipes": ("int4",)}, "no artifacts for any backend/int4"),
         ({"recipes": ("int8", "onnx/int4")}, "no artifacts for onnx/int4"),
         ({"recipes": ("executorch/int8",)}, "no artifacts for executorch/int8"),
         ({"backends": ("onnx",), "recipes": ("int4",)}, "no artifacts for onnx/int4"),
         (
             {"backends": ("litert",), "recipes": ("onnx/int8",)},
-            "recipes together; it has litert/int8",
+            "recipe 'onnx/int8' is of backend 'onnx'; expected one of litert, or add --backend",
         ),
-        ({"backends": ("litert",), "recipes": ("int8", "onnx/int8")}, "these backends and recipes together"),
+        ({"backends": ("litert",), "recipes": ("int8", "onnx/int8")}, "recipe 'onnx/int8' is of backend 'onnx'"),
     ],
 )
 def test_names_that_the_bundle_does_not_have(tiny_bundle, options, words):
@@ -455,8 +458,8 @@ def test_a_run_that_was_stopped_goes_on(fake, core, recorded, tmp_path):
     options = Options(device="core", **(FAST | {"rounds": 4}))
 
     def sitting():
-        journal = Journal(tmp_path / "report", run_key(bundle, "noise", options), force=False)
-        return sweep.sweep(bundle, "noise", options, journal=journal)
+        with journal(tmp_path / "report", run_key(bundle, "noise", options)) as kept:
+            return sweep.sweep(bundle, "noise", options, journal=kept)
 
     core.stop_in = 0
     with pytest.raises(KeyboardInterrupt):
@@ -482,23 +485,23 @@ def test_a_run_that_was_stopped_goes_on(fake, core, recorded, tmp_path):
 def test_a_round_that_cannot_be_read_is_measured_again_with_all_that_follow(fake, core, tmp_path):
     bundle, options = fake(), Options(device="core", **(FAST | {"rounds": 3}))
     for _ in range(2):
-        journal = Journal(tmp_path / "report", run_key(bundle, "noise", options), force=False)
-        measured = sweep.sweep(bundle, "noise", options, journal=journal)
-        (journal.folder / "round-0001.json").write_text("{")
+        with journal(tmp_path / "report", run_key(bundle, "noise", options)) as kept:
+            measured = sweep.sweep(bundle, "noise", options, journal=kept)
+        (kept.folder / "round-0001.json").write_text("{")
     assert core.asked == [0, 1, 2, 1, 2]
     assert measured.rounds == 3
 
 
 def test_a_host_s_rounds_are_read_as_they_were_written(fake, tmp_path):
     bundle, options = fake(), Options(**FAST)
-    journal = Journal(tmp_path / "report", run_key(bundle, "noise", options), force=False)
-    first = sweep.sweep(bundle, "noise", options, journal=journal)
-    before = tree(journal.folder)
-    again = sweep.sweep(bundle, "noise", options, journal=journal)
+    with journal(tmp_path / "report", run_key(bundle, "noise", options)) as kept:
+        first = sweep.sweep(bundle, "noise", options, journal=kept)
+        before = tree(kept.folder)
+        again = sweep.sweep(bundle, "noise", options, journal=kept)
     assert again.sets == first.sets
     assert again.limits == first.limits
     assert again.conditions.probe == first.conditions.probe
-    assert tree(journal.folder) == before
+    assert tree(kept.folder) == before
 
 
 @pytest.mark.parametrize(

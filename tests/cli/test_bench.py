@@ -18,7 +18,7 @@ from edge_moe.benchmarks.targets import host
 from edge_moe.bundle import Bundle
 from tests.benchmarks.conftest import hurry
 from tests.cli.conftest import small_disk
-from tests.tiny import SETS, VALIDATION_IMAGES, tree
+from tests.tiny import SETS, VALIDATION_IMAGES, tree, visible
 
 FAST = ("--images", 4, "--rounds", 1, "--cold-starts", 0)
 ONE_SET = ("--recipe", "litert/int8", "--tau", 0.5)
@@ -103,6 +103,12 @@ def test_names_with_commas_and_repeated(cli, tmp_path, asked, options, backends,
     assert tree(tmp_path) == {}
 
 
+def test_sets_with_commas_and_repeated(cli, tmp_path, asked):
+    given = ("--set", "litert/int8, onnx", "--set", "litert/fp32")
+    cli("bench", "bundle", "--data", "noise", "-o", tmp_path / "report", *given).refused(1, "enough")
+    assert [one.sets for one in asked] == [("litert/int8", "onnx", "litert/fp32")]
+
+
 def test_what_was_not_said_is_the_default(cli, tmp_path, asked):
     cli("bench", "bundle", "--data", "noise", "-o", tmp_path / "report").refused(1, "enough")
     assert asked == [sweep.Options()]
@@ -153,7 +159,7 @@ def test_peers_with_a_checkpoint(cli, own_bundle, own_checkpoint, tmp_path, monk
         (["--seed", -1], ["--seed"]),
         (["--recipe", "int4"], ["int4", "it has litert/int8"]),
         (["--backend", "tpu"], ["tpu", "it has litert/int8"]),
-        (["--backend", "litert", "--recipe", "onnx/int8"], ["together", "it has litert/int8"]),
+        (["--backend", "litert", "--recipe", "onnx/int8"], ["is of backend 'onnx'", "expected one of litert"]),
         (["--device", "phone"], ["unknown device 'phone'", "'edge-moe devices'"]),
         (["--checkpoint", "somewhere"], ["--checkpoint is for the peers", "add --peers"]),
     ],
@@ -246,8 +252,7 @@ def test_a_disk_that_is_full_when_it_reports_leaves_the_rounds(cli, tiny_bundle,
     done.refused(1, "cannot write", "report", progress=True)
     assert tree(report) == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["report", "report.unfinished"]
-    kept = {file.name for file in written(tmp_path / "report.unfinished")}
-    assert kept == {"run.json", "trace-litert-int8.json", "round-0000.json"}
+    assert visible(tmp_path / "report.unfinished") == ["round-0000.json", "trace-litert-int8.json"]
     monkeypatch.setattr(host._HostSession, "round", lambda *_: pytest.fail("measured again"))
     assert cli(*command).code == 0
     assert results.load(report / "results.json").sittings == 2
@@ -299,7 +304,8 @@ def test_ctrl_c_leaves_a_partial_report_and_the_same_command_goes_on(cli, own_bu
     partial, rows = tree(tmp_path), [point.raw for point in found.sets[0].points]
 
     done = cli(*command, "--tau", 0.25)
-    stopped(done, 1, "report.unfinished holds a run with other settings", "repeat its command", "add --force")
+    words = "with other settings (taus was None, now [0.25]); repeat that command"
+    stopped(done, 1, "report.unfinished holds an unfinished run of 'edge-moe bench'", words, "rm -r")
     assert tree(tmp_path) == partial
 
     stop_in(None)
@@ -327,12 +333,17 @@ def test_ctrl_c_before_the_first_round(cli, own_bundle, tmp_path, stop_in, repor
     assert sorted(path.name for path in tmp_path.iterdir()) == ["report"]
 
 
-def test_force_drops_an_unfinished_run_with_other_settings(cli, own_bundle, tmp_path, stop_in):
+def test_force_replaces_the_report_and_drops_no_unfinished_run(cli, own_bundle, tmp_path, stop_in):
     out = tmp_path / "report"
     stop_in(1)
     stopped(cli("bench", own_bundle, "--data", "noise", "-o", out, *THREE), 130)
     stop_in(None)
-    done = cli("bench", own_bundle, "--data", "noise", "-o", out, *FAST, *ONE_SET, "--force")
+    before = tree(tmp_path)
+    command = ("bench", own_bundle, "--data", "noise", "-o", out, *FAST, *ONE_SET, "--force")
+    stopped(cli(*command), 1, "report.unfinished holds an unfinished run", f"rm -r {out}.unfinished")
+    assert tree(tmp_path) == before
+    shutil.rmtree(f"{out}.unfinished")
+    done = cli(*command)
     assert done.code == 0, done.err
     found = results.load(out / "results.json")
     assert (found.complete, found.rounds, found.sittings) == (True, 1, 1)
@@ -344,7 +355,7 @@ PROGRAM = """
 import os, signal, sys, time
 import pytest
 from edge_moe.benchmarks.targets import host
-from edge_moe.cli.app import run_app
+from edge_moe.cli import main
 from tests.benchmarks.conftest import hurry
 hurry(pytest.MonkeyPatch())
 signal.signal(signal.SIGINT, signal.default_int_handler)  # which a job in the background does not have
@@ -355,7 +366,7 @@ def round(self, number, progress, step):
         time.sleep(60)
     return real(self, number, progress, step)
 host._HostSession.round = round
-sys.exit(run_app())
+main()
 """
 
 
@@ -400,6 +411,21 @@ def test_killed_then_stopped_then_finished(cli, own_bundle, tmp_path):
     assert (found.complete, found.rounds, found.sittings) == (True, 3, 3)
     assert [list(point.raw[0]) for point in found.sets[0].points] == first["sets"][0]["points"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["report"]
+
+
+def test_sigterm_keeps_finished_rounds_too(own_bundle, tmp_path):
+    command = ("bench", own_bundle, "--data", "noise", "-o", tmp_path / "report", *THREE)
+    code, said, err = interrupted(command, 1, signal.SIGTERM)
+    assert (code, "PARTIAL: 1 of 3 rounds" in said) == (143, True), err
+    assert err.splitlines()[-1].startswith("edge-moe: error: stopped after 1 of 3 rounds; ")
+
+
+def test_what_was_measured_before_the_first_round_is_kept(own_bundle, tmp_path):
+    command = ("bench", own_bundle, "--data", "noise", "-o", tmp_path / "report", *THREE)
+    code, said, err = interrupted(command, 0, signal.SIGINT)
+    assert (code, said) == (130, "")
+    assert err.splitlines()[-1].endswith(", and what was made so far is kept: repeat the command to go on")
+    assert list((tmp_path / "report.unfinished").glob("trace-*"))
 
 
 def test_remarks_are_warnings(cli, own_bundle, tmp_path, monkeypatch):

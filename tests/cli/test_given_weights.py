@@ -8,9 +8,10 @@ import shutil
 import pytest
 import torch
 
+from edge_moe.checkpoint import read_config
 from edge_moe.data import open_data
 from edge_moe.nn import Architecture, build_base
-from edge_moe.training.checkpoint import load_checkpoint, read_config, read_weights
+from edge_moe.training.checkpoint import load_checkpoint, read_weights
 from edge_moe.training.preflight import check_mixture
 from tests.tiny import CLASSES, tree
 

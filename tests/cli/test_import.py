@@ -12,9 +12,10 @@ from PIL import Image
 
 from edge_moe import Runtime
 from edge_moe.bundle import Preprocessing
+from edge_moe.checkpoint import read_config
 from edge_moe.data import open_data
 from edge_moe.nn import Architecture, build_base
-from edge_moe.training.checkpoint import load_checkpoint, read_config, read_weights, save_checkpoint
+from edge_moe.training.checkpoint import load_checkpoint, read_weights, save_checkpoint
 from edge_moe.training.preflight import check_mixture
 from edge_moe.training.untrained import new_untrained
 from tests import own

@@ -9,7 +9,8 @@ import shutil
 import pytest
 import torch
 
-from edge_moe.training.checkpoint import load_checkpoint, read_config, read_weights
+from edge_moe.checkpoint import read_config
+from edge_moe.training.checkpoint import load_checkpoint, read_weights
 from tests.cli.conftest import small_disk
 from tests.tiny import CLASSES, EXPERTS, VALIDATION_IMAGES, tree
 
@@ -64,7 +65,7 @@ def test_macs_in_a_table(cli):
         (["--image-size", 0], ["image_size is 0", "expected at least 8 pixels"]),
         (["--stem-stride", 3], ["stem_stride is 3", "expected one of 1, 2"]),
         (["--stem-stride", 0], ["stem_stride is 0", "expected one of 1, 2"]),
-        (["--experts", 0], ["experts is 0", "expected at least 1"]),
+        (["--experts", -1], ["experts is -1", "expected at least 1, or 0 for a plain network"]),
     ],
 )
 def test_macs_out_of_range(cli, options, words):
@@ -215,7 +216,7 @@ def test_one_expert_again(cli, tiny_checkpoint, tmp_path):
     [
         (["--base", "vgg16"], ["'vgg16'", "expected one of mobilenet_v3_small"]),
         (["--image-size", 0], ["image_size is 0", "expected"]),
-        (["--experts", 0], ["experts is 0", "at least 1"]),
+        (["--experts", -1], ["experts is -1", "at least 1"]),
         (["--experts", 193], ["193 experts need at least as many training images; found 192"]),
         (["--epochs", 0], ["epochs is 0", "expected int >= 1"]),
         (["--expert-epochs", -1], ["expert_epochs is -1", "expected int >= 1"]),

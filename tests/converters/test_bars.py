@@ -6,11 +6,11 @@ import msgspec
 import pytest
 
 from edge_moe.converters import recipes
-from edge_moe.converters.bars import Missed, advice, choose, missed_bars, next_to_try
+from edge_moe.converters.bars import advice, missed_bars
 from edge_moe.converters.kernels import KernelNoise
 from edge_moe.converters.layers import LayerNoise, Ranking
 from edge_moe.converters.options import Options
-from edge_moe.converters.parity import Agreement, PartParity
+from edge_moe.converters.report import Agreement, Missed, PartParity, Routing
 from edge_moe.converters.toolchain import Structure
 from edge_moe.sets import SetKey
 
@@ -27,7 +27,7 @@ def row(part="base", top1=1.0, images=100, structure=WHOLE, torch_error=None):
 
 
 def routed(answer=1.0, routing=1.0, tau=0.25):
-    return {"tau": tau, "max_experts": 1, "same_answer": answer, "same_routing": routing}
+    return Routing(tau=tau, max_experts=1, same_answer=answer, same_routing=routing)
 
 
 def problems(rows=(), settings=(), key=INT8, trained=True, options=OPTIONS):
@@ -104,85 +104,6 @@ def test_the_whole_as_routed(setting, words):
     for one, word in zip(found, words, strict=True):
         assert word in one.problem
         assert one.agreement
-
-
-OFF, FINE = [Missed("base", "off", True)], []
-
-
-def keyed(by_name):
-    return {SetKey(*name.split("/")): one for name, one in by_name.items()}
-
-
-def labels(keys):
-    return [str(key) for key in keys]
-
-
-REFERENCES = {"litert/fp32": FINE, "onnx/fp32": FINE}
-BOTH = {"backends": ("onnx", "litert")}
-
-
-@pytest.mark.parametrize(
-    ("missed", "wanted", "options", "shipped"),
-    [
-        ({"litert/int8": FINE}, {}, {}, ["litert/int8", "litert/fp32"]),
-        ({"litert/int8": OFF, "litert/int8-dynamic": FINE}, {}, {}, ["litert/int8-dynamic", "litert/fp32"]),
-        ({"litert/int8": OFF, "litert/int8-dynamic": OFF}, {}, {}, ["litert/int8-dynamic", "litert/fp32"]),
-        ({"litert/int8": OFF}, {"litert": ("int8",)}, {}, ["litert/int8", "litert/fp32"]),
-        ({"litert/int8": FINE}, {}, {"ship_float": False}, ["litert/int8"]),
-        ({"litert/int8": FINE}, {"litert": ("fp32", "int8")}, {}, ["litert/fp32", "litert/int8"]),
-        ({"litert/int8": FINE}, {"litert": ("fp32", "int8")}, {"ship_float": False}, ["litert/int8"]),
-        ({}, {"litert": ("int8-all", "int8")}, {}, ["litert/int8-all", "litert/int8", "litert/fp32"]),
-        (
-            {"onnx/int8": OFF, "onnx/int8-heavy": FINE, "litert/int8": FINE},
-            {},
-            BOTH,
-            ["onnx/int8-heavy", "onnx/fp32", "litert/int8", "litert/fp32"],
-        ),
-        (
-            {"onnx/int8": OFF, "onnx/int8-heavy": FINE, "litert/int8-all": FINE},
-            {"litert": ("int8-all",)},  # the other backend still chooses
-            BOTH | {"ship_float": False},
-            ["onnx/int8-heavy", "litert/int8-all"],
-        ),
-        (
-            {"executorch/int8-dynamic": FINE},
-            {},
-            {"backends": ("executorch",)},
-            ["executorch/int8-dynamic", "executorch/fp32"],
-        ),
-    ],
-)
-def test_the_first_candidate_without_fault_is_shipped(missed, wanted, options, shipped):
-    assert labels(choose(keyed(REFERENCES | missed), wanted, Options(**options))) == shipped
-
-
-@pytest.mark.parametrize(
-    ("made", "wanted", "options", "following"),
-    [
-        # First the reference and one candidate of each backend, or what was asked for.
-        ({}, {}, {}, ["litert/fp32", "litert/int8"]),
-        ({}, {}, BOTH, ["onnx/fp32", "onnx/int8", "litert/fp32", "litert/int8"]),
-        ({}, {"litert": ("int8-all", "int8")}, {}, ["litert/fp32", "litert/int8-all", "litert/int8"]),
-        ({}, {"litert": ("fp32",)}, {}, ["litert/fp32"]),
-        # Then, of the backend that missed a bar, the next.
-        (REFERENCES | {"litert/int8": FINE}, {}, {}, []),
-        (REFERENCES | {"litert/int8": OFF}, {}, {}, ["litert/int8-dynamic"]),
-        (REFERENCES | {"litert/int8": OFF, "onnx/int8": FINE}, {}, BOTH, ["litert/int8-dynamic"]),
-        (REFERENCES | {"litert/int8": OFF, "onnx/int8": OFF}, {}, BOTH, ["onnx/int8-heavy", "litert/int8-dynamic"]),
-        (REFERENCES | {"litert/int8": OFF, "litert/int8-dynamic": FINE}, {}, {}, []),
-        # There is no third, and none for who asked for one.
-        (REFERENCES | {"litert/int8": OFF, "litert/int8-dynamic": OFF}, {}, {}, []),
-        (REFERENCES | {"litert/int8": OFF}, {"litert": ("int8",)}, {}, []),
-        (
-            REFERENCES | {"litert/int8": OFF, "onnx/int8": OFF},
-            {"litert": ("int8",)},
-            BOTH,
-            ["onnx/int8-heavy"],
-        ),
-    ],
-)
-def test_what_is_tried_next(made, wanted, options, following):
-    assert labels(next_to_try(keyed(made), wanted, Options(**options))) == following
 
 
 def layer(name, own, given=200.0):

@@ -13,13 +13,14 @@ import pytest
 import torch
 
 from edge_moe import Bundle, BundleError, ConversionError, Runtime
+from edge_moe.checkpoint import read_config
 from edge_moe.converters.same_network import fixed_image
 from edge_moe.nn import Architecture
-from edge_moe.training.checkpoint import Checkpoint, load_checkpoint, new_mixture, read_config, save_checkpoint
+from edge_moe.training.checkpoint import Checkpoint, load_checkpoint, new_mixture, save_checkpoint
 from edge_moe.verify import verify
 from tests.converters.quick import BOTH, PARTS, all_of, names
 from tests.test_bundle import flip
-from tests.tiny import CLASSES, EXPERTS, tree
+from tests.tiny import CLASSES, EXPERTS, tree, visible
 
 LITERT = ("litert/fp32", "litert/int8")
 
@@ -180,7 +181,7 @@ def edited(tmp_path, monkeypatch, own_checkpoint):
 def test_an_edit_in_what_the_builder_imports(make, made_here, edited, tmp_path):
     """The builder's own file stays as it is, and so do weights, recipe and images: the keys are the same."""
     first = make(edited("ReLU"), **BOTH)
-    assert make.report["made_anew"] == []
+    assert make.report.made_anew == []
     again = make(edited("ReLU"), out=tmp_path / "again", reuse=(tmp_path / "bundle",), **BOTH)
     assert made_here.calls[1:] == [[]]
     assert again.sets[0].parts == first.sets[0].parts
@@ -193,7 +194,7 @@ def test_an_edit_in_what_the_builder_imports(make, made_here, edited, tmp_path):
     every = ("litert/fp32", "litert/int8", "onnx/fp32", "onnx/int8")
     # The gate is one linear layer, but what it is fed, and calibrated on, differs.
     assert set(made_here.calls[2]) == {f"{one}/{part}" for one in every for part in PARTS}
-    (line,) = make.report["made_anew"]
+    (line,) = make.report.made_anew
     assert line.startswith("base, gate, expert_00, expert_01: made anew, because torch gives other outputs")
     assert "was code edited that the network's builder imports?" in line
     for part in parts:
@@ -216,7 +217,7 @@ def test_an_edit_while_a_conversion_was_stopped(make, made_here, edited):
     made_here.made, made_here.graphs = {}, {}
     make(edited("Hardswish"), **BOTH)
     assert set(made_here.calls[1]) == set(all_of("litert/fp32", "litert/int8", "onnx/fp32", "onnx/int8"))
-    assert "made anew, because torch gives other outputs" in make.report["made_anew"][0]
+    assert "made anew, because torch gives other outputs" in make.report.made_anew[0]
 
 
 def test_a_bundle_that_does_not_say_what_torch_made(make, made_here):
@@ -228,7 +229,7 @@ def test_a_bundle_that_does_not_say_what_torch_made(make, made_here):
     make(force=True)
     assert made_here.calls[1:] == [all_of(*LITERT)]
     words = "made anew, because it was not kept with them what torch made of a fixed input"
-    assert make.report["made_anew"] == [f"{', '.join(PARTS)}: {words}"]
+    assert make.report.made_anew == [f"{', '.join(PARTS)}: {words}"]
 
 
 def test_reusing_what_is_no_bundle(make, tmp_path):
@@ -252,7 +253,7 @@ def test_stopped_in_the_middle_and_repeated(make, made_here, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         make(**both)
     assert tree(make.path) == before
-    assert [path.name for path in make.partial.iterdir()] == ["parts"]
+    assert visible(make.partial) == ["parts"]
     assert not is_bundle(make.partial)
     made_here.stop_before = None
     names(make(**both))

@@ -7,14 +7,13 @@ import json
 import pytest
 
 from edge_moe import Bundle, ConversionError, OutputError, Runtime
-from edge_moe.converters import convert as module
 from edge_moe.converters import measure
 from edge_moe.converters.workers import FailedBackends
 from edge_moe.errors import LeftOutError
 from edge_moe.verify import verify
 from tests import own
 from tests.converters.quick import BOTH, STRICT, all_of, names
-from tests.tiny import tree
+from tests.tiny import tree, visible
 
 
 @pytest.fixture
@@ -46,18 +45,18 @@ def test_what_passes_is_published_without_what_misses_a_bar(make, made_here, rui
     assert "\n" not in text
     assert names(Bundle(make.path).manifest) == ["litert/fp32"]
     assert all(check.passed for check in verify(make.path))
-    assert caught.value.report["shipped"] == ["litert/fp32"]
+    assert caught.value.report.shipped == ["litert/fp32"]
     stored = json.loads((make.path / "parity.json").read_text())
     assert list(stored["left_out"]) == ["onnx"]
     assert "**onnx was left out of the bundle:** onnx/int8/base agrees" in (make.path / "parity.md").read_text()
     assert not [path for path in tree(make.path) if path.startswith("onnx")]
     assert not {"onnx", "onnxruntime"} & Bundle(make.path).manifest.tools.keys()
     # What onnx has so far is there for the next try, which makes nothing but what changed.
-    assert sorted(path.name for path in make.partial.iterdir()) == ["parts"]
+    assert visible(make.partial) == ["parts"]
     manifest = make(ruined_checkpoint, force=True, keep_float=(own.RUINED,), **wanted)
     assert names(manifest) == ["litert/fp32", "onnx/int8", "onnx/fp32"]
     assert made_here.calls[1:] == [all_of("onnx/int8")]
-    assert make.report["left_out"] == {}
+    assert make.report.left_out == {}
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bundle"]
 
 
@@ -73,10 +72,10 @@ def test_a_backend_that_cannot_be_converted_counts_alike(make, broken, keep_goin
 def test_an_artifact_that_does_not_open_counts_alike(make, monkeypatch):
     real = measure.run_artifacts
 
-    def refuse(targets, *arguments):
-        if any(key.backend == "litert" for key in targets):
+    def refuse(key, *arguments):
+        if key.backend == "litert":
             raise ConversionError("litert/int8/base: LiteRT refuses the artifact")
-        return real(targets, *arguments)
+        return real(key, *arguments)
 
     monkeypatch.setattr(measure, "run_artifacts", refuse)
     with pytest.raises(LeftOutError, match="without litert: litert/int8/base: LiteRT refuses the artifact"):
@@ -92,7 +91,7 @@ def test_if_nothing_passes_nothing_is_published(make, made_here, broken, tmp_pat
     with pytest.raises(ConversionError, match=r"onnx/base: torch.onnx cannot .*litert/.* 3 partitions .*parity\.md"):
         make(**BOTH)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bundle.partial"]
-    assert sorted(path.name for path in make.partial.iterdir()) == ["parity.json", "parity.md", "parts"]
+    assert visible(make.partial) == ["parity.json", "parity.md", "parts"]
 
 
 def test_if_all_miss_bars_the_first_is_told_and_the_others_are_counted(make, ruined_checkpoint, tmp_path):
@@ -117,7 +116,7 @@ def test_a_whole_bundle_is_not_replaced_by_half_of_one(make, made_here, broken):
         make(force=True, calibration_images=9, **BOTH)
     assert not isinstance(caught.value, LeftOutError)
     assert tree(make.path) == before
-    assert sorted(path.name for path in make.partial.iterdir()) == ["parity.json", "parity.md", "parts"]
+    assert visible(make.partial) == ["parity.json", "parity.md", "parts"]
     made_here.__class__ = whole
     make(force=True, calibration_images=9, **BOTH)
     assert made_here.calls[1:] == [all_of("litert/int8"), all_of("onnx/int8")]  # the former are kept
@@ -142,6 +141,6 @@ def test_a_ranking_that_fails_does_not_cost_the_others(make, monkeypatch, ruined
     def refuse(*_):
         raise ConversionError("onnx/base: cannot be ranked")
 
-    monkeypatch.setattr(module, "rank_layers", refuse)
+    monkeypatch.setattr("edge_moe.converters.make.rank_layers", refuse)
     with pytest.raises(LeftOutError, match="without onnx: onnx/int8/base agrees"):
         make(ruined_checkpoint, recipes=("litert/fp32", "onnx/int8"), **BOTH, **STRICT)

@@ -109,8 +109,8 @@ def targets(tiny_bundle, tmp_path):
 
 def test_outputs_and_structures_of_every_set(targets, tiny_images, loaded):
     tensors = Tensors(open_data(tiny_images, "val").sample(6), loaded.config.preprocessing)
-    outputs, structures = measure.run_artifacts(targets, EXPERTS, tensors, Silent())
-    assert list(outputs) == list(structures) == list(targets)
+    ran = {key: measure.run_artifacts(key, files, tensors, Silent()) for key, files in targets.items()}
+    outputs, structures = ({key: one[n] for key, one in ran.items()} for n in (0, 1))
     parts = ["base", "gate", "expert_00", "expert_01"]
     for key, found in structures.items():
         assert found == {part: (1, n) if key.backend == "litert" else None for n, part in enumerate(parts)}
@@ -144,7 +144,7 @@ def test_an_artifact_that_the_backend_refuses_names_its_set_and_part(targets, ba
     with pytest.raises(
         ConversionError, match=rf"^{backend}/int8/gate: .* refuses the artifact: .*try another --recipe$"
     ):
-        measure.run_artifacts({key: targets[key]}, EXPERTS, [], Silent())
+        measure.run_artifacts(key, targets[key], [], Silent())
 
 
 @pytest.mark.parametrize("backend", ["litert", "onnx"])
@@ -154,7 +154,7 @@ def test_an_artifact_that_opens_but_does_not_run_names_its_set(targets, tiny_ima
     targets[key]["gate"].write_bytes(targets[key]["base"].read_bytes())
     tensors = Tensors(open_data(tiny_images, "val").sample(1), loaded.config.preprocessing)
     with pytest.raises(ConversionError, match=rf"^{backend}/int8: .*; try another --recipe$"):
-        measure.run_artifacts({key: targets[key]}, EXPERTS, tensors, Silent())
+        measure.run_artifacts(key, targets[key], tensors, Silent())
 
 
 def test_operating_points_need_answers_that_mean_something(loaded, tiny_images):
@@ -165,16 +165,3 @@ def test_operating_points_need_answers_that_mean_something(loaded, tiny_images):
     assert [(p.max_experts, p.tau) for p in points] == [(most, tau) for most in (1, 2) for tau in measure.TAUS]
     untrained = replace(loaded, config=msgspec.structs.replace(loaded.config, origin="untrained"))
     assert measure.operating_points(zeros, images, specs, untrained, 2) == ()
-
-
-def test_routing_is_compared_as_the_checkpoint_says(loaded):
-    """Where gates disagree on one image of two: of the sums of logits the answer is the same, of the expert's not."""
-    base = np.float32([[1, 0, 0], [1, 0, 0]])
-    experts = np.float32([[[2, 0, 0], [0, 0, 0.5]]] * 2)
-    one = Outputs(base, np.float32([[9, 0], [9, 0]]), experts)
-    other = Outputs(base, np.float32([[9, 0], [0, 9]]), experts)
-    found = measure.routed(one, other, 0.0, 1, loaded)
-    assert (found["same_routing"], found["same_answer"]) == (0.5, 1.0)
-    expert_alone = replace(loaded, config=msgspec.structs.replace(loaded.config, ensemble="expert"))
-    assert measure.routed(one, other, 0.0, 1, expert_alone)["same_answer"] == 0.5
-    assert measure.routed(one, one, 0.0, 1, loaded)["same_routing"] == 1

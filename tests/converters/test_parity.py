@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import msgspec
 import numpy as np
 import pytest
 
 from edge_moe.bundle import OperatingPoint
 from edge_moe.converters.parity import accuracies, agreement, part_parity, routed_agreement, spread
+from edge_moe.converters.report import Routing
 from edge_moe.evaluate import Outputs, wilson
 from edge_moe.intervals import accuracy_interval
 from edge_moe.sets import SetKey
@@ -87,10 +89,10 @@ def test_an_expert_counts_where_the_reference_prefers_it():
 
 def test_routed_agreement_by_hand():
     at_0 = routed_agreement(OTHER, TRUE, 0.0, 1, "bagging", "logit")
-    assert at_0 == {"tau": 0.0, "max_experts": 1, "same_answer": 0.5, "same_routing": 0.5}
+    assert at_0 == Routing(tau=0.0, max_experts=1, same_answer=0.5, same_routing=0.5)
     # Nobody is awake at tau = 1: the base answers alike.
     at_1 = routed_agreement(OTHER, TRUE, 1.0, 1, "bagging", "logit")
-    assert (at_1["same_answer"], at_1["same_routing"]) == (1, 1)
+    assert (at_1.same_answer, at_1.same_routing) == (1, 1)
 
 
 FLOAT, INT8 = SetKey("onnx", "fp32"), SetKey("onnx", "int8")
@@ -98,7 +100,7 @@ FLOAT, INT8 = SetKey("onnx", "fp32"), SetKey("onnx", "int8")
 
 def test_accuracies_by_hand():
     found = accuracies({FLOAT: TRUE, INT8: OTHER}, np.array([0, 1]), "bagging", "logit")
-    rows = {row.what: row for row in found["rows"]}
+    rows = {row.what: row for row in found.rows}
     assert {what: row.accuracy for what, row in rows.items()} == {
         "base onnx/fp32": 0.5,
         "mixture onnx/fp32": 1.0,
@@ -106,13 +108,13 @@ def test_accuracies_by_hand():
         "mixture onnx/int8": 0.5,
     }
     assert (rows["base onnx/fp32"].low, rows["base onnx/fp32"].high) == wilson(1, 2)
-    assert {what: numbers[0] for what, numbers in found["differences"].items()} == {
+    assert {what: numbers[0] for what, numbers in found.differences.items()} == {
         "mixture onnx/fp32 minus base onnx/fp32": 0.5,
         "mixture onnx/int8 minus base onnx/int8": 0.0,
         "base onnx/int8 minus base onnx/fp32": 0.0,
         "mixture onnx/int8 minus mixture onnx/fp32": -0.5,
     }
-    for difference, low, high in found["differences"].values():
+    for difference, low, high in found.differences.values():
         assert low <= difference <= high
 
 
@@ -121,17 +123,17 @@ def test_accuracies_over_groups():
              {FLOAT: TRUE, INT8: OTHER}.items()}  # fmt: skip
     labels, groups = np.repeat([0, 1], 8), np.arange(16) // 4
     alone, together = (accuracies(twice, labels, "bagging", "logit", given) for given in (None, groups))
-    assert "groups" not in alone
-    assert together["groups"] == 4
-    base = {row.what: row for row in together["rows"]}["base onnx/fp32"]
+    assert alone.groups is None
+    assert together.groups == 4
+    base = {row.what: row for row in together.rows}["base onnx/fp32"]
     assert (base.low, base.high) == accuracy_interval(np.repeat([True, False], 8), groups)
     what = "mixture onnx/fp32 minus base onnx/fp32"
-    assert np.ptp(together["differences"][what][1:]) > np.ptp(alone["differences"][what][1:])
+    assert np.ptp(together.differences[what][1:]) > np.ptp(alone.differences[what][1:])
 
 
 def test_each_backend_is_compared_with_its_own_reference():
     sets = {FLOAT: TRUE, INT8: OTHER, SetKey("litert", "fp32"): TRUE, SetKey("litert", "int8"): TRUE}
-    found = accuracies(sets, np.array([0, 1]), "bagging", "logit")["differences"]
+    found = accuracies(sets, np.array([0, 1]), "bagging", "logit").differences
     assert found["mixture onnx/int8 minus mixture onnx/fp32"][0] == -0.5
     assert found["mixture litert/int8 minus mixture litert/fp32"][0] == 0
     assert not [what for what in found if "litert" in what and "onnx" in what]
@@ -146,7 +148,7 @@ def points(*accuracies):
 
 def test_spread_by_hand():
     found = spread({INT8: points(0.5, 0.75), SetKey("litert", "int8"): points(0.625, 0.75)})
-    assert found == [
+    assert msgspec.to_builtins(found) == [
         {
             "tau": 0.0,
             "max_experts": 1,

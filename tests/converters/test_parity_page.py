@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from edge_moe.converters.parity_page import to_markdown
+from edge_moe.converters.report import Report
 
 
 def report(**changes):
     row = {"bytes": 2048, "structure": [1, 0], "images": 81}
     same = {"top1": 0.9876, "cosine": 0.9991, "sqnr_db": 31.25}
-    return {
+    told = {
+        "schema_version": 1,
+        "calibration_images": 16,
+        "machine": {"system": "Linux x86_64", "processor": "A chip (avx2)"},
+        "tools": {"torch": "2.13.0"},
+        "bars": {"min_agreement": 0.985, "min_routing": 0.97, "max_float_error": 1e-4},
+        "default_taus": {"litert/fp32": 0.3, "litert/int8": 0.25, "onnx/int8": 0.1},
+        "left_out": {},
+        "made_anew": [],
+        "kernels": {},
         "checkpoint": "birds",
         "trained": True,
         "data": "val",
@@ -47,7 +58,8 @@ def report(**changes):
             ]
         },
         "seconds": {"litert/base": 12.34, "litert/base graph": 5.0},
-    } | changes
+    }
+    return msgspec.convert(told | changes, Report)
 
 
 def test_the_page_has_every_section():
@@ -71,6 +83,12 @@ def test_the_page_has_every_section():
         "## Layers of litert/int8/base, the noisiest first",
         "| features.0 | 0.0 | 33.3 | 22.2 |",
         "and 2 more, see parity.json",
+        "answers at least 98.50% of the images as fp32",
+        "at least 97.00% of the images exit, or wake the same experts",
+        "differs from torch by more than 1e-04",
+        "| litert/int8 | 0.25 | 1 MISSED |",
+        "| onnx/int8 | 0.1 | met |",
+        "Calibrated on 16 images. Made and measured on A chip (avx2), Linux x86_64, with torch 2.13.0.",
         "| litert/base | 12.3 |",
     ):
         assert text in page
@@ -82,7 +100,7 @@ def test_every_table_is_one():
     """Each row has as many cells as its head, and an empty line before it."""
     lines = ["", *to_markdown(report()).splitlines()]
     heads = [n for n, line in enumerate(lines) if line.startswith("|---")]
-    assert len(heads) == 8
+    assert len(heads) == 9
     for n in heads:
         assert lines[n - 2] == ""
         rows = lines[n - 1 :]
@@ -95,12 +113,13 @@ def test_every_table_is_one():
 def test_sections_without_content_are_left_out(empty):
     title = {"layers": "Layers of", "operating_points": "equal tau", "seconds": "Seconds", "accuracy": "Accuracy on"}
     assert title[empty] in to_markdown(report())
-    assert title[empty] not in to_markdown(report(**{empty: None if empty == "accuracy" else {}}))
+    assert title[empty] not in to_markdown(report(**{empty: {"accuracy": None, "operating_points": []}.get(empty, {})}))
 
 
 def test_the_page_of_an_untrained_network():
     page = to_markdown(report(trained=False, accuracy=None))
     assert "**UNTRAINED" in page.split("## litert")[0]
+    assert "98.50%" not in page  # a bar that does not apply
 
 
 def test_what_was_left_out_and_what_was_made_anew_stand_at_the_top():
@@ -112,6 +131,6 @@ def test_what_was_left_out_and_what_was_made_anew_stand_at_the_top():
 
 def test_intervals_over_originals_are_said_to_be():
     note = "Intervals are over the 27 originals of which these 81 images are versions."
-    accuracy = report()["accuracy"]
-    assert note in to_markdown(report(accuracy=accuracy | {"groups": 27}))
+    accuracy = msgspec.structs.replace(report().accuracy, groups=27)
+    assert note in to_markdown(msgspec.structs.replace(report(), accuracy=accuracy))
     assert "originals" not in to_markdown(report())

@@ -10,6 +10,7 @@ import pytest
 from edge_moe.backends import names
 from edge_moe.converters import recipes
 from edge_moe.errors import UsageError
+from edge_moe.sets import patterns
 
 BACKENDS = names()
 EVERY = [(backend, name) for backend in BACKENDS for name in recipes.book(backend).recipes]
@@ -66,16 +67,31 @@ def test_settings_are_what_is_needed_to_do_it_again(backend, name):
 @pytest.mark.parametrize(
     ("wanted", "backends", "expected"),
     [
-        (None, ("litert",), {}),
-        ((), ("litert", "onnx"), {}),
+        ((), ("litert",), {"litert": ()}),
+        ((), ("litert", "onnx"), {"litert": (), "onnx": ()}),
         (("int8",), ("litert", "onnx"), {"litert": ("int8",), "onnx": ("int8",)}),
-        (("onnx/int8-heavy",), ("litert", "onnx"), {"onnx": ("int8-heavy",)}),
+        (("onnx/int8-heavy",), ("litert", "onnx"), {"litert": (), "onnx": ("int8-heavy",)}),
         (("int8", "onnx/int8-all", "int8"), ("onnx",), {"onnx": ("int8", "int8-all")}),
         (("onnx/int8-all", "int8"), ("litert", "onnx"), {"onnx": ("int8-all", "int8"), "litert": ("int8",)}),
     ],
 )
 def test_choosing(wanted, backends, expected):
-    assert recipes.choose(wanted, backends) == expected
+    found = recipes.choose(patterns((), backends, wanted), backends)
+    assert found == expected
+    assert tuple(found) == backends
+
+
+@pytest.mark.parametrize(
+    ("sets", "expected"),
+    [
+        (("litert/int8", "onnx"), {"litert": ("int8",), "onnx": ()}),
+        (("onnx/int8", "litert", "onnx/fp32"), {"onnx": ("int8", "fp32"), "litert": ()}),
+        (("onnx", "onnx/int8"), {"onnx": ("int8",)}),
+    ],
+)
+def test_choosing_sets(sets, expected):
+    assert recipes.choose(patterns(sets)) == expected
+    assert tuple(recipes.choose(patterns(sets))) == tuple(expected)
 
 
 @pytest.mark.parametrize(
@@ -84,9 +100,9 @@ def test_choosing(wanted, backends, expected):
         (("onnx/int8",), "recipe 'onnx/int8' is of backend 'onnx'; expected one of litert, or add --backend"),
         (("tpu/int8",), "recipe 'tpu/int8' is of backend 'tpu'; expected one of litert"),
         (("int8-heavy",), "unknown recipe 'int8-heavy' for litert"),
-        (("litert/",), "unknown recipe '' for litert"),
+        (("litert/",), "'litert/' is no set of artifacts; expected backend/recipe"),
     ],
 )
 def test_choosing_what_is_not_there(wanted, message):
     with pytest.raises(UsageError, match=message):
-        recipes.choose(wanted, ("litert",))
+        recipes.choose(patterns((), ("litert",), wanted), ("litert",))

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
+import msgspec
 import numpy as np
+import psutil
 import pytest
 
+from edge_moe.backends import table
 from edge_moe.converters import recipes, toolchain, workers
 from edge_moe.converters.workers import FailedBackends, Job, convert_parts, rank_layers, structure_file
 from edge_moe.errors import BackendError, CheckpointError, ConversionError
@@ -150,7 +154,7 @@ def test_a_backend_with_an_error_does_not_cost_the_others(own_checkpoint, tmp_pa
     def refuse(*_):
         raise ConversionError("cannot convert this part")
 
-    monkeypatch.setattr(workers, "ProcessPoolExecutor", PoolHere)
+    monkeypatch.setattr(workers, "Pool", PoolHere)
     monkeypatch.setattr(toolchain.get("onnx").__class__, "build", refuse)
     both = [
         job(own_checkpoint, tmp_path, part, backend=b) for b in ("onnx", "litert") for part in ("gate", "expert_00")
@@ -164,27 +168,94 @@ def test_a_backend_with_an_error_does_not_cost_the_others(own_checkpoint, tmp_pa
         assert file.is_file() is (one.backend == "litert")
 
 
+def end_here(how):
+    """End this process."""
+    print("the last words", flush=True)
+    os._exit(how) if how >= 0 else os.kill(os.getpid(), -how)
+
+
 class Deadly(type(Path())):
     """A path that ends the process that receives it."""
 
+    how = -signal.SIGKILL
+
     def __reduce__(self):
-        return os._exit, (9,)
+        return end_here, (self.how,)
 
 
 def test_a_process_that_is_killed(own_checkpoint, tmp_path):
     with pytest.raises(ConversionError, match=r"a process that converts was killed, .*; use --jobs 1") as caught:
-        convert_parts([job(Deadly(own_checkpoint), tmp_path)], 1, tmp_path, Silent())
+        convert_parts([job(Deadly(own_checkpoint), tmp_path)], 2, tmp_path, Silent())
     assert "\n" not in str(caught.value)
     assert not list(tmp_path.glob("gate-*"))
+    assert str(caught.value).endswith(f"(last words: the last words; all that it wrote: {tmp_path / 'convert.log'})")
+    assert (tmp_path / "convert.log").read_text() == "the last words\n"
+
+
+@pytest.mark.parametrize(
+    ("how", "words"),
+    [
+        (-signal.SIGKILL, r"SIGKILL, perhaps for lack of memory; it was the only one, so close other programs"),
+        (-signal.SIGSEGV, r"crashed \(SIGSEGV: Segmentation fault\); leave its backend out, or take another recipe"),
+        (9, r"ended by itself, with exit code 9; leave its backend out"),
+    ],
+)
+def test_how_a_process_ended_is_told(own_checkpoint, tmp_path, monkeypatch, how, words):
+    monkeypatch.setattr(Deadly, "how", how)
+    with pytest.raises(ConversionError, match=f"a process that converts .*{words}"):
+        convert_parts([job(Deadly(own_checkpoint), tmp_path)], 1, tmp_path, Silent())
+
+
+def test_what_a_killed_process_had_half_written_goes(own_checkpoint, tmp_path):
+    """Ctrl-C while a file is being written: what a later run finds is whole."""
+
+    class Stop(Silent):
+        def start(self, name, total, done=0):
+            (tmp_path / ".x.onnx.1").write_bytes(b"another process's")
+
+        def advance(self, name, note=""):
+            (child,) = psutil.Process().children()
+            (tmp_path / f".gate-fp32.onnx.{child.pid}").write_bytes(b"half")
+            raise KeyboardInterrupt
+
+    both = [job(own_checkpoint, tmp_path), job(own_checkpoint, tmp_path, "expert_00")]
+    with pytest.raises(KeyboardInterrupt):
+        convert_parts(both, 1, tmp_path, Stop())
+    assert [file.name for file in tmp_path.glob(".*")] == [".x.onnx.1"]
+    assert psutil.Process().children() == []
+
+
+class Elsewhere(toolchain.Toolchain):
+    """Of a backend that only this file knows; its artifacts are words."""
+
+    backend = "elsewhere"
+    packages = ()
+
+    def trace(self, part, kind, example):
+        return b"graph"
+
+    def build(self, traced, part, kind, samples, recipes):
+        for recipe in recipes:
+            yield f"{traced.decode()} by {recipe.name}".encode()
+
+    def structure(self, artifact):
+        return None
+
+    compare = emulate = None
+
+
+def test_a_backend_that_was_added_here_is_known_in_the_processes(own_checkpoint, tmp_path):
+    where = f"{__name__}:Elsewhere"
+    record = msgspec.structs.replace(table.record("onnx"), name="elsewhere", toolchain=where)
+    one = msgspec.structs.replace(job(own_checkpoint, tmp_path), backend="elsewhere")
+    table.register(record)
+    try:
+        convert_parts([one], 1, tmp_path, Silent())
+    finally:
+        table._RECORDS.pop("elsewhere")
+    assert one.targets[0][1].read_bytes() == b"graph by fp32"
 
 
 def test_an_error_in_a_process_arrives_as_it_is(tmp_path):
     with pytest.raises(CheckpointError, match="nowhere is not a folder; expected a checkpoint"):
         convert_parts([job(tmp_path / "nowhere", tmp_path)], 1, tmp_path, Silent())
-
-
-def test_the_last_words_of_a_log(tmp_path):
-    log = tmp_path / "convert.log"
-    assert workers._last_line(log) == ""
-    log.write_bytes(b"first\nlast \xff words\n\n")
-    assert workers._last_line(log) == " (last words: last \N{REPLACEMENT CHARACTER} words)"

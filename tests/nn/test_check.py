@@ -303,7 +303,11 @@ def test_an_expert_is_a_copy_of_its_own(new_expert: Callable[[Mine], Any], words
     [
         (lambda o: tuple(o), "the base gives tuple; expected edge_moe.nn.BaseOutputs"),
         (lambda o: o._replace(logits=o.logits[:, :4]), f"logits of 2 images are [2, 4]; expected [B, {CLASSES}], one"),
-        (lambda o: o._replace(features=o.embedding), "features of 2 images are [2, 8]; expected [B, C, H, W]"),
+        (
+            lambda o: o._replace(features=o.features[..., None]),
+            "features of 2 images are [2, 8, 14, 14, 1]; expected [B, C, H, W], [B, T, C] or [B, C]",
+        ),
+        (lambda o: BaseOutputs(o.logits, o.features), "embedding of 2 images are [0]; expected [B, E]"),
         (lambda o: o._replace(embedding=o.features), "embedding of 2 images are [2, 8, 14, 14]; expected [B, E]"),
         (lambda o: o._replace(embedding=o.embedding[:1]), "embedding of 2 images are [1, 8]; expected [B, E]"),
         (lambda o: o._replace(logits=o.logits / 0), "logits of random images are not finite"),

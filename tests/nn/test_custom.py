@@ -5,13 +5,19 @@ from __future__ import annotations
 import hashlib
 import sys
 
+import msgspec
 import pytest
 import torch
 from torch import nn
 
+from edge_moe.bundle import Preprocessing
 from edge_moe.errors import UsageError
 from edge_moe.nn import Architecture, Base, BaseOutputs, SplitBase, base_builder, build_base, build_empty_base
 from edge_moe.nn.custom import code_digest, find_builder
+from edge_moe.training.checkpoint import from_state_dicts, new_mixture
+from edge_moe.training.given import class_count
+from tests.whole import NAME as WHOLE
+from tests.whole import layers
 
 MODULE = """
 from torch import nn
@@ -170,9 +176,30 @@ def test_a_base_of_one_s_own_has_a_gate_and_shapes():
     assert base.new_gate(3, 16)(torch.zeros(2, 6)).shape == (2, 3)
 
 
-@pytest.mark.parametrize("missing", ["forward", "new_expert"])
-def test_a_base_has_to_say_what_it_gives_and_what_an_expert_is(missing):
-    methods = {"forward": lambda self, images: None, "new_expert": lambda self: None}
-    del methods[missing]
-    with pytest.raises(TypeError, match=missing):
-        type("Half", (Base,), methods)()
+def test_a_base_has_to_say_what_it_gives():
+    with pytest.raises(TypeError, match="forward"):
+        type("Half", (Base,), {"new_expert": lambda self: None})()
+
+
+def test_a_base_that_is_to_have_experts_has_to_say_what_one_is():
+    whole = build_base(Architecture(base=WHOLE, classes=5, image_size=16))
+    assert not whole.shapes(16).branches
+    with pytest.raises(UsageError, match=r"^Whole has no new_expert, which experts need; add that, or .*--experts 0"):
+        whole.new_expert()
+    with pytest.raises(UsageError, match=r"^Whole has no features and embedding in its BaseOutputs"):
+        whole.new_gate(2, 16)
+    with pytest.raises(UsageError, match=r"^Whole has no features and embedding"):
+        new_mixture(Architecture(base=WHOLE, classes=5, image_size=16), 2)
+
+
+def test_the_weights_of_a_network_fit_the_base_that_keeps_it_as_an_attribute():
+    architecture = Architecture(base=WHOLE, classes=5, image_size=16)
+    state = layers(5).state_dict()
+    assert class_count(msgspec.structs.replace(architecture, classes=2), state) == 5
+    labels = tuple("abcde")
+    spec = Preprocessing(image_size=16, resize=16, mean=(0.5,) * 3, std=(0.25,) * 3)
+    found = from_state_dicts(architecture, ("it", state), labels=labels, preprocessing=spec).mixture.base.state_dict()
+    assert {name: True for name in state} == {
+        name.removeprefix("network."): torch.equal(tensor, state[name.removeprefix("network.")])
+        for name, tensor in found.items()
+    }

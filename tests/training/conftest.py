@@ -10,9 +10,9 @@ import torch
 from PIL import Image
 
 from edge_moe.bundle import Preprocessing
+from edge_moe.checkpoint import TrainingConfig
 from edge_moe.data import open_data
 from edge_moe.nn import Architecture
-from edge_moe.training.config import TrainingConfig
 from edge_moe.training.images import Images
 from edge_moe.training.plan import Plan
 

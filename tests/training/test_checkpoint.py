@@ -11,16 +11,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from edge_moe.checkpoint import read_config
 from edge_moe.errors import CheckpointError, OutputError, UsageError
 from edge_moe.nn import SingleGateMoE
-from edge_moe.training.checkpoint import (
-    Checkpoint,
-    from_state_dicts,
-    load_checkpoint,
-    new_mixture,
-    read_config,
-    save_checkpoint,
-)
+from edge_moe.training.checkpoint import Checkpoint, from_state_dicts, load_checkpoint, new_mixture, save_checkpoint
 from edge_moe.training.untrained import new_untrained
 from tests.training.conftest import CLASSES, contents, small_architecture, small_preprocessing
 
@@ -156,6 +150,23 @@ def test_a_mixture_needs_an_expert(mixture: SingleGateMoE) -> None:
     parts = states(mixture)
     with pytest.raises(UsageError, match="at least one expert"):
         assemble({"base": parts["base"], "gate": parts["gate"]})
+    options = {"labels": CLASSES, "preprocessing": small_preprocessing()}
+    with pytest.raises(UsageError, match="needs its gate; found 1 experts and none"):
+        from_state_dicts(small_architecture(), ("b", parts["base"]), None, [("e0", parts["e0"])], **options)
+
+
+def test_a_state_dict_alone_is_a_plain_network(mixture: SingleGateMoE, tmp_path: Path) -> None:
+    options = {"labels": CLASSES, "preprocessing": small_preprocessing()}
+    checkpoint = from_state_dicts(small_architecture(), ("base", states(mixture)["base"]), **options)
+    assert (checkpoint.config.experts, checkpoint.config.origin) == (0, "imported")
+    save_checkpoint(tmp_path / "c", checkpoint)
+    assert {file.name for file in (tmp_path / "c").iterdir()} == {"config.json", "base.safetensors"}
+    loaded = load_checkpoint(tmp_path / "c").mixture
+    assert loaded.gate is None
+    assert same(loaded.base, mixture.base)
+    found = loaded(torch.zeros(4, 3, 16, 16))
+    assert [tuple(part.shape) for part in found] == [(4, 3), (4, 0), (4, 0, 3)]
+    torch.testing.assert_close(found.base_logits, mixture.eval()(torch.zeros(4, 3, 16, 16)).base_logits)
 
 
 # --- the folder ---
@@ -181,11 +192,12 @@ def test_what_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("edit", "message"),
     [
-        (lambda c: c.update(schema_version=2), "schema version 2; this edge-moe reads 1"),
-        (lambda c: c.pop("schema_version"), "schema version None"),
+        (lambda c: c.update(schema_version=3), "version 3; this edge-moe reads 1 and 2: update edge-moe"),
+        (lambda c: c.update(schema_version=0), "version 0; this edge-moe reads 1 and 2: train or import again"),
+        (lambda c: c.pop("schema_version"), "schema version None; .*: train or import again"),
         (lambda c: c.update(colour="red"), "unknown field `colour`"),
         (lambda c: c.pop("labels"), "missing required field `labels`"),
-        (lambda c: c.update(experts=0), r"`int` >= 1"),
+        (lambda c: c.update(experts=-1), r"`int` >= 0"),
         (lambda c: c.update(labels=["cat"]), "1 labels for 3 classes"),
     ],
 )

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from edge_moe.errors import UsageError
+from edge_moe.ledger import Kept
 from edge_moe.training.fit import fit, settle_statistics
 from tests.training.conftest import Recorder
 
@@ -69,7 +70,7 @@ def test_the_learning_rate_ends_at_zero(monkeypatch: pytest.MonkeyPatch) -> None
 def test_a_fit_that_was_interrupted_ends_where_it_would_have(tmp_path: Path) -> None:
     whole = network()
     train(whole)
-    state = tmp_path / "it.state"
+    state = Kept(tmp_path / "it.state")
     first = network()
     with pytest.raises(KeyboardInterrupt):
         train(first, stop_before=2, state=state)

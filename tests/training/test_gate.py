@@ -10,11 +10,11 @@ import torch
 from sklearn.cluster import KMeans
 from torch.nn import functional
 
+from edge_moe.checkpoint import Normalization
 from edge_moe.errors import UsageError
 from edge_moe.nn import Gate, build_base
 from edge_moe.progress import Silent
 from edge_moe.training import gate as module
-from edge_moe.training.config import Normalization
 from edge_moe.training.gate import cluster, embed, train_gate
 from edge_moe.training.images import Images
 from edge_moe.training.plan import Plan

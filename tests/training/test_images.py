@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
+from edge_moe.checkpoint import Augment
 from edge_moe.data import open_data
 from edge_moe.errors import DataError
 from edge_moe.training import images as module
-from edge_moe.training.config import Augment
 from edge_moe.training.images import Images, batches, seed_everything
 from tests.training.conftest import SIZE, Recorder, small_preprocessing, write_images
 

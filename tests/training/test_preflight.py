@@ -10,13 +10,13 @@ import msgspec
 import numpy as np
 import pytest
 
+from edge_moe.checkpoint import TrainingConfig
 from edge_moe.data import LabelledImages, open_data
 from edge_moe.errors import CheckpointError, UsageError
 from edge_moe.intervals import wilson
 from edge_moe.tensors import Tensors
 from edge_moe.training import preflight
 from edge_moe.training.checkpoint import Checkpoint, load_checkpoint
-from edge_moe.training.config import TrainingConfig
 from edge_moe.training.images import Images
 from edge_moe.training.measure import collect_torch, mixture_metrics
 from edge_moe.training.plan import Plan

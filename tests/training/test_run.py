@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import pickle
 import shutil
@@ -15,19 +14,22 @@ from typing import Any
 
 import msgspec
 import numpy as np
+import psutil
 import pytest
 import torch
 from PIL import Image
 from torch import nn
 
+from edge_moe.checkpoint import read_config
 from edge_moe.errors import CheckpointError, DataError, OutputError, UsageError
 from edge_moe.nn import Architecture, Base, SplitBase, base_builder
 from edge_moe.output import partial_path
 from edge_moe.training import run as module
-from edge_moe.training.checkpoint import load_checkpoint, read_config, save_checkpoint
+from edge_moe.training.checkpoint import load_checkpoint, save_checkpoint
 from edge_moe.training.plan import Plan
 from edge_moe.training.run import retrain_expert, train
 from edge_moe.training.untrained import new_untrained
+from edge_moe.work import Work
 from tests.training.conftest import (
     SIZE,
     Recorder,
@@ -168,7 +170,7 @@ def test_a_run_interrupted_at_its_very_end_only_publishes(
         save_checkpoint(out, new_untrained(small_architecture(), 1, small_preprocessing(), seed=0))
     before = contents(out)
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(module, "publish", _interrupt)
+        patch.setattr(Work, "publish", _interrupt)
         train(small_plan(folder, **TWO), out, force=force)
     assert contents(out) == before
     recorder = Recorder()
@@ -185,13 +187,13 @@ def test_a_lost_process_ends_the_run_but_not_its_work(reference: Path, folder: P
     class Assassin(Recorder):
         def advance(self, name: str, note: str = "") -> None:
             if name == "expert 1":
-                for process in multiprocessing.active_children():
+                for process in psutil.Process().children():
                     process.kill()
 
     plan = small_plan(folder, **TWO)
     with pytest.raises(UsageError, match=r"ended from outside.*fewer --jobs"):
         train(plan, tmp_path / "c", jobs=2, progress=Assassin())
-    assert multiprocessing.active_children() == []
+    assert psutil.Process().children() == []
     recorder = Recorder()
     train(plan, tmp_path / "c", progress=recorder)
     assert "base" not in recorder.steps
@@ -222,31 +224,37 @@ def test_the_work_of_another_plan_is_kept(
     partial = _interrupted(small_plan(folder), tmp_path / "c", monkeypatch, "embed")
     before = contents(partial)
     assert "base.safetensors" in before
-    with pytest.raises(OutputError, match=rf"c\.partial holds an unfinished run .*{message}; repeat .* --force"):
-        train(small_plan(folder, **change), tmp_path / "c")
+    with pytest.raises(
+        OutputError, match=rf"c\.partial holds an unfinished run .*{message}; repeat .*: rm -r .*c\.partial$"
+    ):
+        train(small_plan(folder, **change), tmp_path / "c", force=True)  # which means the target, and nothing else
     assert contents(partial) == before
 
 
-def test_force_starts_over_and_a_run_without_work_is_in_nobodys_way(
+def test_a_run_without_work_leaves_nothing_and_a_killed_one_is_in_nobodys_way(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _interrupted(small_plan(folder), tmp_path / "a", monkeypatch, "embed")
+    partial = _interrupted(small_plan(folder), tmp_path / "b", monkeypatch, "train_base")
+    assert list(tmp_path.iterdir()) == []
+    with monkeypatch.context() as patch:
+        patch.setattr(Work, "close", lambda self: self._lock.release())  # as a kill leaves it
+        _interrupted(small_plan(folder), tmp_path / "b", monkeypatch, "train_base")
+    assert list(partial.iterdir())
     recorder = Recorder()
-    train(small_plan(folder, seed=3), tmp_path / "a", force=True, progress=recorder)
+    train(small_plan(folder, seed=3), tmp_path / "b", progress=recorder)
     assert recorder.steps["base"] == [1, 0, 1]
-    assert not (tmp_path / "a.partial").exists()
-    assert list(_interrupted(small_plan(folder), tmp_path / "b", monkeypatch, "train_base").iterdir())
-    train(small_plan(folder, seed=3), tmp_path / "b")
-    assert contents(tmp_path / "a") == contents(tmp_path / "b")
+    assert list(tmp_path.iterdir()) == [tmp_path / "b"]
 
 
-def test_a_plan_of_another_version_is_not_thrown_away(folder: Path, tmp_path: Path) -> None:
+def test_the_work_of_another_version_is_not_thrown_away(folder: Path, tmp_path: Path) -> None:
     partial = tmp_path / "c.partial"
     partial.mkdir()
     (partial / "plan.json").write_text('{"colour": "red"}')
     (partial / "base.safetensors").write_bytes(b"weeks of work")
-    with pytest.raises(OutputError, match="unfinished run with other settings; repeat"):
-        train(small_plan(folder), tmp_path / "c")
+    with pytest.raises(
+        OutputError, match=r"an unfinished training of an older edge-moe.*finish it with that version, .*: rm -r"
+    ):
+        train(small_plan(folder), tmp_path / "c", force=True)
     assert (partial / "base.safetensors").read_bytes() == b"weeks of work"
 
 
@@ -291,7 +299,7 @@ def test_an_unfinished_run_goes_on_with_its_own_images_or_not_at_all(
     before = contents(partial)
     change(data)
     with pytest.raises(
-        OutputError, match=rf"on other images \({words}\); bring the images back .* --force to start over$"
+        OutputError, match=rf"on other images \({words}\); bring the images back .* to go on, .*: rm -r .*c\.partial$"
     ):
         train(small_plan(data), tmp_path / "c")
     assert contents(partial) == before
@@ -303,27 +311,33 @@ def test_an_unfinished_run_goes_on_with_its_own_images_or_not_at_all(
     assert "base" not in recorder.steps
 
 
-def test_force_starts_over_on_the_images_that_are_there(
+def test_without_the_folder_it_starts_over_on_the_images_that_are_there(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _interrupted(small_plan(data), tmp_path / "c", monkeypatch, "train_expert")
+    shutil.rmtree(_interrupted(small_plan(data), tmp_path / "c", monkeypatch, "train_expert"))
     _noise(data / "train/cat/zz.png")
     recorder = Recorder()
-    config = train(small_plan(data), tmp_path / "c", force=True, progress=recorder)
+    config = train(small_plan(data), tmp_path / "c", progress=recorder)
     assert recorder.steps["base"] == [1, 0, 1]
     assert config.trained_on is not None
     assert (config.trained_on.train_images, config.trained_on.val_images) == (40, 15)
 
 
 @pytest.mark.parametrize("record", [None, b"", b'{"train": [', b"[]"])
-def test_a_run_without_a_record_of_its_images_does_not_go_on(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, record: bytes | None
+def test_a_run_without_a_record_of_its_images_knows_whether_they_are_the_same(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, record: bytes | None
 ) -> None:
-    partial = _interrupted(small_plan(folder), tmp_path / "c", monkeypatch, "embed")
-    (partial / "data.json").unlink() if record is None else (partial / "data.json").write_bytes(record)
-    with pytest.raises(OutputError, match=r"without a whole record of its images .* --force to start over"):
-        train(small_plan(folder), tmp_path / "c")
-    assert (partial / "base.safetensors").is_file()
+    """Their digest is part of the plan."""
+    partial = _interrupted(small_plan(data), tmp_path / "c", monkeypatch, "embed")
+    file = partial / ".edge-moe/data.json"
+    whole = file.read_bytes()
+    file.unlink() if record is None else file.write_bytes(record)
+    (data / "train/dog/12.png").rename(tmp_path / "away.png")
+    with pytest.raises(OutputError, match=r"on other images \(which ones cannot be told: .*data\.json is damaged\)"):
+        train(small_plan(data), tmp_path / "c")
+    (tmp_path / "away.png").rename(data / "train/dog/12.png")
+    _interrupted(small_plan(data), tmp_path / "c", monkeypatch, "embed")
+    assert file.read_bytes() == whole
 
 
 def test_processes_take_the_list_of_images_that_the_run_has(
@@ -358,23 +372,32 @@ def test_damaged_embeddings_are_made_again(
     assert contents(tmp_path / "c") == contents(reference)
 
 
-def test_a_damaged_state_is_named(
-    reference: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    "damage", [lambda whole: b"", lambda whole: whole[:-9], lambda whole: whole[: len(whole) // 2], lambda _: b"hello"]
+)
+def test_a_damaged_state_is_made_anew(
+    reference: Path,
+    folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    damage: Callable[[bytes], bytes],
 ) -> None:
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr("edge_moe.training.experts.check_finite", _interrupt)
         train(small_plan(folder, **TWO), tmp_path / "c")
     state = tmp_path / "c.partial" / "expert_00.state"
     whole = state.read_bytes()
-    for damaged in (b"", whole[:-9], whole[: len(whole) // 2], b"hello"):
-        state.write_bytes(damaged)
-        with pytest.raises(
-            CheckpointError, match=r"expert_00\.state is damaged; .* delete it to train expert 0 from its"
-        ):
-            train(small_plan(folder, **TWO), tmp_path / "c")
-    state.unlink()
-    train(small_plan(folder, **TWO), tmp_path / "c")
+    state.write_bytes(damage(whole))
+    caplog.set_level("INFO", "edge_moe")
+    recorder = Recorder()
+    train(small_plan(folder, **TWO), tmp_path / "c", progress=recorder)
+    assert "base" not in recorder.steps
+    assert recorder.steps["expert 0"] == [2, 0, 2]
     assert contents(tmp_path / "c") == contents(reference)
+    (line,) = (record.getMessage() for record in caplog.records if "state" in record.getMessage())
+    assert line.startswith(f"expert_00.state in {tmp_path / 'c.partial'} has ")
+    assert line.endswith(": it is made anew")
 
 
 # --- one expert again ---
@@ -584,3 +607,44 @@ def test_a_full_disk_leaves_the_old_checkpoint_and_the_work(
     train(small_plan(folder, seed=5), finished, force=True, progress=recorder)
     assert "base" not in recorder.steps
     assert read_config(finished).training == small_plan(folder, seed=5).config
+
+
+def test_a_plain_network_is_trained_like_the_base_of_a_mixture(reference: Path, folder: Path, tmp_path: Path) -> None:
+    config = train(small_plan(folder, **TWO, experts=0), tmp_path / "c", jobs=2)
+    files = contents(tmp_path / "c")
+    assert set(files) == {"config.json", "base.safetensors"}
+    assert files["base.safetensors"] == contents(reference)["base.safetensors"]
+    assert config.training == small_plan(folder, **TWO, experts=0).config
+    assert config.training is not None
+    assert (config.experts, config.training.epochs, config.training.expert_epochs) == (0, 2, None)
+    assert set(config.metrics) == {"validation_images", "base_accuracy", "base_accuracy_95"}
+    assert "scikit-learn" not in config.tools
+    with pytest.raises(UsageError, match=r"there is no expert 0: .* is a plain network"):
+        retrain_expert(tmp_path / "c", 0)
+
+
+def test_a_base_that_was_never_trained_has_no_epochs(reference: Path, folder: Path, tmp_path: Path) -> None:
+    given = {"base_weights": str(reference / "base.safetensors"), "finetune": "none"}
+    plan = small_plan(folder, **given)
+    assert (plan.config.epochs, plan.config.learning_rate) == (None, None)
+    config = train(plan, tmp_path / "c")
+    written = msgspec.json.decode((tmp_path / "c" / "config.json").read_bytes())["training"]
+    assert (written["epochs"], written["learning_rate"], written["expert_epochs"]) == (None, None, 1)
+    assert config.training == plan.config
+    # Epochs that nobody needs make no other plan: a run that stopped goes on.
+    assert small_plan(folder, **given, epochs=9) == plan
+    with pytest.raises(UsageError, match=r"nothing would be trained: .*'edge-moe import'"):
+        train(small_plan(folder, **given, experts=0), tmp_path / "d")
+
+
+def test_experts_of_a_base_without_a_branch_point_are_refused_at_once(folder: Path, tmp_path: Path) -> None:
+    plan = small_plan(folder)
+    plan = msgspec.structs.replace(
+        plan, architecture=msgspec.structs.replace(plan.architecture, base="tests.whole:network")
+    )
+    recorder = Recorder()
+    with pytest.raises(UsageError, match=r"Whole has no .*; add that, or make a plain network of it: --experts 0"):
+        train(plan, tmp_path / "c", progress=recorder)
+    assert recorder.steps == {}
+    config = train(msgspec.structs.replace(plan, experts=0), tmp_path / "c")
+    assert config.experts == 0

@@ -9,6 +9,7 @@ import pytest
 from edge_moe.benchmarks import results
 from edge_moe.benchmarks.report import pictures, write_report
 from edge_moe.errors import OutputError, UsageError
+from edge_moe.work import Work, making
 from tests.benchmarks.made import make
 from tests.tiny import tree
 
@@ -64,10 +65,12 @@ def test_an_existing_target(tmp_path, undrawn):
     with pytest.raises(OutputError, match=r"exists already; .*--force"):
         write_report([make(**SMALL, seed=1)], out)
     assert tree(tmp_path) == before
-    (out / "notes").write_text("gone")
+    (out / "notes").write_text("somebody's")
+    with pytest.raises(OutputError, match=r"holds files that edge-moe did not write \(notes\); move them"):
+        write_report([make(**SMALL, seed=1)], out, force=True)
+    (out / "notes").unlink()
     write_report([make(**SMALL, seed=1, labels=False)], out, force=True)
     assert results.load(out / "results.json") == make(**SMALL, seed=1, labels=False)
-    assert not (out / "notes").exists()
     assert "report/accuracy.png" not in tree(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["report"]
 
@@ -86,12 +89,24 @@ def test_a_picture_that_cannot_be_drawn_leaves_nothing(tmp_path, monkeypatch, un
     assert tree(tmp_path) == before
 
 
-def test_leftovers_of_a_killed_report_are_cleared(tmp_path, undrawn):
-    (tmp_path / "report.partial").mkdir()
-    (tmp_path / "report.partial/old.png").write_bytes(b"stale")
+def test_leftovers_of_a_killed_report_are_cleared(tmp_path, undrawn, monkeypatch):
+    with monkeypatch.context() as patch, making(tmp_path / "report", "report") as work:
+        (work.fresh() / "old.png").write_bytes(b"stale")
+        patch.setattr(Work, "close", lambda self: self._lock.release())
+    assert (tmp_path / "report.partial").exists()
     write_report([make(**SMALL)], tmp_path / "report")
     assert not (tmp_path / "report/old.png").exists()
     assert [path.name for path in tmp_path.iterdir()] == ["report"]
+
+
+def test_a_folder_of_somebody_else_is_left_alone(tmp_path, undrawn):
+    (tmp_path / "report.partial").mkdir()
+    (tmp_path / "report.partial/old.png").write_bytes(b"somebody's")
+    before = tree(tmp_path)
+    for force in (False, True):
+        with pytest.raises(OutputError, match=r"report.partial holds files that edge-moe did not write \(old.png\)"):
+            write_report([make(**SMALL)], tmp_path / "report", force=force)
+    assert tree(tmp_path) == before
 
 
 def test_the_page_marks_its_folder_as_ours(tmp_path, undrawn):

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper
 
-from edge_moe import Bundle, Runtime, UsageError, backends
-from edge_moe.benchmarks.native import native_call
+from edge_moe import Bundle, Runtime, backends
 from tests.fakes import FakePart
 
 
@@ -19,7 +18,7 @@ def test_the_logits_are_the_part_s(own_bundle, backend, recipe):
     with Runtime(bundle, backend=backend, recipe=recipe) as runtime:
         for name, spec in bundle.manifest.parts.items():
             part = runtime.part(name)
-            call = native_call(part)
+            call = part.native_call()
             seen = []
             for _ in range(3):
                 x = draw.normal(size=spec.inputs[0].shape).astype(np.float32)
@@ -39,14 +38,14 @@ def test_logits_that_are_not_the_first_output():
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     part = backends.get("onnx").open(model.SerializeToString())
     x = np.array([[1.0, -2.0, 3.0]], np.float32)
-    np.testing.assert_array_equal(native_call(part)(x), -x)
+    np.testing.assert_array_equal(part.native_call()(x), -x)
 
 
 def test_executorch():
     from tests.backends import test_executorch as executorch
 
     part = backends.get("executorch").open(executorch.convert(executorch.Tiny(), executorch.maps(executorch.X)))
-    call = native_call(part)
+    call = part.native_call()
     for x in (executorch.X, executorch.X * 2):
         found = call(x)
         part.invoke(x)
@@ -57,6 +56,7 @@ def test_executorch():
     part.close()
 
 
-def test_what_is_not_known():
-    with pytest.raises(UsageError, match="no native call for a FakePart"):
-        native_call(FakePart({}))
+def test_a_library_without_a_call_of_its_own():
+    part = FakePart({"logits": np.eye(3, dtype=np.float32) * 2})
+    x = np.float32([[1, 2, 3]])
+    np.testing.assert_array_equal(part.native_call()(x), 2 * x)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from edge_moe.converters import bars
 from edge_moe.converters.layers import Ranking
+from edge_moe.converters.report import Missed
 from edge_moe.sets import SetKey
 
 __all__ = ["listed", "problem", "problems"]
@@ -13,7 +14,7 @@ __all__ = ["listed", "problem", "problems"]
 
 def problems(
     chosen: Sequence[SetKey],
-    missed: Mapping[SetKey, Sequence[bars.Missed]],
+    missed: Mapping[SetKey, Sequence[Missed]],
     ranked: Mapping[tuple[SetKey, str], Ranking],
 ) -> dict[str, str]:
     """Return backend -> what is wrong and what to do about it, for those of which a set in `chosen` misses a bar."""
@@ -28,7 +29,7 @@ def listed(failed: Mapping[str, str]) -> str:
 
 def problem(
     chosen: Sequence[SetKey],
-    missed: Mapping[SetKey, Sequence[bars.Missed]],
+    missed: Mapping[SetKey, Sequence[Missed]],
     ranked: Mapping[tuple[SetKey, str], Ranking],
 ) -> str:
     """Return the first bar that one of the sets `chosen` misses, how many more there are, and what to do."""

@@ -1,0 +1,105 @@
+"""Making artifacts: every part of a checkpoint by every recipe that is tried, in processes of their own; none twice."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from edge_moe import backends
+from edge_moe.converters import measure
+from edge_moe.converters.interface import Floats, Kind, kind_of
+from edge_moe.converters.keys import Keys
+from edge_moe.converters.layers import Ranking
+from edge_moe.converters.recipe import Recipe
+from edge_moe.converters.store import Store
+from edge_moe.converters.workers import FailedBackends, Job, convert_parts, rank_layers, structure_file
+from edge_moe.progress import Progress
+from edge_moe.sets import SetKey
+from edge_moe.training.checkpoint import Checkpoint
+
+__all__ = ["Maker"]
+
+
+@dataclass(kw_only=True)
+class Maker:
+    """Makes the artifacts of one conversion, and says where they lie."""
+
+    checkpoint: Path
+    loaded: Checkpoint
+    recipes: Mapping[SetKey, Recipe]  # of every set that may be tried
+    images: Sequence[Floats]  # to calibrate on, each [1, H, W, 3]
+    folder: Path  # of the unfinished conversion
+    store: Store
+    jobs: int
+    progress: Progress
+    seconds: dict[str, float] = field(default_factory=dict)  # that making took, by part
+
+    @cached_property
+    def keys(self) -> Keys:
+        """Under which the artifacts lie."""
+        return Keys(checkpoint=self.checkpoint, loaded=self.loaded, recipes=self.recipes, images=self.images)
+
+    def files(self, key: SetKey) -> dict[str, Path]:
+        """Return part -> the file of its artifact, there or not."""
+        suffix = backends.get(key.backend).suffix
+        return {part: self.store.file(made_from, suffix) for part, made_from in self.keys.made_from[key].items()}
+
+    def make(self, sets: Collection[SetKey]) -> None:
+        """Make those artifacts of `sets` that are not there yet.
+
+        Raises:
+            FailedBackends: a part could not be converted; the parts of the other backends were.
+            ConversionError: a process was killed.
+        """
+        by_backend: dict[str, list[SetKey]] = {}
+        for key in sets:
+            by_backend.setdefault(key.backend, []).append(key)
+        todo = []
+        for backend, keys in by_backend.items():
+            for part in self.keys.parts:
+                missing = [key for key in keys if not self._is_there(key, part)]
+                if missing:
+                    todo.append(self._job(backend, part, missing))
+        try:
+            took = convert_parts(todo, self.jobs, self.folder, self.progress)
+        except FailedBackends as error:
+            self._count(error.seconds)
+            raise
+        self._count(took)
+
+    def rank_layers(self, key: SetKey, parts: Iterable[str]) -> dict[str, Ranking]:
+        """Return part -> its layers by the noise that quantizing adds in the set `key`.
+
+        Raises:
+            ConversionError: a part could not be converted.
+        """
+        jobs = [self._job(key.backend, part, [key]) for part in parts]
+        ranked = rank_layers(jobs, self.jobs, self.folder, self.progress)
+        return {job.part: ranked[job.label] for job in jobs}
+
+    def _is_there(self, key: SetKey, part: str) -> bool:
+        file = self.files(key)[part]
+        return self.store.has(self.keys.made_from[key][part], file.suffix) and structure_file(file).is_file()
+
+    def _job(self, backend: str, part: str, keys: Sequence[SetKey]) -> Job:
+        experts = self.loaded.config.experts
+        kind = kind_of(part, experts)
+        return Job(
+            backend=backend,
+            checkpoint=self.checkpoint,
+            part=part,
+            experts=experts,
+            samples=self._samples[kind],
+            graph=self.store.file(self.keys.graph(backend, kind), ".graph"),
+            targets=tuple((self.recipes[key], self.files(key)[part]) for key in keys),
+        )
+
+    @cached_property
+    def _samples(self) -> dict[Kind, Path]:
+        return measure.calibration_samples(self.loaded, self.images, self.folder, self.progress)
+
+    def _count(self, seconds: Mapping[str, float]) -> None:
+        for name, took in seconds.items():
+            self.seconds[name] = self.seconds.get(name, 0.0) + took

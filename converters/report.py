@@ -1,0 +1,156 @@
+"""parity.json: how closely the artifacts of a bundle follow their references. Versioned and strict.
+
+One record each for what the four steps of a conversion found; `parity_page.py` makes a page of it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from edge_moe.converters.kernels import KernelNoise
+from edge_moe.converters.layers import LayerNoise
+from edge_moe.converters.toolchain import Structure
+from edge_moe.errors import DataError
+
+__all__ = [
+    "FILE",
+    "Accuracies",
+    "Accuracy",
+    "Agreement",
+    "Bars",
+    "Machine",
+    "Missed",
+    "PartParity",
+    "Report",
+    "Routing",
+    "Spread",
+    "read_report",
+]
+
+FILE = "parity.json"
+
+
+class _Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    pass
+
+
+class Agreement(_Strict, frozen=True):
+    """One output against its reference, over the validation images."""
+
+    top1: float  # share of images with the same largest entry
+    cosine: float  # mean cosine between the rows
+    sqnr_db: float  # 10 log10(|reference|^2 / |difference|^2), over all rows
+
+
+class PartParity(_Strict, frozen=True):
+    """One part made by one recipe."""
+
+    part: str
+    bytes: int
+    structure: Structure | None  # None: the backend has no delegate
+    images: int  # over which it was compared
+    against_fp32: Agreement
+    torch_error: float | None  # of the fp32 artifact: relative L2 error against torch
+
+
+class Routing(_Strict, frozen=True):
+    """How often a set answers and routes as its reference, at one setting; shares of the images."""
+
+    tau: float
+    max_experts: int
+    same_answer: float
+    same_routing: float
+
+
+class Missed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A bar that was not reached."""
+
+    part: str | None  # None: the whole, as routed
+    problem: str
+    agreement: bool  # whether other ranges or more layers in float could help
+
+
+class Accuracy(_Strict, frozen=True):
+    """Accuracy on the validation images, with its 95% interval."""
+
+    what: str
+    accuracy: float
+    low: float
+    high: float
+
+
+class Accuracies(_Strict, frozen=True):
+    """Base and mixture (tau = 0, one expert) of every set, and the differences that matter."""
+
+    images: int
+    rows: list[Accuracy]
+    differences: dict[str, tuple[float, float, float]]  # "a minus b" -> difference, low, high of the paired interval
+    groups: int | None = None  # of images that belong together, which intervals are over; None: each for itself
+
+
+class Spread(_Strict, frozen=True):
+    """The default sets of the backends at one setting."""
+
+    tau: float
+    max_experts: int
+    accuracy: dict[str, float | None]  # by set
+    points_apart: float
+
+
+class Bars(_Strict, frozen=True):
+    """What a set has to reach before it is shipped."""
+
+    min_agreement: float  # share of images that a part, or the whole, answers as its reference
+    min_routing: float  # share of images that exit, or wake the same experts, as in the reference
+    max_float_error: float  # relative L2 error of an fp32 artifact against torch
+
+
+class Machine(_Strict, frozen=True):
+    """Whose kernels computed what was compared."""
+
+    system: str
+    processor: str
+
+
+class Report(_Strict, frozen=True, kw_only=True):
+    """parity.json. Sets are called backend/recipe, parts of them backend/recipe/part."""
+
+    schema_version: Literal[1] = 1
+    checkpoint: str
+    trained: bool
+    data: str
+    images: int  # measured on
+    calibration_images: int
+    machine: Machine
+    tools: dict[str, str]  # package -> version
+    bars: Bars
+    sets: dict[str, list[PartParity]]
+    routed: dict[str, list[Routing]]  # at tau 0, in between, and at the set's default tau
+    default_taus: dict[str, float]
+    accuracy: Accuracies | None  # None: no labels, or nothing was learned
+    missed_bars: dict[str, list[Missed]]
+    shipped: list[str]  # the default first
+    left_out: dict[str, str]  # backend -> why the bundle has to do without it
+    made_anew: list[str]  # what was there and is not taken over, in words
+    operating_points: list[Spread]
+    layers: dict[str, list[LayerNoise]]  # the noisiest first
+    kernels: dict[str, KernelNoise | None]
+    seconds: dict[str, float]  # that converting took, by part
+
+
+def read_report(bundle: Path) -> Report:
+    """Read the parity report of a bundle.
+
+    Raises:
+        DataError: there is none, or one that this edge-moe does not read.
+    """
+    file = bundle / FILE
+    try:
+        return msgspec.json.decode(file.read_bytes(), type=Report)
+    except OSError as error:
+        raise DataError(f"{file} cannot be read: {error.strerror}; expected the report of 'edge-moe convert'") from None
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise DataError(f"{file} is not a parity report: {error}; convert the checkpoint again") from None

@@ -1,0 +1,33 @@
+"""How sets of artifacts are named on the command line: --set, and its short forms --backend and --recipe."""
+
+from __future__ import annotations
+
+from typing import Annotated, TypeAlias
+
+import typer
+
+from edge_moe.backends import names
+
+__all__ = ["Backends", "Recipes", "Sets", "split"]
+
+Sets: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", help="Sets of artifacts: litert/int8, or litert for all of a backend's; several with commas."
+    ),
+]
+Backends: TypeAlias = Annotated[
+    list[str] | None, typer.Option("--backend", help=f"{', '.join(names())}; several with commas.")
+]
+Recipes: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option("--recipe", help="int8 of every backend, or onnx/int8 of one; several with commas."),
+]
+
+
+def split(given: list[str] | None) -> tuple[str, ...]:
+    """Return what was given by repeating an option, with commas, or both."""
+    found: list[str] = []
+    for text in given or ():
+        found += [name.strip() for name in text.split(",") if name.strip()] or [text]  # nothing is no name either
+    return tuple(found)
