@@ -64,10 +64,12 @@ def test_convert(cli, own_checkpoint, tiny_images, tmp_path):
     assert "edge-moe: error" not in done.err
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bundle"]
     assert sorted(path.name for path in out.iterdir()) == [
+        "golden",
         "litert",
         MANIFEST,
         "network.npz",
         "onnx",
+        "operating.json",
         "parity.json",
         "parity.md",
     ]
@@ -479,9 +481,11 @@ def test_a_killed_conversion_is_taken_up_and_leaves_no_bundle_and_no_process(
     assert cli("verify", old, "--quiet").code == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bundle"]
     assert {path.name for path in old.iterdir()} == {
+        "golden",
         "manifest.json",
         "network.npz",
         "onnx",
+        "operating.json",
         "parity.json",
         "parity.md",
     }
