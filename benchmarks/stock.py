@@ -10,9 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_moe import backends
-from edge_moe.checkpoint import read_config
 from edge_moe.converters import recipes, toolchain
-from edge_moe.converters.workers import Job, convert_parts
+from edge_moe.converters.workers import Job, carry_out
 from edge_moe.progress import Progress
 from edge_moe.sets import SetKey
 
@@ -42,10 +41,12 @@ def make_stock(
         CheckpointError: there is no checkpoint.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    experts = read_config(checkpoint).experts
     files: dict[str, dict[SetKey, Path]] = {kind: {} for kind in PARTS}
     jobs = []
-    for kind, part in PARTS.items() if experts else (("base", "base"),):
+    plain = "expert" not in samples
+    for kind, part in PARTS.items():
+        if kind not in samples:
+            continue
         given = folder / f"{kind}.npy"
         np.save(given, samples[kind])
         for backend in wanted:
@@ -58,14 +59,14 @@ def make_stock(
                         backend=backend,
                         checkpoint=checkpoint,
                         part=part,
-                        experts=experts,
+                        plain=plain,
                         samples=given,
                         graph=folder / f"{backend}-{kind}.graph",
                         targets=((recipe, file),),
                     )
                 )
     if jobs:
-        convert_parts(jobs, 1, folder, progress)
+        carry_out(jobs, 1, folder, progress)
     return files
 
 

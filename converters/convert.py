@@ -60,83 +60,48 @@ def convert(
         ConversionError: a part cannot be converted, is not wholly delegated, or differs too much from fp32; in every
             backend, or in one that the bundle to be replaced has.
     """
+    progress = progress or Silent()
     with making(out, "convert", force=force, reads=(checkpoint, data), own=("*",)) as work:
-        return _convert(work, checkpoint, data, options, jobs, progress or Silent(), say)
-
-
-def _convert(
-    work: Work,
-    checkpoint: Path,
-    data: str,
-    options: Options,
-    jobs: int,
-    progress: Progress,
-    say: Callable[[str], None] | None,
-) -> Report:
-    out, partial = work.target, work.folder
-    loaded = load_checkpoint(checkpoint)
-    if not loaded.config.experts and options.max_experts == 1:  # the default, which is a mixture's
-        options = msgspec.structs.replace(options, max_experts=0)
-    check(options, loaded, data, jobs)
-    wanted = options.wanted()
-    refuse_fewer(out, wanted)
-    validation = open_data(data, "val").with_classes(loaded.config.labels)
-    if options.validation_images is not None:
-        validation = validation.sample(options.validation_images)
-    tensors = Tensors(validation, loaded.config.preprocessing, progress)
-    if say or options.expect_accuracy is not None:
-        expected = options.expect_accuracy
-        check_mixture(loaded, validation, expected, tensors=tensors, say=say, progress=progress)
-    calibration = open_data(data, "train").sample(options.calibration_images)
-    conversion = _Conversion(
-        loaded=loaded,
-        options=options,
-        wanted=wanted,
-        partial=partial,
-        maker=Maker(
-            checkpoint=checkpoint,
+        partial = work.folder
+        loaded = load_checkpoint(checkpoint)
+        if not loaded.config.experts and options.max_experts == 1:  # the default, which is a mixture's
+            options = msgspec.structs.replace(options, max_experts=0)
+        check(options, loaded, data, jobs)
+        wanted = options.wanted()
+        refuse_fewer(out, wanted)
+        validation = open_data(data, "val").with_classes(loaded.config.labels)
+        if options.validation_images is not None:
+            validation = validation.sample(options.validation_images)
+        tensors = Tensors(validation, loaded.config.preprocessing, progress)
+        if say or options.expect_accuracy is not None:
+            expected = options.expect_accuracy
+            check_mixture(loaded, validation, expected, tensors=tensors, say=say, progress=progress)
+        calibration = open_data(data, "train").sample(options.calibration_images)
+        conversion = _Conversion(
             loaded=loaded,
-            recipes=rank.tried(wanted, options.keep_float),
-            images=list(calibration.tensors(loaded.config.preprocessing)),
-            folder=partial,
-            store=Store(partial / STORE, (*options.reuse, *([out] if out.exists() else []))),
-            jobs=jobs,
-            progress=progress,
-        ),
-        judge=Judge(
-            loaded=loaded,
-            validation=validation,
-            tensors=tensors,
-            specs=package.part_specs(loaded),
             options=options,
-            progress=progress,
-        ),
-    )
-    # Parts lie under digests of all that decides their bytes: options may change, and what is the same is taken over.
-    work.take_up({"checkpoint": str(checkpoint.resolve())}, own=[STORE])
-    clear(partial)
-    try:
-        report = conversion.run()
-        failed = conversion.failed
-        if failed and (lost := [name for name in backends_of(out) if name not in conversion.alive]):
-            raise ConversionError(
-                f"{listed(failed)}; {out} stays as it was, for the new bundle would be without {', '.join(lost)}: mend "
-                f"that and repeat the command, or choose another target; the report is {partial / 'parity.md'}"
-            )
-        publish_bundle(work, keep=conversion.maker.keys.besides(report.shipped) if failed else ())
-    except ConversionError:
-        clear(partial, FILE, "parity.md", "layers.png", "convert.log")  # to see why
-        raise
-    except BaseException:
-        clear(partial)
-        raise
-    if failed:
-        error = LeftOutError(
-            f"{out} was written without {', '.join(failed)}: {listed(failed)}; the report is {out / 'parity.md'}"
+            wanted=wanted,
+            partial=partial,
+            maker=Maker(
+                checkpoint=checkpoint,
+                loaded=loaded,
+                recipes=rank.tried(wanted, options.keep_float),
+                images=list(calibration.tensors(loaded.config.preprocessing)),
+                folder=partial,
+                store=Store(partial / STORE, (*options.reuse, *([out] if out.exists() else []))),
+                jobs=jobs,
+                progress=progress,
+            ),
+            judge=Judge(
+                loaded=loaded,
+                validation=validation,
+                tensors=tensors,
+                specs=package.part_specs(loaded),
+                options=options,
+                progress=progress,
+            ),
         )
-        error.report = report
-        raise error
-    return report
+        return conversion.publish(work)
 
 
 @dataclass(kw_only=True)
@@ -155,6 +120,39 @@ class _Conversion:
     def alive(self) -> Wanted:
         """The backends that did not fail, with their recipes."""
         return {name: recipes for name, recipes in self.wanted.items() if name not in self.failed}
+
+    def publish(self, work: Work) -> Report:
+        """Make the bundle in the folder of `work`, of the backends that do not fail, and give it its name.
+
+        Raises: as `convert`.
+        """
+        out, partial = work.target, work.folder
+        # Parts lie under digests of all that decides their bytes: options may change, what is the same is taken over.
+        work.take_up({"checkpoint": str(self.maker.checkpoint.resolve())}, own=[STORE])
+        clear(partial)
+        try:
+            report = self.run()
+            if self.failed and (lost := [name for name in backends_of(out) if name not in self.alive]):
+                raise ConversionError(
+                    f"{listed(self.failed)}; {out} stays as it was, for the new bundle would be without "
+                    f"{', '.join(lost)}: mend that and repeat the command, or choose another target; the report is "
+                    f"{partial / 'parity.md'}"
+                )
+            publish_bundle(work, keep=self.maker.keys.besides(report.shipped) if self.failed else ())
+        except ConversionError:
+            clear(partial, FILE, "parity.md", "layers.png", "convert.log")  # to see why
+            raise
+        except BaseException:
+            clear(partial)
+            raise
+        if self.failed:
+            error = LeftOutError(
+                f"{out} was written without {', '.join(self.failed)}: {listed(self.failed)}; the report is "
+                f"{out / 'parity.md'}"
+            )
+            error.report = report
+            raise error
+        return report
 
     def run(self) -> Report:
         """Write a whole bundle, of the backends that do not fail, into the partial folder; return its parity report."""

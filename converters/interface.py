@@ -97,12 +97,9 @@ class _Gate(_Wrapped):
 _WRAPPERS: dict[Kind, type[_Wrapped]] = {"base": _Base, "gate": _Gate, "expert": _Expert, "plain": _Plain}
 
 
-def kind_of(part: str, experts: int = 1) -> Kind:
-    """Return which kind the part called `part` is: base, gate, or expert for expert_00, ...; a base alone is plain.
-
-    `experts`: how many there are beside it.
-    """
-    if not experts:
+def kind_of(part: str, *, plain: bool = False) -> Kind:
+    """Return which kind the part called `part` is: base, gate, or expert for expert_00 and so on; or plain."""
+    if plain:
         return "plain"
     return "expert" if part.startswith("expert_") else part  # type: ignore[return-value]
 

@@ -48,14 +48,14 @@ class Keys:
     def made_from(self) -> dict[SetKey, dict[str, str]]:
         """Set -> part -> the key of its artifact."""
         # Gate and experts are calibrated on what the base makes of the images.
-        experts = self.loaded.config.experts
+        plain = not self.loaded.config.experts
         inputs = sha256(self.weights["base"].encode() + np.concatenate(self.images).tobytes())
         return {
             key: {
                 part: artifact_key(
                     toolchain.get(key.backend),
                     recipe,
-                    kind_of(part, experts),
+                    kind_of(part, plain=plain),
                     self.weights[part],
                     inputs,
                     len(self.images),
@@ -83,12 +83,13 @@ class Keys:
     def known(self) -> list[Part]:
         """What the store has to know of every part."""
         used = dict.fromkeys(key.backend for key in self.recipes)
+        plain = not self.loaded.config.experts
         return [
             Part(
                 part,
                 self.weights[part],
                 keys=tuple(parts[part] for parts in self.made_from.values()),
-                graphs=tuple(self.graph(backend, kind_of(part, self.loaded.config.experts)) for backend in used),
+                graphs=tuple(self.graph(backend, kind_of(part, plain=plain)) for backend in used),
                 outputs=self.outputs[part],
             )
             for part in self.parts

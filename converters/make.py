@@ -7,14 +7,16 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+import msgspec
+
 from edge_moe import backends
 from edge_moe.converters import measure
-from edge_moe.converters.interface import Floats, Kind, kind_of
+from edge_moe.converters.interface import Floats, kind_of
 from edge_moe.converters.keys import Keys
 from edge_moe.converters.layers import Ranking
 from edge_moe.converters.recipe import Recipe
 from edge_moe.converters.store import Store
-from edge_moe.converters.workers import FailedBackends, Job, convert_parts, rank_layers, structure_file
+from edge_moe.converters.workers import FailedBackends, Job, carry_out, rank_part, structure_file
 from edge_moe.progress import Progress
 from edge_moe.sets import SetKey
 from edge_moe.training.checkpoint import Checkpoint
@@ -35,6 +37,8 @@ class Maker:
     jobs: int
     progress: Progress
     seconds: dict[str, float] = field(default_factory=dict)  # that making took, by part
+    _jobs: dict[tuple[str, str], Job] = field(default_factory=dict, init=False)  # (backend, part) -> the last one
+    _calibrated: bool = field(default=False, init=False)
 
     @cached_property
     def keys(self) -> Keys:
@@ -53,52 +57,60 @@ class Maker:
             FailedBackends: a part could not be converted; the parts of the other backends were.
             ConversionError: a process was killed.
         """
-        by_backend: dict[str, list[SetKey]] = {}
-        for key in sets:
-            by_backend.setdefault(key.backend, []).append(key)
-        todo = []
-        for backend, keys in by_backend.items():
+        todo, plain = [], not self.loaded.config.experts
+        for backend in dict.fromkeys(key.backend for key in sets):
+            keys = [key for key in sets if key.backend == backend]
             for part in self.keys.parts:
-                missing = [key for key in keys if not self._is_there(key, part)]
-                if missing:
-                    todo.append(self._job(backend, part, missing))
+                kind = kind_of(part, plain=plain)
+                job = Job(
+                    backend=backend,
+                    checkpoint=self.checkpoint,
+                    part=part,
+                    plain=plain,
+                    samples=measure.samples_file(self.folder, kind),
+                    graph=self.store.file(self.keys.graph(backend, kind), ".graph"),
+                    targets=tuple(self._target(key, part) for key in keys if not self._is_there(key, part)),
+                )
+                self._jobs[backend, part] = job
+                if job.targets:
+                    todo.append(job)
+        if todo:
+            self._calibrate()
         try:
-            took = convert_parts(todo, self.jobs, self.folder, self.progress)
+            took = carry_out(todo, self.jobs, self.folder, self.progress)
         except FailedBackends as error:
-            self._count(error.seconds)
+            self._count(error.results)
             raise
         self._count(took)
 
     def rank_layers(self, key: SetKey, parts: Iterable[str]) -> dict[str, Ranking]:
-        """Return part -> its layers by the noise that quantizing adds in the set `key`.
+        """Return part -> its layers by the noise that quantizing adds in the set `key`, which was made.
 
         Raises:
             ConversionError: a part could not be converted.
         """
-        jobs = [self._job(key.backend, part, [key]) for part in parts]
-        ranked = rank_layers(jobs, self.jobs, self.folder, self.progress)
+        self._calibrate()
+        jobs = [
+            msgspec.structs.replace(self._jobs[key.backend, part], targets=(self._target(key, part),)) for part in parts
+        ]
+        try:
+            ranked = carry_out(jobs, self.jobs, self.folder, self.progress, rank_part, "ranking layers")
+        except FailedBackends as error:
+            raise next(iter(error.errors.values())) from None
         return {job.part: ranked[job.label] for job in jobs}
+
+    def _target(self, key: SetKey, part: str) -> tuple[Recipe, Path]:
+        return self.recipes[key], self.files(key)[part]
 
     def _is_there(self, key: SetKey, part: str) -> bool:
         file = self.files(key)[part]
         return self.store.has(self.keys.made_from[key][part], file.suffix) and structure_file(file).is_file()
 
-    def _job(self, backend: str, part: str, keys: Sequence[SetKey]) -> Job:
-        experts = self.loaded.config.experts
-        kind = kind_of(part, experts)
-        return Job(
-            backend=backend,
-            checkpoint=self.checkpoint,
-            part=part,
-            experts=experts,
-            samples=self._samples[kind],
-            graph=self.store.file(self.keys.graph(backend, kind), ".graph"),
-            targets=tuple((self.recipes[key], self.files(key)[part]) for key in keys),
-        )
-
-    @cached_property
-    def _samples(self) -> dict[Kind, Path]:
-        return measure.calibration_samples(self.loaded, self.images, self.folder, self.progress)
+    def _calibrate(self) -> None:
+        """Write what the parts are calibrated on, once."""
+        if not self._calibrated:
+            measure.calibration_samples(self.loaded, self.images, self.folder, self.progress)
+            self._calibrated = True
 
     def _count(self, seconds: Mapping[str, float]) -> None:
         for name, took in seconds.items():

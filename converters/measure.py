@@ -29,7 +29,15 @@ from edge_moe.tensors import Tensors
 from edge_moe.training.checkpoint import Checkpoint
 from edge_moe.verify import relative_error
 
-__all__ = ["TAUS", "calibration_samples", "default_tau", "operating_points", "run_artifacts", "torch_errors"]
+__all__ = [
+    "TAUS",
+    "calibration_samples",
+    "default_tau",
+    "operating_points",
+    "run_artifacts",
+    "samples_file",
+    "torch_errors",
+]
 
 TAUS = (0.0, 0.02, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 _UNTRAINED_TAU = 0.25
@@ -58,8 +66,13 @@ def calibration_samples(
     return {kind: _write_samples(folder, kind, rows) for kind, rows in kinds}
 
 
+def samples_file(folder: Path, kind: Kind) -> Path:
+    """Return where in `folder` it lies what parts of that kind are calibrated on."""
+    return folder / f"{kind}_samples.npy"
+
+
 def _write_samples(folder: Path, kind: Kind, rows: Sequence[npt.NDArray[np.float32]]) -> Path:
-    file = folder / f"{kind}_samples.npy"
+    file = samples_file(folder, kind)
     buffer = io.BytesIO()
     np.save(buffer, np.stack(rows))
     write_file(file, buffer.getvalue())

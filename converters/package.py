@@ -53,7 +53,7 @@ def part_specs(loaded: Checkpoint) -> dict[str, PartSpec]:
     mixture = loaded.mixture
     costs = part_costs(mixture.base, mixture.gate, size)
     image = np.zeros((1, *loaded.config.architecture.size, 3), np.float32)
-    kinds = {"base": (costs.base, tensor_shapes(mixture.base, kind_of("base", experts), image))}
+    kinds = {"base": (costs.base, tensor_shapes(mixture.base, kind_of("base", plain=not experts), image))}
     if mixture.gate is not None and costs.gate is not None and costs.expert is not None:
         shapes = mixture.base.shapes(size)
         features = np.zeros(tuple(channels_last(shapes.features).shape), np.float32)

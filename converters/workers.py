@@ -10,7 +10,7 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
 from time import perf_counter
-from typing import Any, TypeAlias
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -34,7 +34,7 @@ from edge_moe.pool import Pool, WorkerLost
 from edge_moe.progress import Progress
 from edge_moe.training.checkpoint import load_part
 
-__all__ = ["FailedBackends", "Job", "convert_parts", "load", "rank_layers", "structure_file"]
+__all__ = ["FailedBackends", "Job", "carry_out", "load", "rank_part", "structure_file"]
 
 _LOG = "convert.log"
 
@@ -42,10 +42,10 @@ _LOG = "convert.log"
 class FailedBackends(ConversionError):
     """Backends of which a part could not be converted; the parts of the others were."""
 
-    def __init__(self, errors: dict[str, ConversionError], seconds: dict[str, float]) -> None:
-        """`errors`: backend -> the first of its errors; `seconds`: as `convert_parts` returns them."""
+    def __init__(self, errors: dict[str, ConversionError], results: dict[str, Any]) -> None:
+        """`errors`: backend -> the first of its errors; `results`: what came of the rest, as `carry_out` returns it."""
         super().__init__("; ".join(map(str, errors.values())))
-        self.errors, self.seconds = errors, seconds
+        self.errors, self.results = errors, results
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,15 +54,15 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     backend: str
     checkpoint: Path
     part: str
-    experts: int  # of the checkpoint; 0: the base is alone
     samples: Path  # .npy of inputs [N, 1, ...], channels last, to calibrate on
     graph: Path  # the traced graph of its kind; made if it is not there
     targets: tuple[tuple[Recipe, Path], ...]  # how to quantize, and the file to write
+    plain: bool = False  # whether the checkpoint is a plain network, whose base is alone
 
     @property
     def kind(self) -> Kind:
         """Of the part."""
-        return kind_of(self.part, self.experts)
+        return kind_of(self.part, plain=self.plain)
 
     @property
     def is_unmade(self) -> bool:
@@ -75,106 +75,81 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
         return f"{self.backend}/{self.part}"
 
 
-_Work: TypeAlias = tuple[Callable[[Job], Any], Job, str]  # what to do, with what, and its name
+def carry_out(
+    jobs: Sequence[Job],
+    processes: int,
+    folder: Path,
+    progress: Progress,
+    do: Callable[[Job], Any] | None = None,
+    step: str = "converting",
+) -> dict[str, Any]:
+    """Make the artifacts of `jobs`, `processes` at a time; what their tools print goes to a log in `folder`.
 
+    Beside each artifact, a file says how it is split, see `structure_file`. A backend with an error gets no more work.
 
-def convert_parts(jobs: Sequence[Job], processes: int, folder: Path, progress: Progress) -> dict[str, float]:
-    """Carry out `jobs`, `processes` at a time; what their tools print goes to a log in `folder`.
-
-    Beside each artifact, a file says how it is split, see `structure_file`.
+    Args:
+        jobs: the graph of each kind of part is traced once, before its parts are made.
+        processes: at most so many.
+        folder: of the conversion.
+        progress: is told of each job.
+        do: what to do with each job instead of making its artifacts.
+        step: what that is called.
 
     Returns:
-        The seconds that each trace and each part that was made took, by their labels.
+        What came of each trace and each job, by its label: of what was made, the seconds that it took; of what was
+        there already, nothing.
 
     Raises:
         FailedBackends: a part could not be converted, the message names it; the other backends are done.
         ConversionError: a process was killed.
     """
     untraced = {job.graph: job for job in reversed(jobs) if job.is_unmade and not job.graph.is_file()}
-    traces = {f"{job.backend}/{job.kind} graph": job for job in untraced.values()}
-    seconds: dict[str, float] = {}
-    progress.start("converting", len(traces) + len(jobs))
-
-    made = {*traces, *(job.label for job in jobs if job.is_unmade)}
-
-    def done(name: str, took: float) -> list[_Work]:
-        if name in made:
-            seconds[name] = took
-        progress.advance("converting", name)
-        if name not in traces:
-            return []
-        return [(_build, job, job.label) for job in jobs if job.graph == traces[name].graph]
-
-    ready = [(_build, job, job.label) for job in jobs if job.graph not in untraced]
-    failed = _run([*((_trace, job, name) for name, job in traces.items()), *ready], done, processes, folder)
+    todo: list[tuple[Callable[[Job], Any], Job, str]] = [
+        (_trace, job, f"{job.backend}/{job.kind} graph") for job in untraced.values()
+    ]
+    progress.start(step, len(todo) + len(jobs))
+    todo += [(do or _build, job, job.label) for job in jobs if job.graph not in untraced]
+    results: dict[str, Any] = {}
+    failed: dict[str, ConversionError] = {}
+    if not todo:
+        return results
+    log = folder / _LOG
+    pool = Pool(processes, _start, (table.records(), processes), log=log)
+    try:
+        with pool:
+            pending = {pool.submit(what, job): (what, job, name) for what, job, name in todo}
+            while finished := pool.wait():
+                for future in finished:
+                    if future not in pending:  # its backend failed meanwhile
+                        continue
+                    what, job, name = pending.pop(future)
+                    try:
+                        result = future.result()
+                    except ConversionError as error:
+                        failed.setdefault(job.backend, error)
+                        pending = {one: given for one, given in pending.items() if not _given_up(one, given[1], failed)}
+                        continue
+                    if job.backend in failed:
+                        continue
+                    if result is not None:
+                        results[name] = result
+                    progress.advance(step, name)
+                    for one in jobs if what is _trace else ():
+                        if one.graph == job.graph:
+                            pending[pool.submit(do or _build, one)] = (do or _build, one, one.label)
+    except WorkerLost as lost:
+        raise ConversionError(_how_lost(lost, processes, log)) from None
+    finally:
+        remove_half_written(folder, pool.ended)
     if failed:
-        raise FailedBackends(failed, seconds)
-    return seconds
+        raise FailedBackends(failed, results)
+    log.unlink(missing_ok=True)
+    return results
 
 
 def structure_file(artifact: Path) -> Path:
     """Return where it is written how `artifact` is split."""
     return artifact.with_name(f"{artifact.name}.structure")
-
-
-def rank_layers(jobs: Sequence[Job], processes: int, folder: Path, progress: Progress) -> dict[str, Ranking]:
-    """Rank the layers of the part of each of `jobs`, by its label; it has one recipe, and its artifact is there.
-
-    Raises:
-        ConversionError: a part could not be converted.
-    """
-    ranked: dict[str, Ranking] = {}
-    progress.start("ranking layers", len(jobs))
-
-    def done(name: str, found: Ranking) -> list[_Work]:
-        ranked[name] = found
-        progress.advance("ranking layers", name)
-        return []
-
-    for error in _run([(_rank, job, job.label) for job in jobs], done, processes, folder).values():
-        raise error
-    return ranked
-
-
-def _run(
-    work: Sequence[_Work],
-    done: Callable[[str, Any], Sequence[_Work]],
-    processes: int,
-    folder: Path,
-) -> dict[str, ConversionError]:
-    """Do `work`, function and argument under a name; `done` takes each result and may say what can be done next.
-
-    A backend with an error gets no more work, the others do. Returns the first error of each that had one.
-    """
-    failed: dict[str, ConversionError] = {}
-    if not work:
-        return failed
-    log = folder / _LOG
-    pool = Pool(processes, _start, (table.records(), processes), log=log)
-    try:
-        with pool:
-            pending: dict[Future[Any], tuple[str, Job]] = {pool.submit(do, job): (name, job) for do, job, name in work}
-            while finished := pool.wait():
-                for future in finished:
-                    if future not in pending:  # its backend failed meanwhile
-                        continue
-                    name, job = pending.pop(future)
-                    try:
-                        result = future.result()
-                    except ConversionError as error:
-                        failed.setdefault(job.backend, error)
-                        pending = {one: what for one, what in pending.items() if not _given_up(one, what[1], failed)}
-                        continue
-                    if job.backend not in failed:
-                        for do, following, called in done(name, result):
-                            pending[pool.submit(do, following)] = (called, following)
-    except WorkerLost as lost:
-        raise ConversionError(_how_lost(lost, processes, log)) from None
-    finally:
-        remove_half_written(folder, pool.ended)
-    if not failed:
-        log.unlink(missing_ok=True)
-    return failed
 
 
 def _how_lost(lost: WorkerLost, processes: int, log: Path) -> str:
@@ -223,7 +198,7 @@ def _traced(job: Job) -> bytes:
     return toolchain.get(job.backend).trace(load(job), job.kind, np.load(job.samples)[0])
 
 
-def _build(job: Job) -> float:
+def _build(job: Job) -> float | None:
     start = perf_counter()
     with _naming(job):
         tools = toolchain.get(job.backend)
@@ -240,7 +215,7 @@ def _build(job: Job) -> float:
             except BackendError as error:  # a quantizer can write what makes no sense
                 raise ConversionError(f"by recipe {recipe.name!r}, {error}; try another --recipe") from None
             keep(structure_file(file), msgspec.json.encode(structure))
-    return perf_counter() - start
+    return perf_counter() - start if missing else None
 
 
 def _origins(job: Job, targets: Sequence[tuple[Recipe, Path]]) -> list[Origin]:
@@ -252,7 +227,8 @@ def _origins(job: Job, targets: Sequence[tuple[Recipe, Path]]) -> list[Origin]:
     ]
 
 
-def _rank(job: Job) -> Ranking:
+def rank_part(job: Job) -> Ranking:
+    """Rank the layers of a part: something to do with a job that has one recipe, and whose artifact is there."""
     ((recipe, file),) = job.targets
     with _naming(job):
         tools = toolchain.get(job.backend)

@@ -135,7 +135,7 @@ class CheckpointConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     experts: _Count  # 0: a plain network, the base alone
     labels: tuple[str, ...]
     preprocessing: Preprocessing
-    ensemble: Ensemble
+    ensemble: Ensemble  # of base and expert, with `space`; of a plain network they decide nothing
     space: Space
     origin: Literal["trained", "imported", "untrained"]
     training: TrainingConfig | None = None  # None unless edge-moe trained it

@@ -91,7 +91,7 @@ def own_bundle(own_checkpoint: Path, tiny_images: Path, _made_before: tiny.Parts
         backends=("litert", "onnx"), recipes=("int8",), calibration_images=8, min_agreement=0, min_routing=0
     )
     with pytest.MonkeyPatch.context() as patch, tiny.one_thread():
-        patch.setattr("edge_moe.converters.make.convert_parts", _made_before)
+        patch.setattr("edge_moe.converters.make.carry_out", _made_before)
         convert.convert(own_checkpoint, str(tiny_images), out, options)
     return out
 
@@ -101,6 +101,5 @@ def made_here(monkeypatch: pytest.MonkeyPatch, _made_before: tiny.PartsMadeHere)
     """`convert` works in this process for the length of the test."""
     here = tiny.PartsMadeHere()
     here.made, here.graphs = _made_before.made, _made_before.graphs
-    monkeypatch.setattr("edge_moe.converters.make.convert_parts", here)
-    monkeypatch.setattr("edge_moe.converters.make.rank_layers", here.rank)
+    monkeypatch.setattr("edge_moe.converters.make.carry_out", here)
     return here

@@ -30,12 +30,23 @@ def imported_by(statement: str) -> set[str]:
         "import edge_moe",
         "import edge_moe.evaluate, edge_moe.verify, edge_moe.preprocess, edge_moe.data, edge_moe.cli",
         "from edge_moe.backends import get, names\nfor name in names(): get(name)",
+        "import edge_moe.pool, edge_moe.worker",
     ],
 )
 def test_core_imports_neither_torch_nor_a_backend_nor_pillow(statement):
     found = imported_by(statement)
     assert found & HEAVY == set()
-    assert found - imported_by("import numpy, msgspec") - sys.stdlib_module_names == {"edge_moe"}
+    assert found - imported_by("import numpy, msgspec, multiprocessing") - sys.stdlib_module_names == {"edge_moe"}
+
+
+def test_what_comes_before_ctrl_c_is_answered():
+    assert imported_by("from edge_moe.cli import main") - imported_by("import signal") == {"edge_moe"}
+
+
+def test_what_the_package_offers_is_there_and_nothing_else():
+    assert set(edge_moe.__all__) <= set(dir(edge_moe))
+    with pytest.raises(AttributeError, match="module 'edge_moe' has no attribute 'Nothing'"):
+        edge_moe.Nothing  # noqa: B018
 
 
 def test_a_prediction_imports_no_torch(make_bundle):

@@ -130,7 +130,7 @@ def write_checkpoint(out: Path, images: Path, base: str = "mobilenet_v3_small") 
 
 
 class PartsMadeHere:
-    """Instead of `convert_parts` and `rank_layers`: works in this process, and makes nothing twice."""
+    """Instead of `carry_out`: works in this process, and makes nothing twice."""
 
     def __init__(self) -> None:
         self.made: dict[tuple[str, Any], bytes] = {}  # (weights, recipe) -> artifact; a recipe is of one backend
@@ -139,9 +139,13 @@ class PartsMadeHere:
         self.stop_before: str | None = None  # press Ctrl-C when this comes
         self.structure = {"litert": b"[1,0]"}  # what is believed of every artifact
 
-    def __call__(self, jobs: list[Any], processes: int, folder: Path, progress: Any) -> dict[str, float]:
+    def __call__(
+        self, jobs: list[Any], processes: int, folder: Path, progress: Any, do: Any = None, step: str = "converting"
+    ) -> dict[str, Any]:
         from edge_moe.converters.workers import structure_file
 
+        if do is not None:
+            return self.rank(jobs)
         self.calls.append([])
         progress.start("converting", len(jobs))
         for job in jobs:
@@ -156,13 +160,13 @@ class PartsMadeHere:
             progress.advance("converting", job.label)
         return {job.label: 0.0 for job in jobs}
 
-    def rank(self, jobs: list[Any], processes: int, folder: Path, progress: Any) -> dict[str, Any]:
+    def rank(self, jobs: list[Any]) -> dict[str, Any]:
         from edge_moe.converters import workers
 
         for job in jobs:
             keep(job.graph, self.graph(job))
         with _silence():
-            return {job.label: workers._rank(job) for job in jobs}
+            return {job.label: workers.rank_part(job) for job in jobs}
 
     def artifact(self, job: Any, recipe: Any) -> bytes:
         from edge_moe.converters import toolchain, workers

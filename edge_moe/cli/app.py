@@ -31,6 +31,9 @@ for group in (train, import_, init, convert, run, bench, report, choose, simulat
     group.register(app)
 
 _STOPPED = 130
+_DATA_WORKER = (
+    "DataLoader worker (pid"  # how torch begins what it says of one that was killed, wherever that was noticed
+)
 
 
 def run_app() -> int:
@@ -69,6 +72,13 @@ def _run() -> int:
         if extra is None:
             raise
         return _fail(f"this command needs {error.name}; run: pip install 'edge-moe[{extra}]'", 1)
+    except RuntimeError as error:
+        if not str(error).startswith(_DATA_WORKER):
+            raise
+        return _fail(
+            f"{str(error).rstrip('. ')}; if memory is what it lacked, use fewer --workers; repeat the command to go on",
+            1,
+        )
     except BrokenPipeError:  # who reads the output has enough, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1

@@ -7,15 +7,17 @@ import os
 import signal
 from collections.abc import Iterator, Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, default_collate
 
 from edge_moe.bundle import Preprocessing
 from edge_moe.checkpoint import Augment
 from edge_moe.data import LabelledImages
+from edge_moe.errors import EdgeMoeError
 from edge_moe.nn.torchvision import torchvision as _torchvision  # noqa: F401  (makes torchvision importable)
 from edge_moe.orphans import end_with_parent
 from edge_moe.progress import Progress, Silent, track
@@ -66,6 +68,23 @@ class _Augmented(Dataset[tuple[Tensor, int]]):
         return self._transform(pixels), label
 
 
+class _Told(Dataset["tuple[Tensor, int] | EdgeMoeError"]):
+    """Gives an error of ours as a value: torch would make a traceback in words of what a process raises."""
+
+    def __init__(self, images: Dataset[tuple[Tensor, int]]) -> None:
+        self._images = images
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int] | EdgeMoeError:
+        try:
+            return self._images[index]
+        except EdgeMoeError as error:
+            return error
+
+
+def _collate(found: list[tuple[Tensor, int] | EdgeMoeError]) -> Any:
+    return next((one for one in found if isinstance(one, EdgeMoeError)), None) or default_collate(found)
+
+
 def batches(
     images: Images,
     batch_size: int,
@@ -77,19 +96,24 @@ def batches(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield normalised images [B, 3, H, W] (channels last in memory) and labels [B], in the order of `indices`.
 
-    Randomness comes from torch's global generator: call `seed_everything` first.
+    `workers`: processes that decode images, which end with this one. Randomness comes from torch's global generator:
+    call `seed_everything` first.
     """
     dataset = images if augment == "none" else _Augmented(images, augment)
-    loader: DataLoader[tuple[Tensor, int]] = DataLoader(
-        dataset,
+    loader: DataLoader[Any] = DataLoader(
+        _Told(dataset) if workers else dataset,
         batch_size,
         sampler=range(len(images)) if indices is None else indices,
         num_workers=workers,
         worker_init_fn=partial(_begin, os.getpid()) if workers else None,
+        collate_fn=_collate if workers else None,
     )
     mean = torch.tensor(images.spec.mean, device=device).view(1, 3, 1, 1)
     std = torch.tensor(images.spec.std, device=device).view(1, 3, 1, 1)
-    for pixels, labels in loader:
+    for batch in loader:
+        if isinstance(batch, EdgeMoeError):
+            raise batch
+        pixels, labels = batch
         normalized = (pixels.to(device, torch.float32) / 255 - mean) / std
         yield normalized.contiguous(memory_format=torch.channels_last), labels.to(device)
 

@@ -36,7 +36,7 @@ def measured(own_bundle, own_checkpoint, tmp_path_factory, _made_before):
 
     with pytest.MonkeyPatch.context() as patch, tiny.one_thread():
         hurry(patch)
-        patch.setattr(stock, "convert_parts", convert_here)
+        patch.setattr(stock, "carry_out", convert_here)
         before = torch.get_num_threads(), os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
         report = recipes.measure(own_bundle, own_checkpoint, folder, 1, (1, 2), Silent())
         assert torch.get_num_threads() == before[0]

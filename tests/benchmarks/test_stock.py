@@ -29,7 +29,7 @@ def converted(monkeypatch):
             ((_, file),) = job.targets
             file.write_bytes(b"artifact")
 
-    monkeypatch.setattr(stock, "convert_parts", convert)
+    monkeypatch.setattr(stock, "carry_out", convert)
     return jobs
 
 
@@ -76,7 +76,7 @@ def real(own_bundle, own_checkpoint, tiny_images, tmp_path_factory, _made_before
             expected["base"].append(base.output("logits"))
             expected["expert"].append(expert.output("logits"))
     with pytest.MonkeyPatch.context() as patch, one_thread():
-        patch.setattr(stock, "convert_parts", _made_before)
+        patch.setattr(stock, "carry_out", _made_before)
         stacked = {kind: np.stack(rows) for kind, rows in samples.items()}
         folder = tmp_path_factory.mktemp("stock")
         return stock.make_stock(["litert"], own_checkpoint, stacked, folder, Silent()), samples, expected

@@ -78,6 +78,7 @@ def test_the_installed_script(tmp_path):
         (KeyboardInterrupt(), 130, "stopped; what was there before is untouched"),
         (EdgeMoeError("one\n  two"), 1, "one two"),
         (PermissionError(13, "Permission denied", "/etc/shadow"), 1, "/etc/shadow: Permission denied; check the path"),
+        (RuntimeError("DataLoader worker (pid 4711) is killed by signal: Killed. "), 1, "by signal: Killed; if memory"),
         (ModuleNotFoundError("No module named 'torch'", name="torch"), 1, "pip install 'edge-moe[train]'"),
     ],
 )

@@ -132,7 +132,7 @@ def test_peers_with_a_checkpoint(cli, own_bundle, own_checkpoint, tmp_path, monk
             assert (job.backend, job.checkpoint) == ("onnx", own_checkpoint)
             shutil.copy(own_bundle / one.parts[job.part].file, file)
 
-    monkeypatch.setattr(stock, "convert_parts", convert)
+    monkeypatch.setattr(stock, "carry_out", convert)
     options = ("--peers", "--checkpoint", own_checkpoint, "--recipe", "onnx/int8", "--tau", 0.5)
     done = cli("bench", own_bundle, "--data", "noise", "-o", tmp_path / "report", *FAST, *options)
     assert done.code == 0, done.err

@@ -141,6 +141,6 @@ def test_a_ranking_that_fails_does_not_cost_the_others(make, monkeypatch, ruined
     def refuse(*_):
         raise ConversionError("onnx/base: cannot be ranked")
 
-    monkeypatch.setattr("edge_moe.converters.make.rank_layers", refuse)
+    monkeypatch.setattr("edge_moe.converters.make.Maker.rank_layers", refuse)
     with pytest.raises(LeftOutError, match="without onnx: onnx/int8/base agrees"):
         make(ruined_checkpoint, recipes=("litert/fp32", "onnx/int8"), **BOTH, **STRICT)

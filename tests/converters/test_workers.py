@@ -13,7 +13,7 @@ import pytest
 
 from edge_moe.backends import table
 from edge_moe.converters import recipes, toolchain, workers
-from edge_moe.converters.workers import FailedBackends, Job, convert_parts, rank_layers, structure_file
+from edge_moe.converters.workers import FailedBackends, Job, carry_out, rank_part, structure_file
 from edge_moe.errors import BackendError, CheckpointError, ConversionError
 from edge_moe.progress import Silent
 from edge_moe.training.checkpoint import load_checkpoint
@@ -74,7 +74,7 @@ def test_processes_convert_and_rank(ruined_checkpoint, tmp_path):
     """Really: one graph is traced for two experts of a network of one's own, which each process has to find."""
     both = [job(ruined_checkpoint, tmp_path, f"expert_0{k}", names=("fp32", "int8-all")) for k in (0, 1)]
     steps = Steps()
-    seconds = convert_parts(both, 1, tmp_path, steps)
+    seconds = carry_out(both, 1, tmp_path, steps)
     assert list(seconds) == ["onnx/expert graph", "onnx/expert_00", "onnx/expert_01"]
     assert all(0 < one < 60 for one in seconds.values())
     assert steps.totals == {"converting": 3}
@@ -89,11 +89,10 @@ def test_processes_convert_and_rank(ruined_checkpoint, tmp_path):
         assert structure_file(int8).read_bytes() == b"null"
     assert not (tmp_path / "convert.log").exists()
     written = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir() if "structure" not in path.name}
-    assert list(convert_parts([], 1, tmp_path, Silent())) == []
+    assert list(carry_out([], 1, tmp_path, Silent())) == []
 
-    (ranked,) = rank_layers(
-        [job(ruined_checkpoint, tmp_path, "expert_01", names=("int8-all",))], 1, tmp_path, steps
-    ).values()
+    one = job(ruined_checkpoint, tmp_path, "expert_01", names=("int8-all",))
+    (ranked,) = carry_out([one], 1, tmp_path, steps, rank_part, "ranking layers").values()
     assert ranked.layers[0].layer == "last.0"
     assert not ranked.kernels.is_suspect
     assert steps.notes[-1] == ("ranking layers", "onnx/expert_01")
@@ -118,13 +117,13 @@ def test_layers_are_ranked_where_no_graph_is_left(own_checkpoint, tmp_path):
     """All artifacts were taken over from an earlier bundle."""
     one = job(own_checkpoint, tmp_path, "expert_00", names=("int8-all",))
     assert not one.graph.exists()
-    found = workers._rank(one)
+    found = workers.rank_part(one)
     assert {layer.layer for layer in found.layers} == {"even.0", "last.0", "classifier"}
     assert found.kernels is None  # nor is there an artifact
 
 
 @pytest.mark.parametrize("kind", [ConversionError, BackendError])
-@pytest.mark.parametrize("step", [workers._trace, workers._build, workers._rank])
+@pytest.mark.parametrize("step", [workers._trace, workers._build, workers.rank_part])
 def test_an_error_names_backend_and_part(own_checkpoint, tmp_path, monkeypatch, step, kind):
     def refuse(*_):
         raise kind("cannot convert this part")
@@ -160,9 +159,9 @@ def test_a_backend_with_an_error_does_not_cost_the_others(own_checkpoint, tmp_pa
         job(own_checkpoint, tmp_path, part, backend=b) for b in ("onnx", "litert") for part in ("gate", "expert_00")
     ]
     with pytest.raises(FailedBackends, match=r"^onnx/(gate|expert_00): cannot convert this part$") as caught:
-        convert_parts(both, 1, tmp_path, Silent())
+        carry_out(both, 1, tmp_path, Silent())
     assert list(caught.value.errors) == ["onnx"]
-    assert {"litert/gate", "litert/expert_00"} <= caught.value.seconds.keys()
+    assert {"litert/gate", "litert/expert_00"} <= caught.value.results.keys()
     for one in both:
         ((_, file),) = one.targets
         assert file.is_file() is (one.backend == "litert")
@@ -185,7 +184,7 @@ class Deadly(type(Path())):
 
 def test_a_process_that_is_killed(own_checkpoint, tmp_path):
     with pytest.raises(ConversionError, match=r"a process that converts was killed, .*; use --jobs 1") as caught:
-        convert_parts([job(Deadly(own_checkpoint), tmp_path)], 2, tmp_path, Silent())
+        carry_out([job(Deadly(own_checkpoint), tmp_path)], 2, tmp_path, Silent())
     assert "\n" not in str(caught.value)
     assert not list(tmp_path.glob("gate-*"))
     assert str(caught.value).endswith(f"(last words: the last words; all that it wrote: {tmp_path / 'convert.log'})")
@@ -203,7 +202,7 @@ def test_a_process_that_is_killed(own_checkpoint, tmp_path):
 def test_how_a_process_ended_is_told(own_checkpoint, tmp_path, monkeypatch, how, words):
     monkeypatch.setattr(Deadly, "how", how)
     with pytest.raises(ConversionError, match=f"a process that converts .*{words}"):
-        convert_parts([job(Deadly(own_checkpoint), tmp_path)], 1, tmp_path, Silent())
+        carry_out([job(Deadly(own_checkpoint), tmp_path)], 1, tmp_path, Silent())
 
 
 def test_what_a_killed_process_had_half_written_goes(own_checkpoint, tmp_path):
@@ -220,7 +219,7 @@ def test_what_a_killed_process_had_half_written_goes(own_checkpoint, tmp_path):
 
     both = [job(own_checkpoint, tmp_path), job(own_checkpoint, tmp_path, "expert_00")]
     with pytest.raises(KeyboardInterrupt):
-        convert_parts(both, 1, tmp_path, Stop())
+        carry_out(both, 1, tmp_path, Stop())
     assert [file.name for file in tmp_path.glob(".*")] == [".x.onnx.1"]
     assert psutil.Process().children() == []
 
@@ -250,7 +249,7 @@ def test_a_backend_that_was_added_here_is_known_in_the_processes(own_checkpoint,
     one = msgspec.structs.replace(job(own_checkpoint, tmp_path), backend="elsewhere")
     table.register(record)
     try:
-        convert_parts([one], 1, tmp_path, Silent())
+        carry_out([one], 1, tmp_path, Silent())
     finally:
         table._RECORDS.pop("elsewhere")
     assert one.targets[0][1].read_bytes() == b"graph by fp32"
@@ -258,4 +257,4 @@ def test_a_backend_that_was_added_here_is_known_in_the_processes(own_checkpoint,
 
 def test_an_error_in_a_process_arrives_as_it_is(tmp_path):
     with pytest.raises(CheckpointError, match="nowhere is not a folder; expected a checkpoint"):
-        convert_parts([job(tmp_path / "nowhere", tmp_path)], 1, tmp_path, Silent())
+        carry_out([job(tmp_path / "nowhere", tmp_path)], 1, tmp_path, Silent())

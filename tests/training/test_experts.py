@@ -4,6 +4,7 @@ import copy
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 import torch
@@ -17,6 +18,7 @@ from edge_moe.training.fit import settle_statistics
 from edge_moe.training.gate import embed
 from edge_moe.training.images import Images
 from edge_moe.training.plan import Plan
+from tests import ranks
 from tests.training.conftest import Recorder, small_architecture
 
 Frozen = tuple[Base, Gate, Tensor]
@@ -186,3 +188,25 @@ def test_what_the_base_makes_of_images_is_kept_where_they_stay_the_same(
     assert once < often
     for a, b in zip(kept.state_dict().values(), anew.state_dict().values(), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", [ranks.VECTOR, ranks.TOKENS])
+@pytest.mark.parametrize("augment", ["none", "crop"])
+def test_an_expert_of_features_that_are_no_maps(
+    images: Images, plan: Callable[..., Plan], name: str, augment: str
+) -> None:
+    torch.manual_seed(0)
+    base = build_base(msgspec.structs.replace(small_architecture(), base=name))
+    if name == ranks.VECTOR:  # of vectors, not of maps: it keeps the base's statistics all the same
+        base.get_submodule("tail.wide").append(torch.nn.BatchNorm1d(ranks.WIDTH))  # type: ignore[operator]
+    settle_statistics(base, iter([torch.stack([pixels for pixels, _ in images]) / 64 - 2]))
+    base.requires_grad_(False).eval()
+    embeddings = torch.from_numpy(embed(base, images, Silent()))
+    gate = base.new_gate(2, images.spec.image_size).requires_grad_(False)
+    expert = train_expert(
+        base, gate, 0, images, embeddings, plan(augment=augment, expert_learning_rate=0.1).config, progress=Silent()
+    )
+    before, after = state(base.new_expert()), state(expert)
+    changed = {key for key in before if before[key] != after[key]}
+    assert {"tail.head.weight", "tail.wide.0.weight"} <= changed
+    assert not {key for key in changed if "running" in key}

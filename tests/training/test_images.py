@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
 import msgspec
 import numpy as np
+import psutil
 import pytest
 import torch
 
@@ -109,3 +112,48 @@ def test_a_file_that_is_no_image_is_named(tmp_path: Path) -> None:
     (tmp_path / "train" / "a" / "zz.png").write_text("not an image")
     with pytest.raises(DataError, match=r"zz\.png is not an image"):
         Images(open_data(tmp_path, "train"), small_preprocessing())
+
+
+# --- processes that decode ---
+
+
+def test_a_process_that_decodes_names_the_file_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_MEMORY_BYTES", 0)
+    write_images(tmp_path, ("a",), {"train": 3})
+    (tmp_path / "train" / "a" / "zz.png").write_text("not an image")
+    images = Images(open_data(tmp_path, "train"), small_preprocessing())
+    found = batches(images, 3, CPU, workers=1)
+    assert len(next(found)[1]) == 3
+    with pytest.raises(DataError, match=r"zz\.png is not an image") as caught:
+        next(found)
+    assert "\n" not in str(caught.value)
+
+
+DECODING = """
+import sys
+sys.path.insert(0, {root!r})
+import torch
+from edge_moe.data import open_data
+from edge_moe.training import images
+from tests.training.conftest import small_preprocessing
+images._MEMORY_BYTES = 0
+found = images.batches(
+    images.Images(open_data({folder!r}, "train"), small_preprocessing()), 4, torch.device("cpu"), workers=2
+)
+next(found)
+print("started", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_processes_that_decode_end_with_a_killed_training(folder: Path) -> None:
+    code = DECODING.format(root=str(Path(__file__).parents[2]), folder=str(folder))
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"started\n"
+            workers = psutil.Process(process.pid).children(recursive=True)
+        finally:
+            process.kill()
+    assert len(workers) == 2
+    assert psutil.wait_procs(workers, timeout=3)[1] == []  # torch looks every five seconds
