@@ -102,7 +102,7 @@ def simulate(
     draws = _draws(found.measured, len(images), options.seed)
     points: list[SimulatedPoint] = []
     overhead: dict[int, tuple[float, float]] = {}
-    for max_experts in sorted(set(options.max_experts or (found.artifacts.default_max_experts,))):
+    for max_experts in sorted(set(options.max_experts or (opened.operating(found.artifacts).default_max_experts,))):
         runtime_cost = prices.overhead(found.measured, max_experts)
         overhead[max_experts] = (runtime_cost.exited, runtime_cost.awake)
         for tau in sorted(set(options.taus or (one.point.tau for one in found.measured.points))):

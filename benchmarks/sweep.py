@@ -36,7 +36,7 @@ from edge_moe.benchmarks.results import (
     typical,
 )
 from edge_moe.benchmarks.targets import Plan, Round, Session, SetPlan, Setting
-from edge_moe.bundle import ArtifactSet, Bundle, Manifest, sha256
+from edge_moe.bundle import ArtifactSet, Bundle, Manifest, SetOperating, sha256
 from edge_moe.checks import check_at_least_one
 from edge_moe.data import NOISE, LabelledImages, open_data
 from edge_moe.digest import answers_digest
@@ -83,10 +83,10 @@ def run_key(bundle: Path, data: str, options: Options) -> dict[str, Any]:
     Raises: as `check`.
     """
     opened, selected, images = check(bundle, data, options)
-    sets = [
-        (one.backend, one.recipe.name, one.parts, [p.tau for p in one.operating_points], one.default_max_experts)
-        for one in selected
-    ]
+    sets = []
+    for one in selected:
+        now = opened.operating(one)
+        sets.append((one.key, one.parts, [p.tau for p in now.operating_points], now.default_max_experts))
     files = [(str(one), one.stat().st_size) for one in images.sources if isinstance(one, Path)]
     info = bundle_info(bundle.resolve().name, opened.manifest)
     stock = []
@@ -158,7 +158,11 @@ def sweep(
         plan = Plan(
             bundle=opened,
             sets=tuple(
-                SetPlan(one, _settings(one, found, options), np.argsort(-found.gate[timed], axis=1, kind="stable"))
+                SetPlan(
+                    one,
+                    _settings(opened.operating(one), found, options),
+                    np.argsort(-found.gate[timed], axis=1, kind="stable"),
+                )
                 for one, found in zip(selected, traces, strict=True)
             ),
             inputs=[tensors[int(index)] for index in timed],
@@ -194,7 +198,7 @@ def sweep(
             threads=options.threads,
             seed=options.seed,
             sets=tuple(
-                _set_results(i, one, found, rounds, timed, images, manifest, session.version(one.artifacts))
+                _set_results(i, one, found, rounds, timed, images, opened, session.version(one.artifacts))
                 for i, (one, found) in enumerate(zip(plan.sets, traces, strict=True))
             ),
             peers=tuple(msgspec.structs.replace(peer, raw=_of_peer(rounds, i)) for i, peer in enumerate(session.peers)),
@@ -307,11 +311,11 @@ def _trace(
     return found
 
 
-def _settings(artifacts: ArtifactSet, trace: Trace, options: Options) -> tuple[Setting, ...]:
+def _settings(operating: SetOperating, trace: Trace, options: Options) -> tuple[Setting, ...]:
     if not trace.gate.shape[1]:
         return (Setting(1.0, 0),)  # of a plain network nothing changes with tau: every image exits
-    taus = options.taus or tuple(point.tau for point in artifacts.operating_points) or _spread(trace)
-    most = options.max_experts or (artifacts.default_max_experts,)
+    taus = options.taus or tuple(point.tau for point in operating.operating_points) or _spread(trace)
+    most = options.max_experts or (operating.default_max_experts,)
     return tuple(Setting(tau, m) for m in sorted(set(most)) for tau in sorted({0.0, *taus, 1.0}))
 
 
@@ -367,9 +371,10 @@ def _set_results(
     rounds: Sequence[Round],
     timed: npt.NDArray[np.int64],
     images: LabelledImages,
-    manifest: Manifest,
+    bundle: Bundle,
     version: str,
 ) -> SetResults:
+    manifest, operating = bundle.manifest, bundle.operating(plan.artifacts)
     mine = [one.sets[index] for one in rounds]
     parts = tuple(
         PartCosts(part=name, macs=manifest.parts[name].macs, raw=tuple(one.parts[name] for one in mine))
@@ -393,12 +398,12 @@ def _set_results(
         backend=plan.artifacts.backend,
         backend_version=version,
         recipe=plan.artifacts.recipe.name,
-        artifacts=plan.artifacts.parts,
+        artifacts={name: one.plain for name, one in plan.artifacts.parts.items()},
         trace=StoredTrace.of(trace),
         parts=parts,
         points=tuple(points),
-        default_tau=plan.artifacts.default_tau,
-        default_max_experts=plan.artifacts.default_max_experts,
+        default_tau=operating.default_tau,
+        default_max_experts=operating.default_max_experts,
         cold_start_ms=tuple(one.cold_start_ms for one in mine if one.cold_start_ms is not None),
         peak_rss_bytes=tuple(one.peak_rss_bytes for one in mine if one.peak_rss_bytes is not None),
         digest=answers_digest(manifest, plan.artifacts),

@@ -1,4 +1,4 @@
-"""Packaging: what the manifest says of the parts, the golden sample, and the files with their hashes."""
+"""Packaging: what the manifest says of the parts, and the files with their hashes."""
 
 from __future__ import annotations
 
@@ -11,30 +11,35 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_moe import backends
+from edge_moe.binding import bind
 from edge_moe.bundle import (
-    GOLDEN_FEED,
     MANIFEST,
+    OPERATING,
     SCHEMA_VERSION,
     Artifact,
     ArtifactSet,
     Bundle,
     Golden,
     Manifest,
+    PartArtifact,
     PartSpec,
     Recipe,
+    RunsOn,
+    SetOperating,
     TensorSpec,
     expert_name,
     sha256,
 )
 from edge_moe.converters import toolchain
-from edge_moe.converters.interface import OUTPUTS, channels_last, kind_of, tensor_shapes
-from edge_moe.converters.judge import Judge, Verdict
+from edge_moe.converters.golden import write_golden
+from edge_moe.converters.interface import channels_last, kind_of, tensor_shapes
+from edge_moe.converters.judge import Judge
 from edge_moe.converters.make import Maker
 from edge_moe.converters.options import Options
-from edge_moe.converters.tolerances import part_tolerance, tolerance
-from edge_moe.evaluate import Outputs, route
+from edge_moe.digest import answers_digest
 from edge_moe.nn import part_costs
 from edge_moe.npz import pack
+from edge_moe.operating import encode
 from edge_moe.output import write_file
 from edge_moe.sets import SetKey
 from edge_moe.training.checkpoint import Checkpoint, tool_versions
@@ -74,10 +79,12 @@ def _role(part: str) -> Literal["base", "gate", "expert"]:
 
 
 def write(folder: Path, maker: Maker, judge: Judge, shipped: Sequence[SetKey], options: Options) -> None:
-    """Make the folder a bundle of the sets `shipped`, the default first: their artifacts, golden samples, manifest."""
-    loaded, image = maker.loaded, judge.tensors[0]
-    config = loaded.config
-    sets = tuple(_artifact_set(folder, key, maker, judge.verdicts[key], image, options) for key in shipped)
+    """Make the folder a bundle of the sets `shipped`, the default first: artifacts, golden samples, manifest."""
+    config = maker.loaded.config
+    files = {key: maker.files(key) for key in shipped}
+    measured = {key: judge.verdicts[key].outputs for key in shipped}
+    inputs, golden = write_golden(folder, files, measured, judge.validation, judge.specs, config)
+    sets = tuple(_artifact_set(folder, key, maker, judge.specs, golden[key], options) for key in shipped)
     for file in folder.glob("*_samples.npy"):
         file.unlink()
     manifest = Manifest(
@@ -91,9 +98,11 @@ def write(folder: Path, maker: Maker, judge: Judge, shipped: Sequence[SetKey], o
         space=config.space,
         parts=judge.specs,
         sets=sets,
+        golden=inputs,
         tools=tools(key.backend for key in shipped),
         network=network(folder, maker.keys.outputs),
     )
+    write_file(folder / OPERATING, encode({str(one.key): _operating(manifest, one, judge, options) for one in sets}))
     write_file(folder / MANIFEST, to_json(manifest))
     Bundle(folder)  # what gets the bundle's name can be opened
 
@@ -103,67 +112,45 @@ def tools(used: Iterable[str]) -> dict[str, str]:
     return tool_versions(*dict.fromkeys(name for one in used for name in toolchain.get(one).packages))
 
 
+def _operating(manifest: Manifest, artifacts: ArtifactSet, judge: Judge, options: Options) -> SetOperating:
+    """Return the defaults of a set, and what it was seen to do."""
+    verdict = judge.verdicts[artifacts.key]
+    return SetOperating(
+        digest=answers_digest(manifest, artifacts),
+        default_tau=verdict.default_tau,
+        default_max_experts=options.max_experts,
+        operating_points=verdict.points,
+    )
+
+
 def _artifact_set(
-    folder: Path, key: SetKey, maker: Maker, verdict: Verdict, image: npt.NDArray[np.float32], options: Options
+    folder: Path, key: SetKey, maker: Maker, specs: dict[str, PartSpec], golden: Golden, options: Options
 ) -> ArtifactSet:
-    """Put the artifacts of one set into the bundle `folder` and describe them, with a golden sample of `image`."""
-    files, artifacts = maker.files(key), {}
-    for part, file in files.items():
+    """Put the artifacts of one set into the bundle `folder` and describe them."""
+    artifacts = {}
+    for part, file in maker.files(key).items():
         target = folder / key.backend / key.recipe / f"{part}{file.suffix}"
         write_file(target, file.read_bytes())
-        artifacts[part] = _artifact(folder, target)
+        artifacts[part] = _part_artifact(folder, target, key.backend, specs[part])
     return ArtifactSet(
         backend=key.backend,
         recipe=Recipe(name=key.recipe, settings=maker.recipes[key].settings(options.calibration_images)),
+        runs_on=RunsOn(),
         parts=artifacts,
         made_from=maker.keys.made_from[key],
-        golden=_golden(folder, key, files, maker.loaded, image, min(2, maker.loaded.config.experts)),
-        operating_points=verdict.points,
-        default_tau=verdict.default_tau,
-        default_max_experts=options.max_experts,
+        golden=golden,
     )
 
 
-def _golden(
-    folder: Path,
-    key: SetKey,
-    files: dict[str, Path],
-    loaded: Checkpoint,
-    image: npt.NDArray[np.float32],
-    max_experts: int,
-) -> Golden:
-    """Run one image through every artifact and write what came out; tau = 0, so that the whole uses its experts."""
-    config = loaded.config
-    backend = backends.get(key.backend)
-    tensors, own_tolerances = {"input": image}, {}
-    for part, path in files.items():
-        feed, names = tensors[GOLDEN_FEED[_role(part)]], OUTPUTS[kind_of(part, plain=not config.experts)]
-        opened = backend.open(path.read_bytes())
-        opened.invoke(feed)
-        for name in names:
-            tensors[f"{part}.{name}"] = opened.output(name)
-        own = part_tolerance(key.backend, key.recipe, opened, feed, names)
-        if own > tolerance(key.backend, key.recipe):
-            own_tolerances[part] = own
+def _part_artifact(folder: Path, file: Path, backend: str, spec: PartSpec) -> PartArtifact:
+    """Return what the manifest says of the artifact `file` of the bundle `folder`: read from the file itself."""
+    plain = _artifact(folder, file)
+    opened = backends.get(backend).open(file.read_bytes())
+    try:
+        inputs, outputs = bind(opened, spec)
+    finally:
         opened.close()
-    outputs = Outputs.of_base(tensors["base.logits"])
-    if config.experts:
-        experts = np.stack([tensors[f"{expert_name(k)}.logits"] for k in range(config.experts)], axis=1)
-        outputs = Outputs(tensors["base.logits"], tensors["gate.logits"], experts)
-    routed = route(outputs, 0.0, max_experts, config.ensemble, config.space)
-    tensors["scores"] = routed.scores[0].astype(np.float32)
-    file = folder / key.backend / key.recipe / "golden.npz"
-    write_file(file, pack(tensors))
-    return Golden(
-        file=_artifact(folder, file),
-        tolerance=tolerance(key.backend, key.recipe),
-        part_tolerances=own_tolerances,
-        tau=0.0,
-        max_experts=max_experts,
-        label=int(routed.predictions[0]),
-        exited=bool(routed.exited[0]),
-        experts=tuple(int(k) for k in np.flatnonzero(routed.active[0])),
-    )
+    return PartArtifact(file=plain.file, sha256=plain.sha256, bytes=plain.bytes, inputs=inputs, outputs=outputs)
 
 
 def network(folder: Path, outputs: dict[str, dict[str, npt.NDArray[np.float32]]]) -> Artifact:

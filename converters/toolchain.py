@@ -10,6 +10,7 @@ from torch import nn
 
 from edge_moe import backends
 from edge_moe.converters.interface import Floats, Kind
+from edge_moe.converters.origin import Origin
 from edge_moe.converters.recipe import Recipe
 
 __all__ = ["COMPARED", "LayerTensors", "Structure", "Toolchain", "get"]
@@ -54,7 +55,13 @@ class Toolchain(ABC):
 
     @abstractmethod
     def build(
-        self, traced: bytes, part: nn.Module, kind: Kind, samples: Floats, recipes: Sequence[Recipe]
+        self,
+        traced: bytes,
+        part: nn.Module,
+        kind: Kind,
+        samples: Floats,
+        recipes: Sequence[Recipe],
+        origins: Sequence[Origin] = (),
     ) -> Iterator[bytes]:
         """Give the artifact of `part` by each of `recipes`, in that order.
 
@@ -64,6 +71,7 @@ class Toolchain(ABC):
             kind: of the part.
             samples: [N, 1, ...] inputs to calibrate on, channels last.
             recipes: of this backend.
+            origins: what each artifact is to say of itself, in the same order; none: nothing.
 
         Raises:
             ConversionError: the quantizer does not take the part, or a layer to keep in float does not exist.

@@ -24,6 +24,7 @@ from edge_moe.converters import toolchain
 from edge_moe.converters.interface import Floats, Kind, channels_first, kind_of
 from edge_moe.converters.kernels import KernelNoise, kernel_noise
 from edge_moe.converters.layers import Ranking, rank
+from edge_moe.converters.origin import Origin
 from edge_moe.converters.recipe import Recipe
 from edge_moe.errors import BackendError, ConversionError
 from edge_moe.ledger import keep
@@ -204,7 +205,8 @@ def _build(job: Job) -> float | None:
         missing = [target for target in job.targets if not target[1].is_file()]
         if missing:
             recipes = [recipe for recipe, _ in missing]
-            made = tools.build(job.graph.read_bytes(), load(job), job.kind, np.load(job.samples), recipes)
+            origins = _origins(job, missing)
+            made = tools.build(job.graph.read_bytes(), load(job), job.kind, np.load(job.samples), recipes, origins)
             for (_, file), artifact in zip(missing, made, strict=True):
                 keep(file, artifact)
         for recipe, file in job.targets:
@@ -214,6 +216,15 @@ def _build(job: Job) -> float | None:
                 raise ConversionError(f"by recipe {recipe.name!r}, {error}; try another --recipe") from None
             keep(structure_file(file), msgspec.json.encode(structure))
     return perf_counter() - start if missing else None
+
+
+def _origins(job: Job, targets: Sequence[tuple[Recipe, Path]]) -> list[Origin]:
+    """Return what the artifacts are to say of themselves; a file is called by what its artifact is made from."""
+    network = read_config(job.checkpoint).architecture.base
+    return [
+        Origin(name=network, part=job.part.partition("_")[0], set=f"{job.backend}/{recipe.name}", digest=file.stem)
+        for recipe, file in targets
+    ]
 
 
 def rank_part(job: Job) -> Ranking:

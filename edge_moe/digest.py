@@ -1,8 +1,9 @@
 """One digest over what decides the answers of a set: two sets with the same digest answer every image alike.
 
 In it are labels, preprocessing, number of experts, ensemble and space, the backend, and of each part the bytes of its
-artifact and the names, shapes and types of its tensors. Not in it is what may change without changing an answer
-(operating points, tools, the golden sample, how files are called), nor tau and max_experts, which a caller sets.
+artifact, the names, shapes and types of its tensors, and how the file itself has them, which a port goes by. Not in it
+is what may change without changing an answer (tools, golden samples, what it runs on, how files are called), nor tau
+and max_experts, which a caller sets and `operating.json` has the defaults of.
 """
 
 from __future__ import annotations
@@ -11,10 +12,11 @@ from typing import Any
 
 import msgspec
 
-from edge_moe.bundle import ArtifactSet, Manifest, sha256
 from edge_moe.errors import BundleError, UsageError
+from edge_moe.manifest import ArtifactSet, Manifest
+from edge_moe.records import sha256
 
-__all__ = ["answers_digest", "check_digest", "stated"]
+__all__ = ["answers_digest", "check_digest", "digest_of_schema_2", "stated"]
 
 
 def answers_digest(manifest: Manifest, artifacts: ArtifactSet) -> str:
@@ -23,24 +25,38 @@ def answers_digest(manifest: Manifest, artifacts: ArtifactSet) -> str:
     A field that has its default is left away, so that one that a later edge-moe adds does not change the digest of a
     bundle that was made without it.
     """
-    decides = {
+    return sha256(msgspec.json.encode(_decides(manifest, artifacts, bound=True), order="sorted"))
+
+
+def digest_of_schema_2(manifest: Manifest, artifacts: ArtifactSet) -> str:
+    """Return the digest that the same set had before its file's own tensors were in it: by it old results are known."""
+    return sha256(msgspec.json.encode(_decides(manifest, artifacts, bound=False), order="sorted"))
+
+
+def _decides(manifest: Manifest, artifacts: ArtifactSet, *, bound: bool) -> dict[str, Any]:
+    parts: dict[str, dict[str, Any]] = {}
+    for name, spec in manifest.parts.items():
+        artifact = artifacts.parts[name]
+        parts[name] = {
+            "kind": spec.kind,
+            "inputs": [stated(one) for one in spec.inputs],
+            "outputs": [stated(one) for one in spec.outputs],
+            "sha256": artifact.sha256,
+        }
+        if bound:
+            parts[name]["file"] = {
+                "inputs": [stated(one) for one in artifact.inputs],
+                "outputs": [stated(one) for one in artifact.outputs],
+            }
+    return {
         "labels": manifest.labels,
         "preprocessing": stated(manifest.preprocessing),
         "experts": manifest.experts,
         "ensemble": manifest.ensemble,
         "space": manifest.space,
         "backend": artifacts.backend,
-        "parts": {
-            name: {
-                "kind": spec.kind,
-                "inputs": [stated(one) for one in spec.inputs],
-                "outputs": [stated(one) for one in spec.outputs],
-                "sha256": artifacts.parts[name].sha256,
-            }
-            for name, spec in manifest.parts.items()
-        },
+        "parts": parts,
     }
-    return sha256(msgspec.json.encode(decides, order="sorted"))
 
 
 def check_digest(manifest: Manifest, artifacts: ArtifactSet, expected: str) -> None:
@@ -50,7 +66,7 @@ def check_digest(manifest: Manifest, artifacts: ArtifactSet, expected: str) -> N
     found = answers_digest(manifest, artifacts)
     if found != expected.lower():
         raise BundleError(
-            f"{artifacts.backend}/{artifacts.recipe.name} has the digest {found}, expected {expected}: its labels, "
+            f"{artifacts.key} has the digest {found}, expected {expected}: its labels, "
             "preprocessing, ensemble or parts are others; ship the bundle that is expected, or expect this one "
             "('edge-moe inspect' prints its digest)"
         )

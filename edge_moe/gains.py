@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 
-from edge_moe.bundle import ArtifactSet, OperatingPoint
+from edge_moe.operating import OperatingPoint, SetOperating
 
 __all__ = ["is_as_accurate", "nothing_gained", "without_gain"]
 
@@ -16,10 +16,10 @@ def is_as_accurate(accuracy: float, reference: float) -> bool:
     return accuracy >= reference - _LOSS - 1e-9
 
 
-def nothing_gained(sets: Iterable[ArtifactSet]) -> list[str]:
-    """Return a sentence for each of `sets` whose experts bring nothing on the images that it was measured on."""
+def nothing_gained(sets: Mapping[str, SetOperating]) -> list[str]:
+    """Return a sentence for each of `sets`, by name, whose experts bring nothing on the images it was measured on."""
     found = []
-    for one in sets:
+    for name, one in sets.items():
         text = without_gain(one.operating_points, one.default_max_experts)
         if text is not None:
             default = next(
@@ -28,7 +28,7 @@ def nothing_gained(sets: Iterable[ArtifactSet]) -> list[str]:
             )  # fmt: skip
             never = default is not None and default.exit_rate == 1
             unused = f"; at its default tau of {one.default_tau:g} no expert is ever used" if never else ""
-            found.append(f"{one.backend}/{one.recipe.name}: {text}{unused}")
+            found.append(f"{name}: {text}{unused}")
     return found
 
 

@@ -15,10 +15,10 @@ from edge_moe.errors import BundleError
 __all__ = ["pack", "unpack"]
 
 
-def pack(tensors: Mapping[str, npt.NDArray[Any]]) -> bytes:
+def pack(tensors: Mapping[str, npt.NDArray[Any]], *, compressed: bool = False) -> bytes:
     """Return `tensors` as the bytes of an .npz file."""
     buffer = io.BytesIO()
-    np.savez(buffer, **tensors)  # type: ignore[arg-type]
+    (np.savez_compressed if compressed else np.savez)(buffer, **tensors)  # type: ignore[arg-type]
     return buffer.getvalue()
 
 

@@ -17,7 +17,7 @@ class Processor(NamedTuple):
     """What the system tells of a processor."""
 
     name: str
-    flags: frozenset[str]  # all of them, as /proc/cpuinfo names them; empty where the system does not tell
+    flags: frozenset[str]  # of every core, as /proc/cpuinfo names them; empty where the system does not tell
 
     @property
     def title(self) -> str:
@@ -27,10 +27,14 @@ class Processor(NamedTuple):
 
 
 def this_processor() -> Processor:
-    """Return the first processor that the system names."""
-    fields: dict[str, str] = {}
+    """Return the processor as the system tells it."""
+    fields: list[tuple[str, str]] = []
     with contextlib.suppress(OSError):
         lines = _CPUINFO.read_text().splitlines()
-        fields = {name.strip(): value.strip() for name, value in (line.split(":", 1) for line in lines if ":" in line)}
-    name = fields.get("model name") or fields.get("Model") or platform.processor() or platform.machine()
-    return Processor(name, frozenset((fields.get("flags") or fields.get("Features") or "").split()))
+        fields = [
+            (name.strip(), value.strip()) for name, value in (line.split(":", 1) for line in lines if ":" in line)
+        ]
+    named = dict(fields)
+    name = named.get("model name") or named.get("Model") or platform.processor() or platform.machine()
+    cores = [frozenset(value.split()) for field, value in fields if field in ("flags", "Features")]
+    return Processor(name, frozenset.intersection(*cores) if cores else frozenset())

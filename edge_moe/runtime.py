@@ -27,6 +27,8 @@ from edge_moe.bundle import ArtifactSet, Bundle, Manifest, expert_name
 from edge_moe.cache import ExpertCache
 from edge_moe.digest import answers_digest, check_digest
 from edge_moe.errors import BundleError, DataError, UsageError
+from edge_moe.here import pick
+from edge_moe.operating import SetOperating
 from edge_moe.prediction import Prediction, Scores
 from edge_moe.preprocess import Source, prepare
 from edge_moe.turns import SharedPart, Turn, let_go_in_children
@@ -65,7 +67,8 @@ class Runtime:
                 Of a plain network any tau is taken, and none changes anything.
             max_experts: how many may run for one sample; None is the bundle's default, and that of a plain network 0.
             backend: which backend's artifacts; None is the bundle's first. An object is used as it is.
-            recipe: which recipe's artifacts, "int8" or "fp32"; None is the bundle's first.
+            recipe: which recipe's artifacts, "int8" or "fp32"; None is the bundle's first. Of the sets that both allow
+                it is the first that can run on this machine.
             threads: of the backend, at least 1.
             expert_budget_bytes: how many bytes the artifacts of the loaded experts may have together; the least
                 recently used goes first. None is no limit.
@@ -74,20 +77,21 @@ class Runtime:
         Raises:
             UsageError: an argument is outside what it may be.
             BundleError: there is no bundle, or it was altered, or has another digest than the one expected.
-            BackendError: the backend refuses an artifact.
+            BackendError: the backend refuses an artifact, or no such set can run on this machine.
             MissingExtraError: the backend is not installed.
         """
         if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
             raise UsageError(f"threads is {threads}; expected an integer of at least 1")
         self._bundle = bundle if isinstance(bundle, Bundle) else Bundle(bundle)
         manifest = self._bundle.manifest
-        self._set = manifest.find(backend.name if isinstance(backend, Backend) else backend, recipe)
+        self._set = pick(manifest, backend.name if isinstance(backend, Backend) else backend, recipe)
+        self._operating = self._bundle.operating(self._set)
         if expect_digest is not None:
             check_digest(manifest, self._set, expect_digest)
         self._backend = backend if isinstance(backend, Backend) else backends.get(self._set.backend)
         self._threads = threads
-        self.tau = self._set.default_tau if tau is None else tau
-        self.max_experts = self._set.default_max_experts if max_experts is None else max_experts
+        self.tau = self._operating.default_tau if tau is None else tau
+        self.max_experts = self._operating.default_max_experts if max_experts is None else max_experts
 
         names = [expert_name(k) for k in range(manifest.experts)]
         self._base_macs = manifest.parts["base"].macs
@@ -132,6 +136,11 @@ class Runtime:
     def artifacts(self) -> ArtifactSet:
         """The set of artifacts that is run."""
         return self._set
+
+    @property
+    def operating(self) -> SetOperating:
+        """The defaults and the operating points of that set."""
+        return self._operating
 
     @property
     def digest(self) -> str:

@@ -1,15 +1,62 @@
-"""What the types of a manifest alone cannot rule out, in the parts that need some explaining."""
+"""What the types of a manifest alone cannot rule out, in words."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from edge_moe.bundle import Artifact, Manifest
+from edge_moe.manifest import Artifact, ArtifactSet, Manifest, files, part_names
+from edge_moe.sizes import resize_problem
 
-__all__ = ["leaving", "wrong_width"]
+__all__ = ["inconsistency", "leaving", "wrong_width"]
+
+
+def inconsistency(manifest: Manifest) -> str | None:
+    """Return what is wrong with the manifest; None where it is sound."""
+    expected = part_names(manifest.experts)
+    if list(manifest.parts) != expected:
+        return f"its parts should be {', '.join(expected)}"
+    if not manifest.sets:
+        return "it has no artifacts"
+    if not manifest.labels:
+        return "it has no labels"
+    if problem := wrong_width(manifest):
+        return problem
+    if too_small := resize_problem(manifest.preprocessing.resize, manifest.preprocessing.image_size):
+        return f"its images would be resized to less than the crop: {too_small}"
+    if not all(s > 0 for s in manifest.preprocessing.std):
+        return "its preprocessing divides by a std that is not above 0"
+    if len({one.key for one in manifest.sets}) < len(manifest.sets):
+        return "two of its sets have the same name"
+    for artifacts in manifest.sets:
+        if problem := _of_set(manifest, artifacts, expected):
+            return f"{artifacts.key} {problem}"
+    return leaving(files(manifest))
+
+
+def _of_set(manifest: Manifest, artifacts: ArtifactSet, expected: list[str]) -> str | None:
+    if sorted(artifacts.parts) != sorted(expected):
+        return f"should have an artifact for each of {', '.join(expected)}"
+    if not artifacts.made_from.keys() <= artifacts.parts.keys():
+        return "says what parts were made from that it does not have"
+    for name, part in artifacts.parts.items():
+        spec = manifest.parts[name]
+        for what, here, there in (("inputs", part.inputs, spec.inputs), ("outputs", part.outputs, spec.outputs)):
+            if sorted(one.name for one in here) != sorted(one.name for one in there):
+                return f"has {what} of {name} that are not {', '.join(one.name for one in there)}"
+    samples = artifacts.golden.samples
+    if len({one.role for one in samples}) < len(samples):
+        return "has two golden samples of the same role"
+    for sample in samples:
+        if sample.max_experts > manifest.experts:
+            return "has a max_experts above the number of experts"
+        if manifest.experts and not sample.max_experts:
+            return "has a max_experts of 0, which only a plain network has"
+        if sample.label >= len(manifest.labels):
+            return "has a golden label that does not exist"
+        if any(k >= manifest.experts for k in sample.experts):
+            return "has a golden expert that does not exist"
+    return None
 
 
 def wrong_width(manifest: Manifest) -> str | None:
@@ -26,9 +73,9 @@ def wrong_width(manifest: Manifest) -> str | None:
     return None
 
 
-def leaving(files: Iterable[Artifact]) -> str | None:
+def leaving(paths: Iterable[Artifact]) -> str | None:
     """Return in words which path is not one inside of the bundle, on any system; None where all are."""
-    for artifact in files:
+    for artifact in paths:
         inside = PurePosixPath(artifact.file)
         if inside.is_absolute() or ".." in inside.parts or "\\" in artifact.file or ":" in artifact.file:
             return f"the path {artifact.file!r} leaves the bundle"

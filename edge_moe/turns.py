@@ -14,7 +14,7 @@ import weakref
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
-from edge_moe.backends.base import OpenPart, Tensor
+from edge_moe.backends.base import OpenPart, PartTensors, Tensor
 from edge_moe.errors import UsageError
 
 __all__ = ["SharedPart", "Turn", "bare", "let_go_in_children"]
@@ -76,6 +76,11 @@ class SharedPart(OpenPart):
         """Return an output of the last `invoke`; raises as that does."""
         with self._turn:
             return self.part.output(name)
+
+    def tensors(self) -> PartTensors:
+        """Return the tensors of the artifact; raises as `invoke` does."""
+        with self._turn:
+            return self.part.tensors()
 
     def native_call(self) -> Callable[[Tensor], Any]:
         """Return the part's own, which takes no turn."""

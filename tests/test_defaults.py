@@ -10,9 +10,10 @@ import msgspec
 import pytest
 
 from edge_moe import Runtime
-from edge_moe.bundle import MANIFEST, Bundle
+from edge_moe.bundle import OPERATING, Bundle
 from edge_moe.defaults import write_defaults
 from edge_moe.errors import BundleError, OutputError, UsageError
+from edge_moe.sets import SetKey
 from edge_moe.verify import verify
 from tests.cli.conftest import small_disk
 from tests.tiny import tree
@@ -20,22 +21,19 @@ from tests.tiny import tree
 
 @pytest.fixture
 def bundle(make_bundle):
-    path = make_bundle(recipes=("int8", "fp32"), tau=0.25, max_experts=1)
-    text = (path / MANIFEST).read_bytes()
-    (path / MANIFEST).write_bytes(msgspec.json.format(text, indent=2) + b"\n")  # as a conversion writes it
-    return path
+    return make_bundle(recipes=("int8", "fp32"), tau=0.25, max_experts=1)
 
 
-def test_two_lines_of_the_manifest_change(bundle, fake_backend):
-    before, files = (bundle / MANIFEST).read_text(), tree(bundle)
+def test_two_lines_of_operating_json_change(bundle, fake_backend):
+    before, files = (bundle / OPERATING).read_text(), tree(bundle)
     write_defaults(bundle, "fake", "fp32", 0.625, 2)
-    after = (bundle / MANIFEST).read_text()
+    after = (bundle / OPERATING).read_text()
     changed = [(a.strip(), b.strip()) for a, b in zip(before.splitlines(), after.splitlines(), strict=True) if a != b]
     assert changed == [
         ('"default_tau": 0.25,', '"default_tau": 0.625,'),
-        ('"default_max_experts": 1', '"default_max_experts": 2'),
+        ('"default_max_experts": 1,', '"default_max_experts": 2,'),
     ]
-    assert {name: hash for name, hash in tree(bundle).items() if files.get(name) != hash}.keys() == {MANIFEST}
+    assert {name: hash for name, hash in tree(bundle).items() if files.get(name) != hash}.keys() == {OPERATING}
     assert all(check.passed for check in verify(bundle, backend=fake_backend))
     with Runtime(bundle, backend=fake_backend, recipe="fp32") as model:
         assert (model.tau, model.max_experts) == (0.625, 2)
@@ -46,15 +44,24 @@ def test_two_lines_of_the_manifest_change(bundle, fake_backend):
 def test_the_first_set_by_default_and_back_again(bundle):
     before = tree(bundle)
     write_defaults(bundle, None, None, 1, 3)
-    assert Bundle(bundle).manifest.sets[0].default_tau == 1.0
+    assert Bundle(bundle).operating(SetKey("fake", "int8")).default_tau == 1.0
     write_defaults(bundle, None, None, 0.25, 1)
     assert tree(bundle) == before
 
 
-def test_what_was_left_away_stays_away(make_bundle):
-    bundle = make_bundle(edit=lambda raw: raw["preprocessing"].pop("interpolation"))
-    write_defaults(bundle, None, None, 0.5, 1)
-    assert "interpolation" not in json.loads((bundle / MANIFEST).read_text())["preprocessing"]
+def test_a_certificate_goes_with_the_setting_that_it_is_of(bundle):
+    certificate = {"rule": "changed", "n": 500, "losses": 1, "epsilon": 0.01, "delta": 0.05, "m": 1}
+    certificate |= {"images": "0" * 64, "bundle": "1" * 64}
+    raw = json.loads((bundle / OPERATING).read_text())
+    for one in raw["sets"].values():
+        one["certificate"] = certificate
+    (bundle / OPERATING).write_text(json.dumps(raw))
+    write_defaults(bundle, "fake", "int8", 0.25, 1)
+    assert msgspec.to_builtins(Bundle(bundle).operating(SetKey("fake", "int8")).certificate) == certificate
+    write_defaults(bundle, "fake", "int8", 0.3, 1)
+    found = Bundle(bundle).operating_sets
+    assert found["fake/int8"].certificate is None
+    assert found["fake/fp32"].certificate is not None
 
 
 @pytest.mark.parametrize(
@@ -80,7 +87,7 @@ def test_no_bundle(tmp_path):
 
 def test_a_full_disk(bundle):
     before = tree(bundle)
-    with small_disk(100), pytest.raises(OutputError, match=r"cannot write .*manifest\.json"):
+    with small_disk(100), pytest.raises(OutputError, match=r"cannot write .*operating\.json"):
         write_defaults(bundle, None, None, 0.5, 1)
     assert tree(bundle) == before
 
@@ -91,6 +98,6 @@ def test_a_read_only_folder(bundle, monkeypatch):
 
     before = tree(bundle)
     monkeypatch.setattr("os.replace", refuse)
-    with pytest.raises(OutputError, match=r"cannot write .*manifest\.json: Read-only"):
+    with pytest.raises(OutputError, match=r"cannot write .*operating\.json: Read-only"):
         write_defaults(bundle, None, None, 0.5, 1)
     assert tree(bundle) == before

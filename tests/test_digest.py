@@ -12,7 +12,7 @@ import pytest
 from edge_moe import Bundle, BundleError, EdgeMoeError, Runtime, UsageError
 from edge_moe.bundle import MANIFEST, Preprocessing
 from edge_moe.digest import answers_digest, check_digest, stated
-from tests.fakes import FakeBackend, npz
+from tests.fakes import FakeBackend, agree, npz
 from tests.test_bundle import change
 
 
@@ -29,6 +29,7 @@ def test_by_hand(make_bundle):
     def tensors(rows):
         return [{"name": one["name"], "shape": one["shape"]} for one in rows]
 
+    files = raw["sets"][0]["parts"]
     expected = {
         "labels": ["class 0", "class 1"],
         "preprocessing": {"image_size": 4, "resize": 4, "mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25]},
@@ -41,13 +42,20 @@ def test_by_hand(make_bundle):
                 "kind": part["kind"],
                 "inputs": tensors(part["inputs"]),
                 "outputs": tensors(part["outputs"]),
-                "sha256": raw["sets"][0]["parts"][name]["sha256"],
+                "sha256": files[name]["sha256"],
+                "file": {"inputs": files[name]["inputs"], "outputs": files[name]["outputs"]},
             }
             for name, part in raw["parts"].items()
         },
     }
     text = json.dumps(expected, sort_keys=True, separators=(",", ":"))
     assert digests(path) == [hashlib.sha256(text.encode()).hexdigest()]
+
+
+def rename(raw):
+    """Call the gate's input otherwise, in the part and in its file."""
+    for one in (raw, *raw["sets"]):
+        one["parts"]["gate"]["inputs"][0]["name"] = "other"
 
 
 @pytest.mark.parametrize(
@@ -59,8 +67,11 @@ def test_by_hand(make_bundle):
         change("preprocessing", "interpolation", to="nearest"),
         change("ensemble", to="expert"),
         change("space", to="probability"),
-        change("parts", "gate", "inputs", 0, "name", to="other"),
+        rename,
         change("parts", "base", "outputs", 1, "shape", to=[1, 2, 2, 4]),
+        change("sets", 0, "parts", "base", "outputs", 1, "layout", to="NCHW"),
+        change("sets", 0, "parts", "base", "outputs", 1, "tensor", to="another"),
+        change("sets", 0, "parts", "base", "inputs", 0, "scale", to=0.5),
     ],
 )
 def test_what_decides_an_answer_is_in_it(make_bundle, edit):
@@ -70,9 +81,9 @@ def test_what_decides_an_answer_is_in_it(make_bundle, edit):
 @pytest.mark.parametrize(
     "edit",
     [
-        change("sets", 0, "default_tau", to=0.9),
         change("sets", 0, "recipe", "settings", to={"any": 1}),
         change("sets", 0, "golden", "tolerance", to=1.0),
+        change("sets", 0, "runs_on", "processor", to=["avx2"]),
         change("tools", to={"torch": "9"}),
         change("parts", "gate", "macs", to=1),
     ],
@@ -156,6 +167,7 @@ def test_every_flipped_bit_is_refused_or_seen_or_means_nothing(make_bundle):
         flipped = bytearray(data)
         flipped[bit // 8] ^= 1 << bit % 8
         (path / MANIFEST).write_bytes(flipped)
+        agree(path)  # else the defaults' file would give every change away
         try:
             found = digests(path)[0]
             if found != digest:
@@ -216,5 +228,6 @@ def test_an_artifact_with_logits_of_another_width(make_bundle, fake_backend, par
     raw = json.loads((path / MANIFEST).read_text())
     raw["sets"][0]["parts"][part] |= {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
     (path / MANIFEST).write_text(json.dumps(raw))
+    agree(path)
     with Runtime(path, backend=fake_backend, tau=0.0, max_experts=3) as model, pytest.raises(BundleError, match=words):
         model.predict_tensor(np.zeros((1, 4, 4, 3), np.float32))

@@ -43,8 +43,10 @@ def test_a_default_at_which_no_expert_is_used_is_always_told(make_bundle, gain):
     """However it came about: the default tau is chosen by the same measure."""
     points = (point(0.0, 0.9 + gain), point(0.5, 0.8), point(1.0, 0.9))
     tau = default_tau(points, 1)
-    (artifacts,) = Bundle(make_bundle()).manifest.sets
-    found = nothing_gained([msgspec.structs.replace(artifacts, operating_points=points, default_tau=tau)])
+    sets = Bundle(make_bundle()).operating_sets
+    found = nothing_gained(
+        {name: msgspec.structs.replace(one, operating_points=points, default_tau=tau) for name, one in sets.items()}
+    )
     assert (tau == 1) == any("no expert is ever used" in line for line in found) == (gain < 0.00105)
 
 
@@ -62,13 +64,11 @@ def test_what_cannot_be_told():
 )
 def test_each_set_by_itself(make_bundle, tau, unused):
     """tau 0.3 is no point that was measured."""
-    int8, fp32 = Bundle(make_bundle(recipes=("int8", "fp32"))).manifest.sets
+    sets = Bundle(make_bundle(recipes=("int8", "fp32"))).operating_sets
     alike = (point(0.0, 0.9), point(0.5, 0.9), point(1.0, 0.9))
     better = (point(0.0, 0.91), point(1.0, 0.9))
-    sets = [
-        msgspec.structs.replace(int8, operating_points=better),
-        msgspec.structs.replace(fp32, operating_points=alike, default_tau=tau),
-    ]
+    sets["fake/int8"] = msgspec.structs.replace(sets["fake/int8"], operating_points=better)
+    sets["fake/fp32"] = msgspec.structs.replace(sets["fake/fp32"], operating_points=alike, default_tau=tau)
     (line,) = nothing_gained(sets)
     assert line.startswith("fake/fp32: on these 360 images the experts bring nothing")
     assert line.endswith(f"(tau 0) on 90.00%{unused}")

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import json
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from edge_moe import Bundle, BundleError, IntegrityError, UsageError
 from edge_moe.bundle import MANIFEST, sha256
 from edge_moe.verify import relative_error, verify
-from tests.fakes import npz
-from tests.test_bundle import flip
+from tests.fakes import agree, npz
+from tests.test_bundle import change, flip
+
+ANSWER = "answer, sample"  # of the role that the fake bundle's sample has
 
 
 def failures(checks):
@@ -27,6 +31,7 @@ def replace(path, file, data, *keys):
         artifact = artifact[key]
     artifact |= {"sha256": sha256(data), "bytes": len(data)}
     (path / MANIFEST).write_text(json.dumps(raw))
+    agree(path)
 
 
 def stored(path, file):
@@ -38,18 +43,24 @@ def stored(path, file):
 def test_all_pass(make_bundle, fake_backend, tau):
     checks = verify(make_bundle(tau=tau, recipes=("int8", "fp32")), backend=fake_backend)
     assert failures(checks) == []
-    assert {c.set for c in checks} == {"fake/int8", "fake/fp32"}
+    assert {c.set for c in checks} == {"bundle", "fake/int8", "fake/fp32"}
+    assert [c.what for c in checks if c.set == "bundle"] == [
+        "golden/inputs.npz",
+        "golden/00.png",
+        "golden/vectors.json",
+    ]
     assert [c.what for c in checks if c.set == "fake/int8"] == [
-        *(f"fake/int8/{p}.npz" for p in ("base", "gate", "expert_00", "expert_01", "expert_02", "golden")),
+        *(f"fake/int8/{p}.npz" for p in ("base", "gate", "expert_00", "expert_01", "expert_02")),
+        "golden/fake-int8.npz",
         *("base.logits", "base.features", "base.embedding", "gate.logits"),
-        *("expert_00.logits", "expert_01.logits", "expert_02.logits", "answer"),
+        *("expert_00.logits", "expert_01.logits", "expert_02.logits", ANSWER),
     ]
     assert all(p.closed for p in fake_backend.parts)
 
 
 def test_one_recipe(make_bundle, fake_backend):
     path = make_bundle(recipes=("int8", "fp32"))
-    assert {c.set for c in verify(path, backend=fake_backend, recipe="fp32")} == {"fake/fp32"}
+    assert {c.set for c in verify(path, backend=fake_backend, recipe="fp32")} == {"bundle", "fake/fp32"}
     with pytest.raises(UsageError, match="no artifacts for fake/int4"):
         verify(path, backend=fake_backend, recipe="int4")
 
@@ -58,16 +69,16 @@ def test_altered_part(make_bundle, fake_backend):
     path = make_bundle(tau=0.0)
     flip(path / "fake/int8/base.npz")
     failed = dict(failures(verify(path, backend=fake_backend)))
-    assert list(failed) == ["fake/int8/base.npz", "answer"]
+    assert list(failed) == ["fake/int8/base.npz", ANSWER]
     assert all("was altered" in detail for detail in failed.values())
     assert (path / "fake/int8/base.npz").read_bytes() not in fake_backend.opened
 
 
 def test_altered_golden_sample(make_bundle, fake_backend):
     path = make_bundle()
-    flip(path / "fake/int8/golden.npz")
+    flip(path / "golden/fake-int8.npz")
     checks = verify(path, backend=fake_backend)
-    assert [what for what, _ in failures(checks)] == ["fake/int8/golden.npz"]
+    assert [what for what, _ in failures(checks)] == ["golden/fake-int8.npz"]
     assert fake_backend.opened == []
 
 
@@ -88,7 +99,7 @@ def test_a_part_with_a_tolerance_of_its_own(make_bundle, fake_backend):
     assert {what for what, _ in failures(verify(path, backend=fake_backend))} == {
         "base.logits",
         "gate.logits",
-        "answer",
+        ANSWER,
     }
     raw = json.loads((path / MANIFEST).read_text())
     raw["sets"][0]["golden"]["part_tolerances"] = {"base": 0.01}
@@ -115,27 +126,27 @@ def test_a_part_of_another_shape(make_bundle, fake_backend):
 def test_a_part_that_the_backend_refuses(make_bundle, fake_backend):
     path = make_bundle(tau=1.0)
     replace(path, "fake/int8/gate.npz", b"not an npz", "parts", "gate")
-    assert [what for what, _ in failures(verify(path, backend=fake_backend))] == ["gate", "answer"]
+    assert [what for what, _ in failures(verify(path, backend=fake_backend))] == ["gate", ANSWER]
 
 
 def test_another_decision(make_bundle, fake_backend):
     path = make_bundle(tau=0.0)
     raw = json.loads((path / MANIFEST).read_text())
-    raw["sets"][0]["golden"] |= {"exited": True, "experts": []}
+    raw["sets"][0]["golden"]["samples"][0] |= {"exited": True, "experts": []}
     (path / MANIFEST).write_text(json.dumps(raw))
     ((what, detail),) = failures(verify(path, backend=fake_backend))
-    assert what == "answer"
+    assert what == ANSWER
     assert "at tau 0, max_experts 1: expected 'class" in detail
     assert "by early exit, found 'class" in detail
 
 
 def test_a_golden_sample_that_lacks_something(make_bundle, fake_backend):
     path = make_bundle()
-    golden = stored(path, "fake/int8/golden.npz")
-    del golden["base.features"], golden["scores"]
-    replace(path, "fake/int8/golden.npz", npz(**golden), "golden", "file")
+    golden = stored(path, "golden/fake-int8.npz")
+    del golden["00/base.features"], golden["00/scores.sample"]
+    replace(path, "golden/fake-int8.npz", npz(**golden), "golden", "file")
     failed = failures(verify(path, backend=fake_backend))
-    assert [what for what, _ in failed] == ["base", "expert_00", "expert_01", "expert_02", "answer"]
+    assert [what for what, _ in failed] == ["base", "expert_00", "expert_01", "expert_02", ANSWER]
     assert failed[0][1] == "the golden sample has no base.features; convert again"
 
 
@@ -171,7 +182,93 @@ def test_a_plain_network(make_bundle, fake_backend):
     path = make_bundle(experts=0)
     checks = verify(path, backend=fake_backend)
     assert failures(checks) == []
-    assert [c.what for c in checks] == ["fake/int8/base.npz", "fake/int8/golden.npz", "base.logits", "answer"]
+    assert [c.what for c in checks] == [
+        "golden/inputs.npz",
+        "golden/00.png",
+        "golden/vectors.json",
+        "fake/int8/base.npz",
+        "golden/fake-int8.npz",
+        "base.logits",
+        ANSWER,
+    ]
     assert "by the base, which is alone at tau" in checks[-1].detail
     replace(path, "fake/int8/base.npz", npz(logits=-stored(path, "fake/int8/base.npz")["logits"]), "parts", "base")
-    assert [what for what, _ in failures(verify(path, backend=fake_backend))] == ["base.logits", "answer"]
+    assert [what for what, _ in failures(verify(path, backend=fake_backend))] == ["base.logits", ANSWER]
+
+
+# --- what the sets share ---
+
+
+def test_an_altered_image(make_bundle, fake_backend):
+    path = make_bundle()
+    flip(path / "golden/00.png")
+    ((what, detail),) = failures(verify(path, backend=fake_backend))
+    assert (what, "was altered" in detail) == ("golden/00.png", True)
+
+
+def test_altered_inputs(make_bundle, fake_backend):
+    """Neither the image nor the set can be checked without them."""
+    path = make_bundle()
+    flip(path / "golden/inputs.npz")
+    failed = failures(verify(path, backend=fake_backend))
+    assert [what for what, _ in failed] == ["golden/inputs.npz", "golden/fake-int8.npz"]
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        change("preprocessing", "mean", to=[0.5, 0.5, 0.51]),
+        change("preprocessing", "std", to=[0.25, 0.25, 0.2501]),
+        change("preprocessing", "resize", to=5),
+    ],
+)
+def test_preprocessing_that_gives_another_tensor(make_bundle, fake_backend, edit):
+    ((what, detail),) = failures(verify(make_bundle(edit=edit), backend=fake_backend))
+    assert what == "golden/00.png"
+    assert detail.startswith("preprocessing: relative error ")
+    assert detail.endswith("tolerance 1.0e-06")
+
+
+def test_one_pixel_of_another_image(make_bundle, fake_backend):
+    path = make_bundle()
+    with Image.open(path / "golden/00.png") as image:
+        image.putpixel((1, 2), tuple(one ^ 1 for one in image.getpixel((1, 2))))
+        written = io.BytesIO()
+        image.save(written, "png")
+    data = written.getvalue()
+    (path / "golden/00.png").write_bytes(data)
+    raw = json.loads((path / MANIFEST).read_text())
+    raw["golden"]["images"]["00"] |= {"sha256": sha256(data), "bytes": len(data)}
+    (path / MANIFEST).write_text(json.dumps(raw))
+    assert [what for what, _ in failures(verify(path, backend=fake_backend))] == ["golden/00.png"]
+
+
+def test_an_image_that_is_none(make_bundle, fake_backend):
+    path = make_bundle()
+    (path / "golden/00.png").write_bytes(b"no image")
+    raw = json.loads((path / MANIFEST).read_text())
+    raw["golden"]["images"]["00"] |= {"sha256": sha256(b"no image"), "bytes": 8}
+    (path / MANIFEST).write_text(json.dumps(raw))
+    ((what, detail),) = failures(verify(path, backend=fake_backend))
+    assert (what, detail.startswith("the golden image cannot be read: ")) == ("golden/00.png", True)
+
+
+def test_it_is_said_whether_a_sample_tells_base_from_mixture(make_bundle, fake_backend):
+    def of(unlike):
+        path = make_bundle(
+            str(unlike),
+            tau=0.0,
+            edit=lambda raw: raw["sets"][0]["golden"]["samples"][0].update(unlike_base=unlike),
+        )
+        (found,) = [one.detail for one in verify(path, backend=fake_backend) if one.what == ANSWER]
+        return found.rpartition("; ")[2]
+
+    assert of(None) == "the base alone answers alike, so that this does not tell the two apart"
+    assert of("probabilities") == "the base alone would give other probabilities"
+    assert of("label").startswith("the base alone would say 'class ")
+
+
+def test_a_role_without_an_image_is_a_line(make_bundle, fake_backend):
+    path = make_bundle(edit=lambda raw: raw["sets"][0]["golden"].update(missing=["expert_02"]))
+    (skipped,) = [one for one in verify(path, backend=fake_backend) if one.skipped]
+    assert (skipped.what, skipped.passed) == ("answer, expert_02", True)

@@ -172,6 +172,7 @@ class PartsMadeHere:
         from edge_moe.converters import toolchain, workers
 
         weights = digest(job.checkpoint / f"{job.part}.safetensors")
+        weights += job.kind if job.kind == "plain" else ""  # the same weights, other outputs
         if (weights, recipe) not in self.made:
             tools, part, samples = toolchain.get(job.backend), workers.load(job), np.load(job.samples)
             traced = self.graph(job)

@@ -16,12 +16,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from edge_moe.backends.executorch import OUTPUT_NAMES
+from edge_moe.backends.executorch import MADE_FROM, OUTPUT_NAMES
 from edge_moe.converters import blame
 from edge_moe.converters.blame import module_of
 from edge_moe.converters.executorch.quantizer import quantized
 from edge_moe.converters.executorch.recipes import RECIPES, ExecuTorchRecipe
 from edge_moe.converters.interface import Floats, Kind, channels_first
+from edge_moe.converters.origin import Origin
 from edge_moe.converters.recipe import FLOAT, Recipe
 from edge_moe.converters.toolchain import COMPARED, LayerTensors, Structure, Toolchain
 from edge_moe.errors import ConversionError
@@ -57,13 +58,19 @@ class ExecuTorchToolchain(Toolchain):
         return written.getvalue()
 
     def build(
-        self, traced: bytes, part: nn.Module, kind: Kind, samples: Floats, recipes: Sequence[Recipe]
+        self,
+        traced: bytes,
+        part: nn.Module,
+        kind: Kind,
+        samples: Floats,
+        recipes: Sequence[Recipe],
+        origins: Sequence[Origin] = (),
     ) -> Iterator[bytes]:
         """Put the weights into the graph, quantize, lower."""
-        for recipe in recipes:
+        for recipe, origin in zip(recipes, origins or (None,) * len(recipes), strict=True):
             with _without_warnings():
                 graph, example, names = _quantized(traced, part, samples, recipe)
-                yield _to_pte(torch.export.export(graph, example), names)
+                yield _to_pte(torch.export.export(graph, example), names, origin)
 
     def structure(self, artifact: bytes) -> Structure:
         """Count the delegates that an artifact calls, and the operators outside of them."""
@@ -196,14 +203,13 @@ def _check_maps(program: Any) -> None:
             )
 
 
-def _to_pte(program: Any, names: list[str]) -> bytes:
+def _to_pte(program: Any, names: list[str], origin: Origin | None = None) -> bytes:
     from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
     from executorch.exir import to_edge_transform_and_lower
 
+    constants = {OUTPUT_NAMES: " ".join(names)} | ({} if origin is None else {MADE_FROM: origin.text()})
     try:
-        edge = to_edge_transform_and_lower(
-            program, partitioner=[XnnpackPartitioner()], constant_methods={OUTPUT_NAMES: " ".join(names)}
-        )
+        edge = to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()], constant_methods=constants)
     except Exception as error:  # as above
         where = _where(program, str(error))
         raise ConversionError(

@@ -14,10 +14,9 @@ from edge_moe.converters.litert.recipes import LiteRTRecipe
 from edge_moe.converters.sharing import Slots, is_within, with_feeders
 from edge_moe.errors import ConversionError
 
-__all__ = ["INPUT", "SIGNATURE", "WITH_WEIGHTS", "calibrate_and_quantize", "float_tensors"]
+__all__ = ["SIGNATURE", "WITH_WEIGHTS", "calibrate_and_quantize", "float_tensors"]
 
 SIGNATURE = "serving_default"
-INPUT = "args_0"  # litert-torch's name for the first positional input
 WITH_WEIGHTS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")  # operators
 _FLOAT32, _DEQUANTIZE = 0, 6  # numbers of the .tflite schema
 _UNKNOWN = Slots({}, complete=False)
@@ -60,7 +59,8 @@ def calibrate_and_quantize(model: bytes, samples: Floats, recipe: LiteRTRecipe, 
             # The quantizer's own calibrate() cannot choose the statistic.
             update = {"min-max": qsv_utils.min_max_update, "moving-average": qsv_utils.moving_average_update}
             calibration = calibrator.Calibrator(model, num_threads=1, qsv_update_func=update[recipe.statistic])
-            data = {SIGNATURE: [{INPUT: sample} for sample in samples]}
+            name = _input_name(model)
+            data = {SIGNATURE: [{name: sample} for sample in samples]}
             calibration.calibrate(data, quantize._recipe_manager)
             ranges = calibration.get_model_qsvs()
         result = quantize.quantize(ranges, enable_progress_bar=False, enable_progress_report=False)
@@ -69,6 +69,14 @@ def calibrate_and_quantize(model: bytes, samples: Floats, recipe: LiteRTRecipe, 
     except (ValueError, RuntimeError, KeyError) as error:
         reason = str(error).strip().split("\n")[0][:300]
         raise ConversionError(f"ai-edge-quantizer cannot apply recipe {recipe.name!r}: {reason}") from error
+
+
+def _input_name(model: bytes) -> str:
+    """Return what `model` calls its only input."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    (name,) = Interpreter(model_content=model).get_signature_list()[SIGNATURE]["inputs"]
+    return str(name)
 
 
 def _outputs_as_signed(model: bytes) -> bytes:

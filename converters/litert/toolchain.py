@@ -13,9 +13,10 @@ import torch
 from torch import nn
 
 from edge_moe.converters import blame
-from edge_moe.converters.interface import Floats, Kind
-from edge_moe.converters.litert.quantizer import INPUT, SIGNATURE, WITH_WEIGHTS, calibrate_and_quantize, float_tensors
+from edge_moe.converters.interface import INPUTS, Floats, Kind
+from edge_moe.converters.litert.quantizer import SIGNATURE, WITH_WEIGHTS, calibrate_and_quantize, float_tensors
 from edge_moe.converters.litert.recipes import LiteRTRecipe
+from edge_moe.converters.origin import METADATA, Origin
 from edge_moe.converters.recipe import Recipe
 from edge_moe.converters.shared_graph import SharedGraphToolchain
 from edge_moe.converters.toolchain import COMPARED, LayerTensors, Structure
@@ -34,7 +35,8 @@ class LiteRTToolchain(SharedGraphToolchain):
         import litert_torch
 
         try:
-            return bytes(litert_torch.convert(module, (torch.from_numpy(example),)).model_content())
+            made = litert_torch.convert(module, (torch.from_numpy(example),))
+            return _with_input_called(INPUTS[kind], bytes(made.model_content()))
         except Exception as error:  # the converter raises whatever its passes raise
             raise blame.failure("litert-torch", error, module, example) from error
 
@@ -52,13 +54,19 @@ class LiteRTToolchain(SharedGraphToolchain):
         return bytes(flatbuffer_utils.convert_object_to_bytearray(content))
 
     def build(
-        self, traced: bytes, part: nn.Module, kind: Kind, samples: Floats, recipes: Sequence[Recipe]
+        self,
+        traced: bytes,
+        part: nn.Module,
+        kind: Kind,
+        samples: Floats,
+        recipes: Sequence[Recipe],
+        origins: Sequence[Origin] = (),
     ) -> Iterator[bytes]:
         """Fill in the weights, then quantize."""
         graph = self.filled(traced, part, kind, samples[0])
-        for recipe in recipes:
+        for recipe, origin in zip(recipes, origins or (None,) * len(recipes), strict=True):
             assert isinstance(recipe, LiteRTRecipe)
-            yield calibrate_and_quantize(graph.model, samples, recipe, graph.slots)
+            yield _labelled(calibrate_and_quantize(graph.model, samples, recipe, graph.slots), origin)
 
     def structure(self, artifact: bytes) -> Structure:
         """Count XNNPACK's partitions and the nodes outside of them."""
@@ -120,6 +128,37 @@ class LiteRTToolchain(SharedGraphToolchain):
         return call
 
 
+def _with_input_called(name: str, model: bytes) -> bytes:
+    """Call the one input of `model`, in its signature and in its graph, what the part calls it.
+
+    The converter calls a positional input args_0. It takes keywords too, but a network of one's own may have other
+    names for its arguments.
+    """
+    from ai_edge_litert.tools import flatbuffer_utils
+
+    content = flatbuffer_utils.read_model_from_bytearray(bytearray(model))
+    (given,) = content.signatureDefs[0].inputs
+    given.name = name.encode()
+    content.subgraphs[content.signatureDefs[0].subgraphIndex].tensors[given.tensorIndex].name = name.encode()
+    return bytes(flatbuffer_utils.convert_object_to_bytearray(content))
+
+
+def _labelled(model: bytes, origin: Origin | None) -> bytes:
+    """Write into `model` what it is."""
+    if origin is None:
+        return model
+    from ai_edge_litert import schema_py_generated as schema
+    from ai_edge_litert.tools import flatbuffer_utils
+
+    content = flatbuffer_utils.read_model_from_bytearray(bytearray(model))
+    written, entry = schema.BufferT(), schema.MetadataT()
+    written.data = np.frombuffer(origin.text().encode(), np.uint8)
+    entry.name, entry.buffer = METADATA, len(content.buffers)
+    content.buffers.append(written)
+    content.metadata = [*(content.metadata or []), entry]
+    return bytes(flatbuffer_utils.convert_object_to_bytearray(content))
+
+
 class _Open:
     """A .tflite, interpreted without delegates, whose tensors can all be read."""
 
@@ -141,7 +180,9 @@ class _Open:
 
     def logits(self, x: Floats) -> Floats:
         """Run a sample and return its logits."""
-        return np.asarray(self._interpreter.get_signature_runner(SIGNATURE)(**{INPUT: x})["logits"])
+        run = self._interpreter.get_signature_runner()  # of the only signature
+        (name,) = run.get_input_details()
+        return np.asarray(run(**{name: x})["logits"])
 
     def layers(self) -> dict[str, tuple[int, int]]:
         """Name of the weights -> index of the input and of the output, of every operator that has weights."""

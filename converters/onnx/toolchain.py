@@ -24,6 +24,7 @@ from edge_moe.converters import blame
 from edge_moe.converters.interface import INPUTS, OUTPUTS, Floats, Kind
 from edge_moe.converters.onnx.quantizer import calibrate, quantize
 from edge_moe.converters.onnx.recipes import RECIPES, OnnxRecipe
+from edge_moe.converters.origin import METADATA, Origin
 from edge_moe.converters.recipe import FLOAT, Recipe
 from edge_moe.converters.shared_graph import SharedGraphToolchain
 from edge_moe.converters.toolchain import COMPARED, LayerTensors, Structure
@@ -78,19 +79,25 @@ class OnnxToolchain(SharedGraphToolchain):
         return bytes(content.SerializeToString())
 
     def build(
-        self, traced: bytes, part: nn.Module, kind: Kind, samples: Floats, recipes: Sequence[Recipe]
+        self,
+        traced: bytes,
+        part: nn.Module,
+        kind: Kind,
+        samples: Floats,
+        recipes: Sequence[Recipe],
+        origins: Sequence[Origin] = (),
     ) -> Iterator[bytes]:
         """Fill in the weights, calibrate once, then quantize by every recipe."""
         graph = self.filled(traced, part, kind, samples[0])
         model, slots = graph.model, graph.slots
         ranges = None
-        for recipe in recipes:
+        for recipe, origin in zip(recipes, origins or (None,) * len(recipes), strict=True):
             assert isinstance(recipe, OnnxRecipe)
             if recipe.is_float:
-                yield model
+                yield _labelled(model, origin)
                 continue
             ranges = ranges or calibrate(model, samples)
-            yield quantize(model, ranges, recipe, slots)
+            yield _labelled(quantize(model, ranges, recipe, slots), origin)
 
     def structure(self, artifact: bytes) -> Structure | None:
         """Return None: on the CPU, ONNX Runtime has a kernel of its own for every operator."""
@@ -126,6 +133,15 @@ class OnnxToolchain(SharedGraphToolchain):
         """Run the artifact without fusing operators: what is dequantized is multiplied in float."""
         run = _reader(onnx.load_from_string(artifact), ["logits"])
         yield from (run(sample)["logits"] for sample in samples[:COMPARED])
+
+
+def _labelled(model: bytes, origin: Origin | None) -> bytes:
+    """Write into `model` what it is."""
+    if origin is None:
+        return model
+    content = onnx.load_from_string(model)
+    content.metadata_props.add(key=METADATA, value=origin.text())
+    return bytes(content.SerializeToString())
 
 
 def _adaptive_average_pool(x: Any, output_size: Sequence[int]) -> Any:

@@ -1,6 +1,6 @@
 """Backends: what executes an artifact. One record in the table and one file a backend, behind one small interface.
 
-A backend is a class with a `name`, a file `suffix` and `open`; a part has `invoke`, `output` and `close`.
+A backend is a class with a `name`, a file `suffix` and `open`; a part has `invoke`, `output`, `tensors` and `close`.
 Native libraries are imported by `open`, not by importing this package.
 """
 
@@ -10,11 +10,11 @@ import importlib
 from typing import Any
 
 from edge_moe.backends import table
-from edge_moe.backends.base import Backend, OpenPart, Tensor
+from edge_moe.backends.base import Backend, OpenPart, PartTensor, PartTensors, Tensor
 from edge_moe.backends.table import Record
 from edge_moe.errors import UsageError
 
-__all__ = ["Backend", "OpenPart", "Record", "Tensor", "get", "load", "names", "record"]
+__all__ = ["Backend", "OpenPart", "PartTensor", "PartTensors", "Record", "Tensor", "get", "load", "names", "record"]
 
 
 def names() -> tuple[str, ...]:

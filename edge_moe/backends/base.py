@@ -4,16 +4,40 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["CLOSED", "Backend", "OpenPart", "Tensor", "one_line"]
+from edge_moe.records import Positive, Strict
+
+__all__ = ["CLOSED", "Backend", "Layout", "OpenPart", "PartTensor", "PartTensors", "Tensor", "one_line"]
 
 Tensor: TypeAlias = npt.NDArray[np.float32]
+# NHWC_in_NCHW: the shape says [1, C, H, W], and the bytes lie as those of [1, H, W, C].
+Layout: TypeAlias = Literal["NHWC", "NCHW", "NHWC_in_NCHW"]
 
 CLOSED = "the part is closed; open it again"
+
+
+class PartTensor(Strict, frozen=True):
+    """An input or an output of an artifact, as the file itself has it."""
+
+    name: str  # what the part calls it: image, features, embedding, logits
+    tensor: str | None  # the exact name in the file; None: the format has none
+    shape: tuple[Positive, ...]  # in the file's own order of axes
+    layout: Layout | None  # None: no map
+    dtype: Literal["float32", "float16", "int8", "uint8", "int16", "int32"]
+    # real = scale * (integer - zero_point); None: real numbers, or more than one scale
+    scale: float | None
+    zero_point: int | None
+
+
+class PartTensors(NamedTuple):
+    """All that go in and all that come out, in the file's own order."""
+
+    inputs: tuple[PartTensor, ...]
+    outputs: tuple[PartTensor, ...]
 
 
 class OpenPart(ABC):
@@ -39,6 +63,13 @@ class OpenPart(ABC):
             return self.output("logits")
 
         return call
+
+    @abstractmethod
+    def tensors(self) -> PartTensors:
+        """Return the tensors of the artifact as the file itself describes them.
+
+        An input has the name that the file gives it, for which a part of today and one of the last release differ.
+        """
 
     @abstractmethod
     def close(self) -> None:

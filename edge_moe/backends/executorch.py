@@ -2,7 +2,8 @@
 
 An artifact has the method `forward` with one input, and the method `output_names`, which gives the names of the
 part's outputs in their order. Maps are NCHW tensors in torch's channels-last format, so that they come and go with
-channels last without a copy.
+channels last without a copy. A program that wants them in another order is refused: it would compute with the bytes as
+they come, without a word. The method `made_from` says what the artifact is, for a person: docs/bundle.md.
 
 ExecuTorch's binding exchanges torch tensors, so opening the first part imports torch: the better part of a second, and
 about 200 MiB. `executorch.runtime` takes four times as long and half as much memory again, for the exporter that it
@@ -22,19 +23,22 @@ from typing import Any
 
 import numpy as np
 
-from edge_moe.backends.base import CLOSED, Backend, OpenPart, Tensor, one_line
+from edge_moe.backends.base import CLOSED, Backend, OpenPart, PartTensor, PartTensors, Tensor, one_line
+from edge_moe.backends.pte import MethodTensors, method_tensors
 from edge_moe.backends.stderr import filtered_stderr
 from edge_moe.errors import BackendError, MissingExtraError, UsageError
 
-__all__ = ["OUTPUT_NAMES", "ExecuTorch", "ExecuTorchPart"]
+__all__ = ["MADE_FROM", "OUTPUT_NAMES", "ExecuTorch", "ExecuTorchPart"]
 
 OUTPUT_NAMES = "output_names"  # the method that gives the names of the outputs, with a space between them
+MADE_FROM = "made_from"  # the method that gives name, part and digest, in JSON; artifacts of older releases have none
 _FORWARD = "forward"
 _PACKAGE = "executorch"
 _PURPOSE = "running .pte artifacts"
 _BINDING = "executorch.extension.pybindings._portable_lib"
 _TOGETHER = {"executorch": "1.4.1", "torch": "2.13.0"}  # the binding is linked to torch's C++, which has no stable ABI
 _FLOAT = 6  # float32, in ExecuTorch's numbering
+_CHANNELS_LAST = (0, 2, 3, 1)
 
 
 class ExecuTorch(Backend):
@@ -97,6 +101,16 @@ class ExecuTorchPart(OpenPart):
         given = described.input_tensor_meta(0)
         if len(self._names) != described.num_outputs() or given.dtype() != _FLOAT:
             raise _not_ours()
+        found = method_tensors(data, _FORWARD)
+        if found is None or len(found.outputs) != len(self._names):
+            raise _not_ours()
+        for sizes, order in (*found.inputs, *found.outputs):
+            if len(sizes) == 4 and order != _CHANNELS_LAST:
+                raise BackendError(
+                    f"the .pte artifact has a map {list(sizes)} whose axes lie in memory in the order {list(order)}; "
+                    f"expected {list(_CHANNELS_LAST)}, channels last: make it with 'edge-moe convert'"
+                )
+        self._found: MethodTensors = found
         shape = tuple(given.sizes())
         self._is_map = len(shape) == 4
         self._shape = (shape[0], *shape[2:], shape[1]) if self._is_map else shape
@@ -115,8 +129,10 @@ class ExecuTorchPart(OpenPart):
         if self._method is None:
             raise UsageError(CLOSED)
         if tensor.shape != self._shape or tensor.dtype != np.float32:
+            last = ", with channels last: give array.transpose(0, 2, 3, 1)" if self._is_map and tensor.ndim == 4 else ""
             raise BackendError(
                 f"ExecuTorch could not run the part: it takes float32 {self._shape}, not {tensor.dtype} {tensor.shape}"
+                f"{last}"
             )
         import torch
 
@@ -152,6 +168,14 @@ class ExecuTorchPart(OpenPart):
         copied: Tensor = np.array(result.numpy(), order="C")
         return copied
 
+    def tensors(self) -> PartTensors:
+        """Return the tensors of the artifact; the format has no names, so that inputs are called by their number."""
+        if self._method is None:
+            raise UsageError(CLOSED)
+        inputs = (_described(f"input_{i}", one[0]) for i, one in enumerate(self._found.inputs))
+        outputs = (_described(name, self._found.outputs[i][0]) for name, i in self._names.items())
+        return PartTensors(tuple(inputs), tuple(outputs))
+
     def native_call(self) -> Callable[[Tensor], Any]:
         """Return a function from the part's input to its logits, as ExecuTorch's documentation calls a method."""
         import torch
@@ -171,6 +195,18 @@ class ExecuTorchPart(OpenPart):
         self._results = []
         self._method = self._program = None
         self._data = b""
+
+
+def _described(name: str, sizes: tuple[int, ...]) -> PartTensor:
+    return PartTensor(
+        name=name,
+        tensor=None,
+        shape=sizes,
+        layout="NHWC_in_NCHW" if len(sizes) == 4 else None,
+        dtype="float32",
+        scale=None,
+        zero_point=None,
+    )
 
 
 def _not_ours() -> BackendError:

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from edge_moe.backends.base import CLOSED, Backend, OpenPart, Tensor, one_line
+from edge_moe.backends.base import CLOSED, Backend, OpenPart, PartTensor, PartTensors, Tensor, one_line
 from edge_moe.backends.stderr import filtered_stderr
 from edge_moe.errors import BackendError, MissingExtraError, UsageError
 
@@ -99,6 +99,7 @@ class LiteRTPart(OpenPart):
                 "make it with 'edge-moe convert'"
             )
         self._input: int = inputs[0]["index"]
+        self._inputs: dict[str, int] = signature["inputs"]
         self._outputs: dict[str, int] = signature["outputs"]
 
     def invoke(self, tensor: Tensor) -> None:
@@ -132,6 +133,13 @@ class LiteRTPart(OpenPart):
             raise BackendError(f"the .tflite artifact has no output {name!r}; it has {have}") from None
         result: Tensor = self._interpreter.get_tensor(index)
         return result
+
+    def tensors(self) -> PartTensors:
+        """Return the tensors of the artifact: names are the signature's, exact names those of the graph behind it."""
+        if self._interpreter is None:
+            raise UsageError(CLOSED)
+        given = _described(self._interpreter.get_input_details(), self._inputs)
+        return PartTensors(given, _described(self._interpreter.get_output_details(), self._outputs))
 
     def native_call(self) -> Callable[[Tensor], Any]:
         """Return a function from the part's input to its logits, as LiteRT's documentation calls an interpreter."""
@@ -169,6 +177,26 @@ class LiteRTPart(OpenPart):
     def close(self) -> None:
         """Release the interpreter and its memory."""
         self._interpreter = None
+
+
+def _described(details: list[dict[str, Any]], signature: dict[str, int]) -> tuple[PartTensor, ...]:
+    names = {index: name for name, index in signature.items()}
+    found = []
+    for one in details:
+        shape = tuple(int(size) for size in one["shape"])
+        scales, zeros = (one["quantization_parameters"][key] for key in ("scales", "zero_points"))
+        found.append(
+            PartTensor(
+                name=names.get(one["index"], one["name"]),
+                tensor=one["name"],
+                shape=shape,
+                layout="NHWC" if len(shape) == 4 else None,  # which is what a map is in this format
+                dtype=np.dtype(one["dtype"]).name,
+                scale=float(scales[0]) if len(scales) == 1 else None,
+                zero_point=int(zeros[0]) if len(scales) == 1 else None,
+            )
+        )
+    return tuple(found)
 
 
 def _import() -> tuple[str, Any]:

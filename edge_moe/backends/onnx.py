@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from importlib import metadata
-from typing import Any
+from typing import Any, Literal
 
-from edge_moe.backends.base import CLOSED, Backend, OpenPart, Tensor, one_line
+from edge_moe.backends.base import CLOSED, Backend, OpenPart, PartTensor, PartTensors, Tensor, one_line
 from edge_moe.backends.onnx_session import open_session, saturates
 from edge_moe.errors import BackendError, MissingExtraError, UsageError
 
@@ -101,6 +101,12 @@ class OnnxPart(OpenPart):
             raise BackendError("the part was not run yet; call invoke first")
         return self._results[self._places[name]]
 
+    def tensors(self) -> PartTensors:
+        """Return the tensors of the artifact. The format does not say which axis is which: ours have channels last."""
+        if self._session is None:
+            raise UsageError(CLOSED)
+        return PartTensors(_described(self._session.get_inputs()), _described(self._session.get_outputs()))
+
     def native_call(self) -> Callable[[Tensor], Any]:
         """Return a function from the part's input to its logits, as ONNX Runtime's documentation calls a session."""
         session, names, given, logits = self._session, self._names, self._input, self._places["logits"]
@@ -109,3 +115,28 @@ class OnnxPart(OpenPart):
     def close(self) -> None:
         """Release the session and its memory."""
         self._session = self._results = None
+
+
+_TYPES: dict[str, Literal["float32", "float16", "int8", "uint8", "int16", "int32"]] = {
+    "tensor(float)": "float32",
+    "tensor(float16)": "float16",
+    "tensor(int8)": "int8",
+    "tensor(uint8)": "uint8",
+    "tensor(int16)": "int16",
+    "tensor(int32)": "int32",
+}
+
+
+def _described(values: list[Any]) -> tuple[PartTensor, ...]:
+    return tuple(
+        PartTensor(
+            name=one.name,
+            tensor=one.name,
+            shape=tuple(one.shape),
+            layout="NHWC" if len(one.shape) == 4 else None,
+            dtype=_TYPES[one.type],
+            scale=None,  # QuantizeLinear stands inside of the graph
+            zero_point=None,
+        )
+        for one in values
+    )

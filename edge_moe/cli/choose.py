@@ -73,7 +73,8 @@ def choose(
         typer.echo(line)
     if found.results.groups is not None:
         typer.echo(over_groups(len(set(found.results.groups)), found.results.images, "Halves and intervals"))
-    before = f"tau {found.artifacts.default_tau:g}, max_experts {found.artifacts.default_max_experts}"
+    now = found.bundle.operating(found.artifacts)
+    before = f"tau {now.default_tau:g}, max_experts {now.default_max_experts}"
     if not write:
         typer.echo(f"the bundle's default stays {before}; --write changes it")
         return

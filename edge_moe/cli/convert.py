@@ -193,7 +193,7 @@ def _show(report: Report, output: Path) -> None:
             )
     if report.layers:
         typer.echo(f"layers: {output / 'layers.png'}")
-    for line in (*report.made_anew, *nothing_gained(Bundle(output).manifest.sets)):
+    for line in (*report.made_anew, *nothing_gained(Bundle(output).operating_sets)):
         typer.echo(line)
     if not report.trained:
         screen.print("UNTRAINED network: for latency only, its answers are noise")

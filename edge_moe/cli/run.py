@@ -13,7 +13,7 @@ from edge_moe.errors import EdgeMoeError, UsageError
 from edge_moe.text import printable
 
 if TYPE_CHECKING:
-    from edge_moe.bundle import ArtifactSet
+    from edge_moe.operating import SetOperating
     from edge_moe.runtime import Prediction
 
 __all__ = ["register"]
@@ -41,13 +41,15 @@ def inspect(bundle: BundlePath, json: Json = False) -> None:
     from edge_moe.bundle import Bundle
     from edge_moe.digest import answers_digest
     from edge_moe.gains import nothing_gained
+    from edge_moe.here import unmet
     from edge_moe.sizes import size_text
     from edge_moe.text import counted
 
-    manifest = Bundle(bundle).manifest
-    digests = {f"{one.backend}/{one.recipe.name}": answers_digest(manifest, one) for one in manifest.sets}
+    opened = Bundle(bundle)
+    manifest, operating = opened.manifest, opened.operating_sets
+    digests = {str(one.key): answers_digest(manifest, one) for one in manifest.sets}
     if json:
-        shown = msgspec.to_builtins(manifest) | {"digests": digests}
+        shown = msgspec.to_builtins(manifest) | {"digests": digests, "operating": msgspec.to_builtins(operating)}
         typer.echo(msgspec.json.format(msgspec.json.encode(shown)).decode())
         return
     screen = console()
@@ -66,10 +68,13 @@ def inspect(bundle: BundlePath, json: Json = False) -> None:
         sizes = [f"{s.parts[name].bytes / 1024:.0f}" for s in manifest.sets]
         table.add_row(name, f"{part.macs / 1e6:.3f}", f"{part.parameters:,}", *sizes)
     screen.print(table)
+    for name, one in operating.items():
+        if one.operating_points:
+            screen.print(_operating_points(name, one))
     for artifacts in manifest.sets:
-        if artifacts.operating_points:
-            screen.print(_operating_points(artifacts))
-    for line in nothing_gained(manifest.sets):
+        if needs := unmet(artifacts.runs_on):
+            typer.echo(f"{artifacts.key} cannot run here: {needs}")
+    for line in nothing_gained(operating):
         typer.echo(line)
     for name, digest in digests.items():
         typer.echo(f"digest of {name}: {digest}")
@@ -85,7 +90,7 @@ def verify(
     expect_digest: ExpectDigest = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Show only what failed.")] = False,
 ) -> None:
-    """Check every hash, then run the golden sample through every artifact and compare."""
+    """Check every hash, then preprocessing, exit rule, every artifact and the whole by the golden samples."""
     from edge_moe.bundle import Bundle
     from edge_moe.digest import check_digest
     from edge_moe.errors import IntegrityError
@@ -99,14 +104,19 @@ def verify(
     for column in ("set", "what", "", "detail"):
         table.add_column(column)
     failed = [one for one in checks if not one.passed]
+    skipped = [one for one in checks if one.skipped]
     for one in failed if quiet else checks:
-        table.add_row(one.set, one.what, "ok" if one.passed else "FAILED", one.detail)
+        fate = "skipped" if one.skipped else "ok" if one.passed else "FAILED"
+        table.add_row(one.set, one.what, fate, one.detail)
     if table.row_count:
         console().print(table)
     if failed:
         first = f"{failed[0].set}, {failed[0].what}: {failed[0].detail}"
         raise IntegrityError(f"{len(failed)} of {len(checks)} checks failed; first: {first}")
-    typer.echo(f"{bundle}: {len(checks)} checks passed")
+    for one in skipped if quiet else ():
+        typer.echo(f"{one.set}, {one.what}: skipped, {one.detail}")
+    left = f"; {len(skipped)} skipped" if skipped else ""
+    typer.echo(f"{bundle}: {len(checks) - len(skipped)} checks passed{left}")
 
 
 def run(
@@ -189,16 +199,13 @@ def _answers(rows: list[dict[str, Any]], alone: str) -> Table:
     return table
 
 
-def _operating_points(artifacts: ArtifactSet) -> Table:
-    points = artifacts.operating_points
-    table = Table(
-        title=f"{artifacts.backend}/{artifacts.recipe.name}: operating points on {points[0].samples} images "
-        "(* the default)"
-    )
+def _operating_points(name: str, operating: SetOperating) -> Table:
+    points = operating.operating_points
+    table = Table(title=f"{name}: operating points on {points[0].samples} images (* the default)")
     for column in ("tau", "max experts", "exit rate", "mean MACs (M)", "accuracy"):
         table.add_column(column, justify="right")
     for point in points:
-        default = (point.tau, point.max_experts) == (artifacts.default_tau, artifacts.default_max_experts)
+        default = (point.tau, point.max_experts) == (operating.default_tau, operating.default_max_experts)
         table.add_row(
             f"{'* ' if default else ''}{point.tau:g}",
             str(point.max_experts),

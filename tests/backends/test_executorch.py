@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from edge_moe import BackendError, MissingExtraError, UsageError
-from edge_moe.backends import executorch, get
+from edge_moe.backends import executorch, get, pte
 from edge_moe.backends.executorch import ExecuTorch
 
 torch = pytest.importorskip("torch")
@@ -150,6 +150,56 @@ def test_a_part_keeps_its_bytes(artifact):
     part.invoke(X)
     np.testing.assert_array_equal(part.output("logits"), logits)
     part.close()
+
+
+def test_the_tensors_of_the_artifact(part):
+    found = part.tensors()
+    assert [(one.name, one.tensor, one.shape, one.layout) for one in (*found.inputs, *found.outputs)] == [
+        ("input_0", None, (1, 3, 8, 8), "NHWC_in_NCHW"),  # the format has no names
+        ("logits", None, (1, 5), None),
+        ("features", None, (1, 4, 8, 8), "NHWC_in_NCHW"),
+        ("embedding", None, (1, 4), None),
+    ]
+    assert {one.dtype for one in (*found.inputs, *found.outputs)} == {"float32"}
+    part.close()
+    with pytest.raises(UsageError, match="closed"):
+        part.tensors()
+
+
+def test_a_program_that_takes_channels_first_is_refused():
+    """It would take what it is given, in the wrong order, and compute numbers that mean nothing."""
+    plain = convert(Tiny(), torch.from_numpy(X.transpose(0, 3, 1, 2).copy()))
+    with pytest.raises(BackendError) as caught:
+        ExecuTorch().open(plain)
+    assert str(caught.value) == (
+        "the .pte artifact has a map [1, 3, 8, 8] whose axes lie in memory in the order [0, 1, 2, 3]; expected "
+        "[0, 2, 3, 1], channels last: make it with 'edge-moe convert'"
+    )
+
+
+def test_an_array_with_channels_first_is_refused(part):
+    with pytest.raises(BackendError) as caught:
+        part.invoke(X.transpose(0, 3, 1, 2).copy())
+    assert str(caught.value) == (
+        "ExecuTorch could not run the part: it takes float32 (1, 8, 8, 3), not float32 (1, 3, 8, 8), with channels "
+        "last: give array.transpose(0, 2, 3, 1)"
+    )
+
+
+def test_the_order_of_axes_is_read_from_the_file(artifact):
+    from executorch.exir._serialize._program import deserialize_pte_binary
+
+    (plan,) = [one for one in deserialize_pte_binary(artifact).program.execution_plan if one.name == "forward"]
+    found = pte.method_tensors(artifact, "forward")
+    for indices, tensors in ((plan.inputs, found.inputs), (plan.outputs, found.outputs)):
+        known = [plan.values[index].val for index in indices]
+        assert tensors == tuple((tuple(one.sizes), tuple(one.dim_order)) for one in known)
+
+
+@pytest.mark.parametrize("length", [0, 3, 8, 40, 200])
+def test_a_file_that_ends_early_has_no_tensors(artifact, length):
+    assert pte.method_tensors(artifact[:length], "forward") is None
+    assert pte.method_tensors(artifact, "backward") is None
 
 
 def test_errors_are_one_line(part):

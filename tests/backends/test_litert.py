@@ -58,7 +58,8 @@ def quantized_linear(outputs, ranges):
     if ranges == "dynamic":
         quantize.add_dynamic_config(".*", linear, num_bits=8)
         return bytes(quantize.quantize().quantized_model)
-    quantize.add_static_config(".*", linear, activation_num_bits=8, weight_num_bits=8)
+    what = qtyping.TFLOperationName.ALL_SUPPORTED if ranges == "everything" else linear  # inputs and outputs too
+    quantize.add_static_config(".*", what, activation_num_bits=8, weight_num_bits=8)
     seen = quantize.calibrate({"serving_default": [{"args_0": x}]})
     return bytes(quantize.quantize(seen).quantized_model)
 
@@ -113,12 +114,37 @@ def test_partitions_of_a_graph_that_is_not_wholly_delegated():
     assert found.delegates == 2  # before and after the cumulative sum
 
 
+def test_the_tensors_of_the_artifact(part):
+    """Names are the signature's; the exact ones, and their order, those of the graph."""
+    found = part.tensors()
+    (given,) = found.inputs
+    assert (given.name, given.shape, given.layout, given.dtype) == ("args_0", (1, 8, 8, 3), "NHWC", "float32")
+    details = part._interpreter.get_output_details()
+    assert [(one.tensor, one.shape) for one in found.outputs] == [(d["name"], tuple(d["shape"])) for d in details]
+    assert {one.name: one.layout for one in found.outputs} == {"logits": None, "features": "NHWC", "embedding": None}
+    part.close()
+    with pytest.raises(UsageError, match="closed"):
+        part.tensors()
+
+
+def test_the_tensors_of_an_artifact_with_integers_outside():
+    """Inputs and outputs in int8, as an NPU wants them: with the scale by which they are real numbers."""
+    quantized = quantized_linear(5, "everything")
+    found = LiteRT().open(quantized).tensors()
+    for one in (*found.inputs, *found.outputs):
+        assert (one.dtype, one.layout) == ("int8", None)
+        assert one.scale is not None
+        assert 0 < one.scale < 1
+        assert -128 <= one.zero_point <= 127
+
+
 def test_errors_are_one_line(part):
     with pytest.raises(BackendError, match=r"LiteRT could not run the part: .*Dimension mismatch") as caught:
         part.invoke(X[:, :4])
     assert "\n" not in str(caught.value)
-    with pytest.raises(BackendError, match="could not run the part"):
-        part.invoke(X.astype(np.float64))
+    for wrong in (X.astype(np.float64), X.transpose(0, 3, 1, 2)):
+        with pytest.raises(BackendError, match="could not run the part"):
+            part.invoke(wrong)
     with pytest.raises(BackendError, match="no output 'scores'; it has embedding, features, logits"):
         part.output("scores")
 

@@ -126,8 +126,24 @@ def test_the_threads_of_a_part_rest_when_it_has_run(part):
     assert options.get_session_config_entry("session.force_spinning_stop") == "1"
 
 
+def test_the_tensors_of_the_artifact(part):
+    found = part.tensors()
+    assert [(one.name, one.tensor, one.shape, one.layout) for one in (*found.inputs, *found.outputs)] == [
+        ("image", "image", (1, 8, 8, 3), "NHWC"),
+        ("logits", "logits", (1, 5), None),
+        ("features", "features", (1, 8, 8, 4), "NHWC"),
+        ("embedding", "embedding", (1, 4), None),
+    ]
+    assert {(one.dtype, one.scale, one.zero_point) for one in (*found.inputs, *found.outputs)} == {
+        ("float32", None, None)
+    }
+    part.close()
+    with pytest.raises(UsageError, match="closed"):
+        part.tensors()
+
+
 def test_errors_are_one_line(part):
-    for wrong in (X[:, :4], X.astype(np.float64), X[0]):
+    for wrong in (X[:, :4], X.astype(np.float64), X[0], X.transpose(0, 3, 1, 2)):
         with pytest.raises(BackendError, match="ONNX Runtime could not run the part: ") as caught:
             part.invoke(wrong)
         assert "\n" not in str(caught.value)

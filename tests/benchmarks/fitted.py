@@ -25,7 +25,10 @@ def fitted(bundle: Path, **options: Any) -> Results:
     return replace(
         made,
         bundle=bundle_info(bundle.name, manifest),
-        sets=tuple(replace(one, artifacts=s.parts) for one, s in zip(made.sets, manifest.sets, strict=True)),
+        sets=tuple(
+            replace(one, artifacts={name: part.plain for name, part in s.parts.items()})
+            for one, s in zip(made.sets, manifest.sets, strict=True)
+        ),
     )
 
 

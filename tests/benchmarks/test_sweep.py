@@ -63,7 +63,7 @@ def test_what_was_measured_is_written_down(found, tiny_bundle, tiny_images):
     assert len(found.conditions.probe) == 3
     manifest = Bundle(tiny_bundle).manifest
     for one, artifacts in zip(found.sets, manifest.sets, strict=True):
-        assert one.artifacts == artifacts.parts
+        assert one.artifacts == {name: part.plain for name, part in artifacts.parts.items()}
         assert one.digest == answers_digest(manifest, artifacts)
         assert {part.part: part.macs for part in one.parts} == {n: spec.macs for n, spec in manifest.parts.items()}
         assert (one.cold_start_ms, one.peak_rss_bytes) == ((), ())
@@ -91,7 +91,7 @@ def test_what_is_written_can_be_read(found, tmp_path):
 
 def test_every_point_is_the_bundle_s(found, tiny_bundle):
     for one in found.sets:
-        points = Bundle(tiny_bundle).manifest.find(one.backend, one.recipe).operating_points
+        points = Bundle(tiny_bundle).operating_sets[one.label].operating_points
         assert [point.point for point in one.points] == [p for p in points if p.max_experts == 1]
         assert (one.points[0].point.tau, one.points[-1].point.tau) == (0.0, 1.0)
 
@@ -515,7 +515,7 @@ def test_a_host_s_rounds_are_read_as_they_were_written(fake, tmp_path):
         {"device": "core"},
         {"bundle": {"seed": 1}},
         {"bundle": {"space": "probability"}},
-        {"bundle": {"edit": lambda manifest: manifest["sets"][0].update(default_max_experts=2)}},
+        {"bundle": {"operate": lambda raw: raw["sets"]["fake/int8"].update(default_max_experts=2)}},
     ],
 )
 def test_whatever_the_figures_depend_on_is_in_the_key(tmp_path, monkeypatch, change):
@@ -548,5 +548,5 @@ def test_images_that_are_versions_of_originals(tiny_bundle, tiny_images, monkeyp
     for point in (each.point for each in one.points):
         right = one.trace.restored().at(point.tau, point.max_experts).predictions == found.labels
         assert (point.accuracy_low, point.accuracy_high) == accuracy_interval(right, groups)
-    artifacts = Bundle(tiny_bundle).manifest.find("litert", "int8")
+    artifacts = Bundle(tiny_bundle).operating_sets["litert/int8"]
     assert (one.default_tau, one.default_max_experts) == (artifacts.default_tau, artifacts.default_max_experts)

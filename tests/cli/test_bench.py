@@ -44,7 +44,7 @@ def test_bench(cli, tiny_bundle, tiny_images, tmp_path):
     # The table on the screen says what the manifest says of the same images and settings; the default comes last.
     titles = [line for line in done.out.splitlines() if f", {VALIDATION_IMAGES} images, 1 thread(s)" in line]
     assert [title.split(",")[0].strip() for title in titles] == list(SETS[::-1])
-    for point in Bundle(tiny_bundle).manifest.sets[0].operating_points:
+    for point in Bundle(tiny_bundle).operating_sets[SETS[0]].operating_points:
         row = (f" {point.tau:.3g} ", f"{point.exit_rate:.1%}", f"{point.accuracy:.2%}")
         assert any(all(cell in line for cell in row) for line in done.out.splitlines()), row
 

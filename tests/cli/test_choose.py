@@ -26,7 +26,7 @@ def results(bundle, tmp_path):
 
 
 def defaults(bundle):
-    first = Bundle(bundle).manifest.sets[0]
+    first = Bundle(bundle).operating_sets["fake/int8"]
     return first.default_tau, first.default_max_experts
 
 
@@ -55,7 +55,7 @@ def test_write_changes_the_default_only(cli, bundle, results):
     assert defaults(bundle) == (1.0, 1)
     assert "the default of fake/int8 is now tau 1, max_experts 1; it was tau 0.3, max_experts 1" in done.out
     changed = {name for name, digest in tree(bundle).items() if before.get(name) != digest}
-    assert changed == {"manifest.json"}
+    assert changed == {"operating.json"}
 
 
 def test_the_whole_way_with_real_artifacts(cli, tiny_bundle, tmp_path):
@@ -150,11 +150,13 @@ def test_results_that_cannot_be_used(cli, bundle, results, make_bundle, tmp_path
 
 
 def test_a_full_disk(cli, make_bundle, tmp_path):
-    # A manifest that is longer than what is printed, whose place is limited as well.
-    bundle = make_bundle("large", edit=lambda raw: raw.update(tools={"a tool": "1" * 50_000}))
+    # A file that is longer than what is printed, whose place is limited as well.
+    point = {"tau": 0.5, "max_experts": 1, "samples": 9, "exit_rate": 0.5, "mean_macs": 1.0, "accuracy": None}
+    points = [point | {"accuracy_low": None, "accuracy_high": None}] * 200
+    bundle = make_bundle("large", operate=lambda raw: raw["sets"]["fake/int8"].update(operating_points=points))
     results = save(fitted(bundle, images=40, timed=4), tmp_path / "results.json")
     before = tree(tmp_path)
     with small_disk(25_000):
         done = cli("choose", bundle, "--results", results, "--exit-rate", 0.99, "--write")
-    done.refused(1, "cannot write", "manifest.json")
+    done.refused(1, "cannot write", "operating.json")
     assert tree(tmp_path) == before

@@ -64,10 +64,12 @@ def test_convert(cli, own_checkpoint, tiny_images, tmp_path):
     assert "edge-moe: error" not in done.err
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bundle"]
     assert sorted(path.name for path in out.iterdir()) == [
+        "golden",
         "litert",
         MANIFEST,
         "network.npz",
         "onnx",
+        "operating.json",
         "parity.json",
         "parity.md",
     ]
@@ -215,7 +217,7 @@ def test_an_untrained_network_is_labelled_wherever_it_goes(cli, spoiled, tmp_pat
     assert "UNTRAINED" in (out / "parity.md").read_text()
     manifest = Bundle(out).manifest
     assert not manifest.trained
-    assert [one.operating_points for one in manifest.sets] == [(), ()]
+    assert [one.operating_points for one in Bundle(out).operating_sets.values()] == [(), ()]
     assert "UNTRAINED" in cli("inspect", out).out
     bench = cli("bench", out, "--data", "noise", "-o", tmp_path / "report", "--images", 4, "--rounds", 1)
     assert (bench.code, "UNTRAINED" in bench.out) == (0, True)
@@ -314,7 +316,7 @@ def test_an_existing_target(cli, own_checkpoint, tiny_images, tmp_path, old):
     cli(*command).refused(1, f"{old} exists already", "--force")
     assert tree(tmp_path) == before
     assert cli(*command, "--force").code == 0
-    assert Bundle(old).manifest.sets[0].operating_points[0].samples == 12
+    assert Bundle(old).operating_sets["litert/int8"].operating_points[0].samples == 12
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bundle"]
 
 
@@ -479,9 +481,11 @@ def test_a_killed_conversion_is_taken_up_and_leaves_no_bundle_and_no_process(
     assert cli("verify", old, "--quiet").code == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bundle"]
     assert {path.name for path in old.iterdir()} == {
+        "golden",
         "manifest.json",
         "network.npz",
         "onnx",
+        "operating.json",
         "parity.json",
         "parity.md",
     }

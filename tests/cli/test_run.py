@@ -15,9 +15,9 @@ from PIL import Image
 from edge_moe import Runtime
 from edge_moe.backends.litert import LiteRT
 from edge_moe.backends.onnx import Onnx
-from edge_moe.bundle import MANIFEST, Bundle
+from edge_moe.bundle import MANIFEST, OPERATING, Bundle
 from edge_moe.digest import answers_digest
-from tests.fakes import write_bundle
+from tests.fakes import agree, write_bundle
 from tests.tiny import CLASSES, tree
 
 READERS = ("inspect", "verify", "run", "bench")  # commands that open a bundle
@@ -56,10 +56,10 @@ def arguments(command: str, bundle: Path, image: Path, tmp_path: Path) -> list[o
     return [command, bundle, *more.get(command, [])]
 
 
-def edit(bundle: Path, change) -> None:
-    raw = json.loads((bundle / MANIFEST).read_text())
+def edit(bundle: Path, change, file: str = MANIFEST) -> None:
+    raw = json.loads((bundle / file).read_text())
     change(raw)
-    (bundle / MANIFEST).write_text(json.dumps(raw))
+    (bundle / file).write_text(json.dumps(raw))
 
 
 # --- what they answer ---
@@ -72,6 +72,8 @@ def test_inspect_json_is_the_manifest(cli, tiny_bundle):
     assert found.pop("digests") == {
         f"{one.backend}/{one.recipe.name}": answers_digest(manifest, one) for one in manifest.sets
     }
+    operating = json.loads((tiny_bundle / OPERATING).read_text())["sets"]
+    assert found.pop("operating") == operating
     assert found == json.loads((tiny_bundle / MANIFEST).read_text())
 
 
@@ -88,9 +90,10 @@ def test_inspect_shows_parts_sizes_and_operating_points(cli, tiny_bundle):
     for one in manifest.sets:
         assert f"{one.backend}/{one.recipe.name}: operating points on 72 images" in done.out
     assert "UNTRAINED" not in done.out
-    for point in manifest.sets[0].operating_points:
+    first = Bundle(tiny_bundle).operating(manifest.sets[0])
+    for point in first.operating_points:
         assert any(f" {point.tau:g} " in row and f"{point.exit_rate:.1%}" in row for row in done.out.splitlines())
-    assert f"* {manifest.sets[0].default_tau:g} " in done.out
+    assert f"* {first.default_tau:g} " in done.out
 
 
 def test_inspect_prints_the_digest_of_every_set(cli, tiny_bundle):
@@ -108,6 +111,7 @@ def test_an_expected_digest(cli, own_bundle, bundle, image, opened):
         assert cli(*command, "--expect-digest", digest).code == 0
         cli(*command, "--expect-digest", digest, "--backend", "onnx").refused(1, f"expected {digest}", "onnx/int8 has")
     edit(bundle, lambda raw: raw.update(labels=["across", "diagonal", "dowo"]))
+    agree(bundle)
     found = answers_digest(Bundle(bundle).manifest, manifest.sets[0])
     assert cli("verify", bundle).code == 0
     opened.clear()
@@ -118,13 +122,13 @@ def test_an_expected_digest(cli, own_bundle, bundle, image, opened):
 
 def test_inspect_says_where_the_experts_bring_nothing(cli, bundle):
     def alike(raw):
-        for point in raw["sets"][0]["operating_points"]:
+        for point in raw["sets"]["litert/int8"]["operating_points"]:
             point["accuracy"] = 0.5
-        raw["sets"][0]["default_tau"] = 1.0
-        for point in raw["sets"][1]["operating_points"]:
+        raw["sets"]["litert/int8"]["default_tau"] = 1.0
+        for point in raw["sets"]["litert/fp32"]["operating_points"]:
             point["accuracy"] = 0.5 - 0.1 * point["tau"]
 
-    edit(bundle, alike)
+    edit(bundle, alike, OPERATING)
     said = [line for line in cli("inspect", bundle).out.splitlines() if "bring nothing" in line]
     assert said[0] == (
         "litert/int8: on these 72 images the experts bring nothing: the base alone is right on 50.00%, the mixture "
@@ -137,13 +141,15 @@ def test_verify(cli, tiny_bundle, opened):
     done = cli("verify", tiny_bundle)
     assert (done.code, done.err) == (0, "")
     assert "FAILED" not in done.out
-    # Four sets of four parts and a golden sample, six outputs and one answer: 4 * (5 + 6 + 1); and network.npz.
-    assert done.out.splitlines()[-1] == f"{tiny_bundle}: 49 checks passed"
-    for options, checks in ((("--recipe", "int8"), 25), (("--backend", "onnx"), 25)):
+    # Four sets of four parts and golden samples, six outputs and four answers: 4 * (5 + 6 + 4); and what they share:
+    # network.npz, inputs, vectors and images.
+    shared = 3 + len(Bundle(tiny_bundle).manifest.golden.images)
+    assert done.out.splitlines()[-1] == f"{tiny_bundle}: {60 + shared} checks passed"
+    for options, checks in ((("--recipe", "int8"), 30 + shared), (("--backend", "onnx"), 30 + shared)):
         quiet = cli("verify", tiny_bundle, *options, "--quiet")
         assert quiet.out == f"{tiny_bundle}: {checks} checks passed\n"
     one = cli("verify", tiny_bundle, "--backend", "onnx", "--recipe", "fp32", "--quiet")
-    assert one.out == f"{tiny_bundle}: 13 checks passed\n"
+    assert one.out == f"{tiny_bundle}: {15 + shared} checks passed\n"
 
 
 @pytest.mark.parametrize("backend", ["litert", "onnx"])
@@ -285,7 +291,7 @@ def missing_key(raw):
 
 
 def no_number(raw):
-    raw["sets"][0]["default_tau"] = 2.0
+    raw["sets"][0]["golden"]["samples"][0]["tau"] = 2.0
 
 
 @pytest.mark.parametrize("command", READERS)
@@ -294,10 +300,10 @@ def no_number(raw):
     [
         (escape("../base.tflite"), ["'../base.tflite' leaves the bundle", "convert"]),
         (escape("/etc/passwd"), ["'/etc/passwd' leaves the bundle", "convert"]),
-        (newer, ["schema version 99", "reads 2", "convert the checkpoint again"]),
+        (newer, ["schema version 99", "reads 3", "convert the checkpoint again"]),
         (unknown_key, ["surprise", "convert the checkpoint again"]),
         (missing_key, ["labels", "convert the checkpoint again"]),
-        (no_number, ["default_tau", "convert the checkpoint again"]),
+        (no_number, ["samples", "tau", "convert the checkpoint again"]),
     ],
     ids=["parent", "absolute", "schema", "unknown key", "missing key", "tau"],
 )
@@ -364,12 +370,13 @@ def test_altered_artifacts_never_reach_native_code(cli, bundle, image, tmp_path,
 
 
 def test_verify_says_what_failed_and_how_many(cli, bundle):
-    # Of an altered part only the hash is looked at; then the whole, which needs it.
+    # Of an altered part only the hash is looked at; then the whole, which needs it for each of the four samples.
     for file in ("litert/fp32/gate.tflite", "onnx/int8/gate.onnx"):
         flip(bundle / file)
     done = cli("verify", bundle, "--quiet")
-    done.refused(1, "4 of 47 checks failed", "litert/fp32, litert/fp32/gate.tflite")
-    assert done.out.count("FAILED") == 4
+    checks = 61 + len(Bundle(bundle).manifest.golden.images)
+    done.refused(1, f"10 of {checks} checks failed", "litert/fp32, litert/fp32/gate.tflite")
+    assert done.out.count("FAILED") == 10
 
 
 def test_a_backend_that_this_edge_moe_lacks(cli, tmp_path, image):

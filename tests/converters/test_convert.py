@@ -29,13 +29,15 @@ from tests.tiny import CLASSES, EXPERTS, SETS, VALIDATION_IMAGES, tree
 def test_the_real_conversion(tiny_bundle):
     """Through litert-torch, torch.onnx, the quantizers, and processes of their own."""
     files = [f"{name}/{p}{SUFFIX[name.split('/')[0]]}" for name in SETS for p in PARTS]
-    files += [f"{name}/golden.npz" for name in SETS]
-    assert sorted(tree(tiny_bundle)) == sorted(
-        ["litert", "onnx", "manifest.json", "network.npz", "parity.json", "parity.md", *SETS, *files]
-    )
+    golden = Bundle(tiny_bundle).manifest.golden
+    files += [f"golden/{name.replace('/', '-')}.npz" for name in SETS]
+    files += ["golden", "golden/inputs.npz", "golden/vectors.json", *(one.file for one in golden.images.values())]
+    written = ["manifest.json", "operating.json", "network.npz", "parity.json", "parity.md"]
+    assert sorted(tree(tiny_bundle)) == sorted(["litert", "onnx", *written, *SETS, *files])
     assert not tiny_bundle.with_name("bundle.partial").exists()
     checks = verify(tiny_bundle)
-    assert len(checks) == 1 + len(SETS) * (5 + 6 + 1)
+    # Five files, six outputs, and an exit, two experts and both; then network, inputs, vectors and the images.
+    assert len(checks) == len(SETS) * (5 + 6 + 4) + 3 + len(golden.images)
     assert all(check.passed for check in checks)
 
 
@@ -91,7 +93,7 @@ def test_int8_routes_and_answers_as_fp32(tiny_bundle):
 
 def test_operating_points_of_the_backends_at_equal_tau(tiny_bundle):
     """Each is within an image of fp32, and two in routing."""
-    sets = {f"{one.backend}/{one.recipe.name}": one for one in Bundle(tiny_bundle).manifest.sets}
+    sets = Bundle(tiny_bundle).operating_sets
     rows = json.loads((tiny_bundle / "parity.json").read_text())["operating_points"]
     assert [(row["tau"], row["max_experts"]) for row in rows] == [(tau, 1) for tau in TAUS]
     points = [sets[name].operating_points for name in ("litert/int8", "onnx/int8")]
@@ -124,7 +126,7 @@ def test_the_backends_give_the_same_answers_in_fp32(tiny_bundle, tiny_images):
 def test_operating_points_are_those_of_single_predictions(tiny_bundle, tiny_images, name):
     """Image by image and sum by sum, through nothing but Runtime.predict_tensor."""
     backend, recipe = name.split("/")
-    artifacts = Bundle(tiny_bundle).manifest.find(backend, recipe)
+    artifacts = Bundle(tiny_bundle).operating_sets[name]
     images = open_data(tiny_images, "val")
     assert [(p.tau, p.max_experts) for p in artifacts.operating_points] == [(tau, 1) for tau in TAUS]
     with Runtime(tiny_bundle, backend=backend, recipe=recipe, max_experts=1) as model:
@@ -145,7 +147,7 @@ def test_operating_points_are_those_of_single_predictions(tiny_bundle, tiny_imag
 
 
 def test_the_default_tau_of_each_set_loses_nothing_on_that_set(tiny_bundle):
-    for one in Bundle(tiny_bundle).manifest.sets:
+    for one in Bundle(tiny_bundle).operating_sets.values():
         points = {point.tau: point.accuracy for point in one.operating_points}
         assert points[one.default_tau] >= points[0.0]
         assert all(accuracy < points[0.0] for other, accuracy in points.items() if other > one.default_tau)
@@ -177,14 +179,16 @@ def test_sets_that_differ_have_defaults_that_differ(make, monkeypatch):
 
     seen: list[float] = []
     monkeypatch.setattr(measure, "operating_points", bent)
-    manifest = make()
-    assert {one.recipe.name: one.default_tau for one in manifest.sets} == {"fp32": 0.25, "int8": 0.5}
+    make()
+    found = {name: one.default_tau for name, one in Bundle(make.path).operating_sets.items()}
+    assert found == {"litert/fp32": 0.25, "litert/int8": 0.5}
 
 
 def test_chosen_defaults(make):
-    manifest = make(tau=0.33, max_experts=2)
-    assert {(one.default_tau, one.default_max_experts) for one in manifest.sets} == {(0.33, 2)}
-    assert {point.max_experts for point in manifest.sets[0].operating_points} == {1, 2}
+    make(tau=0.33, max_experts=2)
+    sets = Bundle(make.path).operating_sets
+    assert {(one.default_tau, one.default_max_experts) for one in sets.values()} == {(0.33, 2)}
+    assert {point.max_experts for point in sets["litert/int8"].operating_points} == {1, 2}
     assert [setting.tau for setting in make.report.routed["litert/int8"]] == [0.0, 0.33]
     assert {setting.max_experts for setting in make.report.routed["litert/int8"]} == {2}
     assert make.report.operating_points == []  # of one backend: nothing to compare
@@ -238,10 +242,10 @@ def test_images_without_labels(make, tiny_images, tmp_path):
         (tmp_path / "data" / split).mkdir(parents=True)
         for index, file in enumerate(sorted((tiny_images / split).glob("*/*.png"))[::9]):
             shutil.copy(file, tmp_path / "data" / split / f"{index}.png")
-    manifest = make(data=tmp_path / "data", backends=("litert", "onnx"))
+    make(data=tmp_path / "data", backends=("litert", "onnx"))
     assert make.report.accuracy is None
     assert make.report.operating_points == []
-    for one in manifest.sets:
+    for one in Bundle(make.path).operating_sets.values():
         assert {(p.accuracy, p.accuracy_low, p.accuracy_high) for p in one.operating_points} == {(None, None, None)}
         assert one.operating_points[0].exit_rate == 0
         assert one.default_tau == 0.25
@@ -259,7 +263,7 @@ def test_an_untrained_network_on_noise(make, ruined_checkpoint, tmp_path):
     """No bar applies, though what it answers in int8 has nothing to do with what it answers in fp32."""
     manifest = make(untrained(ruined_checkpoint, tmp_path), "noise", min_agreement=1, min_routing=1)
     assert not manifest.trained
-    assert {one.operating_points for one in manifest.sets} == {()}
+    assert {one.operating_points for one in Bundle(make.path).operating_sets.values()} == {()}
     assert make.report.accuracy is None
     assert "UNTRAINED" in (make.path / "parity.md").read_text()
 
@@ -268,10 +272,11 @@ def test_classes_in_another_order_are_matched_by_name(make, tiny_images, tmp_pat
     """A folder that has only the last class: its index in the folder is 0, in the model 2."""
     for split in ("train", "val"):
         shutil.copytree(tiny_images / split / CLASSES[2], tmp_path / "data" / split / CLASSES[2])
-    found = make(data=tmp_path / "data", validation_images=None)
+    make(data=tmp_path / "data", validation_images=None)
     with Runtime(make.path, tau=1.0) as model:
         right = [model.predict(f).label == CLASSES[2] for f in sorted((tmp_path / "data/val").glob("*/*"))]
-    assert found.sets[0].operating_points[-1].accuracy == pytest.approx(np.mean(right))
+    found = Bundle(make.path).operating_sets["litert/int8"]
+    assert found.operating_points[-1].accuracy == pytest.approx(np.mean(right))
 
 
 def test_classes_that_the_model_does_not_know(make, tiny_images, tmp_path):

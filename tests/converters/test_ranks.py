@@ -47,7 +47,10 @@ def test_every_backend_takes_it(base: str, experts: int, tmp_path: Path, made_he
         assert manifest.parts["expert_00"].macs > 0
     else:
         assert given == {"base": {"logits": (1, 3)}}
-        assert (manifest.experts, {one.default_max_experts for one in manifest.sets}) == (0, {0})
+        assert (
+            manifest.experts,
+            {one.default_max_experts for one in Bundle(tmp_path / "bundle").operating_sets.values()},
+        ) == (0, {0})
     assert [one for one in verify(tmp_path / "bundle") if not one.passed] == []
 
     images = list(open_data(NOISE, "val").sample(4).tensors(SPEC))
@@ -72,8 +75,8 @@ def test_a_plain_network_gives_what_its_own_weights_give(tmp_path: Path, made_he
     checkpoint = new_untrained(architecture, 0, SPEC, seed=0)
     save_checkpoint(tmp_path / "checkpoint", checkpoint)
     report = convert(tmp_path / "checkpoint", NOISE, tmp_path / "bundle", OPTIONS)
-    assert [row.part for rows in report["sets"].values() for row in rows] == ["base"] * 6
-    assert (report["routed"], report["accuracy"]) == ({}, None)
+    assert [row.part for rows in report.sets.values() for row in rows] == ["base"] * 6
+    assert (report.routed, report.accuracy) == ({}, None)
     page = (tmp_path / "bundle" / "parity.md").read_text()
     assert "expert" not in page
     image = next(open_data(NOISE, "val").tensors(SPEC))

@@ -25,7 +25,7 @@ def one_graph(bundle: Bundle) -> dict[str, float]:
     found = {}
     for artifacts in bundle.manifest.sets:
         if artifacts.backend == "onnx":
-            image, recipe = bundle.golden(artifacts)["input"], artifacts.recipe.name
+            image, recipe = next(iter(bundle.golden_inputs().values())), artifacts.recipe.name
             scores, expert = OneGraph(early_exit_graph(bundle, artifacts))(image, 0.0)
             with Runtime(bundle, backend="onnx", recipe=recipe, tau=0.0, max_experts=1) as runtime:
                 answer = runtime.predict_tensor(image)

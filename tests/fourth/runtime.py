@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from edge_moe.backends import Backend, OpenPart, Tensor
+from edge_moe.backends import Backend, OpenPart, PartTensor, PartTensors, Tensor
 from edge_moe.errors import BackendError
 
 
@@ -30,6 +30,11 @@ class Fourth(Backend):
 class FourthPart(OpenPart):
     def __init__(self, program: Any) -> None:
         self._module: Any = program.module()
+        nodes = list(program.graph.nodes)
+        (given,) = [one for one in nodes if one.name in program.graph_signature.user_inputs]
+        names, made = program.call_spec.out_spec.context, nodes[-1].args[0]
+        outputs = tuple(_described(name, one) for name, one in zip(names, made, strict=True))
+        self._tensors = PartTensors((_described(given.name, given),), outputs)
         self._results: dict[str, Tensor] = {}
 
     def invoke(self, tensor: Tensor) -> None:
@@ -45,5 +50,16 @@ class FourthPart(OpenPart):
     def output(self, name: str) -> Tensor:
         return self._results[name].copy()
 
+    def tensors(self) -> PartTensors:
+        return self._tensors
+
     def close(self) -> None:
         self._module = None
+
+
+def _described(name: str, node: Any) -> PartTensor:
+    shape = tuple(node.meta["val"].shape)
+    layout = "NHWC" if len(shape) == 4 else None
+    return PartTensor(
+        name=name, tensor=node.name, shape=shape, layout=layout, dtype="float32", scale=None, zero_point=None
+    )

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from edge_moe.converters.interface import Floats, Kind, with_channels_last
+from edge_moe.converters.origin import Origin
 from edge_moe.converters.recipe import Recipe
 from edge_moe.converters.toolchain import COMPARED, LayerTensors, Structure, Toolchain
 from tests.fourth.runtime import Fourth
@@ -22,7 +23,13 @@ class FourthToolchain(Toolchain):
         return b"no graph is shared"
 
     def build(
-        self, traced: bytes, part: nn.Module, kind: Kind, samples: Floats, recipes: Sequence[Recipe]
+        self,
+        traced: bytes,
+        part: nn.Module,
+        kind: Kind,
+        samples: Floats,
+        recipes: Sequence[Recipe],
+        origins: Sequence[Origin] = (),
     ) -> Iterator[bytes]:
         for recipe in recipes:
             program = torch.export.export(

@@ -11,11 +11,12 @@ import pytest
 import torch
 from torch import nn
 
-from edge_moe.backends.executorch import ExecuTorch
+from edge_moe.backends.executorch import MADE_FROM, ExecuTorch
 from edge_moe.converters.executorch import toolchain as executorch
 from edge_moe.converters.executorch.recipes import RECIPES, STOCK, ExecuTorchRecipe
 from edge_moe.converters.executorch.toolchain import ExecuTorchToolchain
 from edge_moe.converters.layers import rank
+from edge_moe.converters.origin import Origin
 from edge_moe.converters.toolchain import COMPARED, get
 from edge_moe.errors import ConversionError
 from edge_moe.nn import Expert, SplitBase
@@ -130,6 +131,23 @@ def traced_expert(parts, samples):
     return TOOLS.trace(parts["expert"], "expert", samples["expert"][0])
 
 
+def test_an_artifact_says_what_it_is(parts, samples):
+    """And is the same whenever it is made."""
+    from executorch.extension.pybindings import _portable_lib as library
+
+    gate, x = parts["gate"], samples["gate"]
+    traced = TOOLS.trace(gate, "gate", x[0])
+    origin = Origin(name="tests:wide", part="gate", set="executorch/int8", digest="ab" * 32)
+    recipe = RECIPES_AND_STOCK["int8"]
+    one, two = (next(TOOLS.build(traced, gate, "gate", x, [recipe], [origin])) for _ in range(2))
+    program = library._load_program_from_buffer(one)
+    (text,) = program.load_method(MADE_FROM)(())
+    assert text == origin.text()
+    assert one == two
+    (without,) = build(traced, gate, "gate", x, recipe)
+    np.testing.assert_array_equal(logits(one, x), logits(without, x))
+
+
 @pytest.mark.parametrize("recipe", RECIPES_AND_STOCK)
 def test_every_recipe_follows_torch_in_one_delegate(wide, built, recipe):
     assert TOOLS.structure(built[recipe]) == (1, 0)
@@ -192,7 +210,7 @@ def int8_layers(monkeypatch):
     """The torch modules whose weights, or whose sums, are integers in the graphs that the test lowers."""
     found = set()
 
-    def look(program, names):
+    def look(program, names, origin):
         for node in program.graph.nodes:
             aten = torch.ops.aten
             operator = node.target in (aten.conv2d.default, aten.linear.default, aten.add.Tensor)

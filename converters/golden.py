@@ -1,0 +1,214 @@
+"""The golden samples of a bundle: chosen by what was measured, run once more through the artifacts, and written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from edge_moe import backends, vectors
+from edge_moe.backends import OpenPart, Tensor
+from edge_moe.bundle import (
+    GOLDEN_FEED,
+    Artifact,
+    Golden,
+    GoldenInputs,
+    GoldenSample,
+    PartSpec,
+    Preprocessing,
+    expert_name,
+    sha256,
+)
+from edge_moe.checkpoint import CheckpointConfig
+from edge_moe.converters.golden_choice import Fitness, Role, candidates, fitness, roles, unlike
+from edge_moe.converters.golden_image import golden_image
+from edge_moe.converters.tolerances import part_tolerance, tolerance
+from edge_moe.data import LabelledImages
+from edge_moe.evaluate import Outputs, route
+from edge_moe.npz import pack
+from edge_moe.output import write_file
+from edge_moe.sets import SetKey
+
+__all__ = ["write_golden"]
+
+_FOLDER = "golden"
+
+
+def write_golden(
+    folder: Path,
+    files: Mapping[SetKey, Mapping[str, Path]],
+    measured: Mapping[SetKey, Outputs],
+    images: LabelledImages,
+    specs: Mapping[str, PartSpec],
+    config: CheckpointConfig,
+) -> tuple[GoldenInputs, dict[SetKey, Golden]]:
+    """Write the golden samples of a bundle into `folder`; return what the manifest says of them.
+
+    Args:
+        folder: the bundle.
+        files: of the sets that are shipped: set -> part -> its artifact.
+        measured: what each of these sets gave for `images`.
+        images: to choose from.
+        specs: the parts, whatever the backend.
+        config: of the checkpoint: labels, preprocessing, experts and ensemble.
+    """
+    inputs = _Inputs(images, config.preprocessing)
+    fits = {
+        str(key): fitness(measured[key], tolerance(*key), config.ensemble, config.space) for key in files
+    }  # set -> role
+    golden = {}
+    for key, parts in files.items():
+        with ExitStack() as stack:
+            backend = backends.get(key.backend)
+            opened = {}
+            for part, file in parts.items():
+                opened[part] = backend.open(file.read_bytes())
+                stack.callback(opened[part].close)
+            one = _Set(key, opened, specs, config, inputs)
+            one.choose(fits)
+            golden[key] = one.written(folder)
+    return inputs.written(
+        folder, vectors.make(config.experts, len(config.labels), config.ensemble, config.space)
+    ), golden
+
+
+@dataclass
+class _Inputs:
+    """The images that are golden samples of any set: the file, and the tensor that preprocessing makes of it."""
+
+    images: LabelledImages
+    spec: Preprocessing
+    seen: dict[int, tuple[bytes, npt.NDArray[np.float32]]] = field(default_factory=dict)
+    names: dict[int, str] = field(default_factory=dict)  # of those that are used, in the order of their use
+
+    def tensor(self, index: int) -> npt.NDArray[np.float32]:
+        """Return the tensor of image `index`."""
+        if index not in self.seen:
+            self.seen[index] = golden_image(self.images.sources[index], self.spec)
+        return self.seen[index][1]
+
+    def use(self, index: int) -> str:
+        """Return the name of image `index`, which is a golden sample from now on."""
+        return self.names.setdefault(index, f"{len(self.names):02d}")
+
+    def written(self, folder: Path, rule: bytes) -> GoldenInputs:
+        """Write tensors, images and the golden vectors `rule`."""
+        used = {name: self.seen[index] for index, name in self.names.items()}
+        return GoldenInputs(
+            # Compressed: they are 8 bits a pixel in float32, and as such the larger half of all golden files.
+            tensors=_write(folder, "inputs.npz", pack({n: x for n, (_, x) in used.items()}, compressed=True)),
+            images={name: _write(folder, f"{name}.png", png) for name, (png, _) in used.items()},
+            vectors=_write(folder, "vectors.json", rule),
+        )
+
+
+class _Set:
+    """The samples of one set."""
+
+    def __init__(
+        self,
+        key: SetKey,
+        parts: Mapping[str, OpenPart],
+        specs: Mapping[str, PartSpec],
+        config: CheckpointConfig,
+        inputs: _Inputs,
+    ) -> None:
+        self._key, self._parts, self._specs, self._config, self._inputs = key, parts, specs, config, inputs
+        self._ran: dict[int, dict[str, Tensor]] = {}  # image -> what every part gives
+        self._chosen: dict[Role, int] = {}
+        self._missing: list[Role] = []
+
+    def choose(self, fits: Mapping[str, Mapping[str, Fitness]]) -> None:
+        """Find an image for every role: the best by what was measured that still fits as the file that it becomes.
+
+        `fits`: how well the images fit, set -> role.
+        """
+        for role in roles(self._config.experts):
+            everywhere = {name: by_role[role.name] for name, by_role in fits.items()}
+            for index in candidates(everywhere, str(self._key), [*self._inputs.names]):
+                if self._fits(role, index):
+                    self._chosen[role] = index
+                    self._inputs.use(index)
+                    break
+            else:
+                self._missing.append(role)
+        if not self._chosen:  # parts are checked all the same
+            self._inputs.use(0)
+
+    def _fits(self, role: Role, index: int) -> bool:
+        config = self._config
+        found = fitness(self._outputs(index), tolerance(*self._key), config.ensemble, config.space)
+        return bool(found[role.name].tier[0])
+
+    def _run(self, index: int) -> dict[str, Tensor]:
+        if index not in self._ran:
+            tensors: dict[str, Tensor] = {"input": self._inputs.tensor(index)}
+            for name, part in self._parts.items():
+                part.invoke(tensors[GOLDEN_FEED[self._specs[name].kind]])
+                for one in self._specs[name].outputs:
+                    tensors[f"{name}.{one.name}"] = part.output(one.name)
+            self._ran[index] = tensors
+        return self._ran[index]
+
+    def _outputs(self, index: int) -> Outputs:
+        """Return the logits for image `index`, as the exit rule wants them."""
+        ran, experts = self._run(index), self._config.experts
+        base = ran["base.logits"]
+        if not experts:
+            return Outputs.of_base(base)
+        logits = np.stack([ran[f"{expert_name(k)}.logits"] for k in range(experts)], axis=1)
+        return Outputs(base, ran["gate.logits"], logits)
+
+    def written(self, folder: Path) -> Golden:
+        """Write what the parts and the whole gave for the chosen images, and return the record of it."""
+        used = list(dict.fromkeys(self._chosen.values())) or [0]
+        wanted: dict[int, set[str]] = {index: {"base", "gate"} & self._parts.keys() for index in used}
+        routed = {}
+        for role, index in self._chosen.items():
+            outputs = self._outputs(index)
+            routed[role] = route(outputs, role.tau, role.max_experts, self._config.ensemble, self._config.space)
+            wanted[index] |= {expert_name(int(k)) for k in np.flatnonzero(routed[role].active[0])}
+        wanted[used[0]] |= self._parts.keys() - set().union(*wanted.values())  # every part is run at least once
+        tensors, tolerances = dict[str, npt.NDArray[np.float32]](), dict[str, float]()
+        for index, parts in wanted.items():
+            ran, name = self._run(index), self._inputs.names[index]
+            for part in sorted(parts):
+                spec = self._specs[part]
+                names = [one.name for one in spec.outputs]
+                tensors |= {f"{name}/{part}.{one}": ran[f"{part}.{one}"] for one in names}
+                own = part_tolerance(*self._key, self._parts[part], ran[GOLDEN_FEED[spec.kind]], names)
+                if own > tolerance(*self._key):
+                    tolerances[part] = max(own, tolerances.get(part, 0.0))
+        allowed = max((tolerance(*self._key), *tolerances.values()))
+        samples = []
+        for role, index in self._chosen.items():
+            name, answer = self._inputs.names[index], routed[role]
+            tensors[f"{name}/scores.{role.name}"] = answer.scores[0].astype(np.float32)
+            samples.append(
+                GoldenSample(
+                    role=role.name,
+                    input=name,
+                    tau=role.tau,
+                    max_experts=role.max_experts,
+                    label=int(answer.predictions[0]),
+                    exited=bool(answer.exited[0]),
+                    experts=tuple(int(k) for k in np.flatnonzero(answer.active[0])),
+                    unlike_base=unlike(self._outputs(index), answer, allowed),
+                )
+            )
+        return Golden(
+            file=_write(folder, f"{self._key.backend}-{self._key.recipe}.npz", pack(tensors)),
+            tolerance=tolerance(*self._key),
+            part_tolerances=tolerances,
+            samples=tuple(samples),
+            missing=tuple(role.name for role in self._missing),
+        )
+
+
+def _write(folder: Path, name: str, data: bytes) -> Artifact:
+    write_file(folder / _FOLDER / name, data)
+    return Artifact(file=f"{_FOLDER}/{name}", sha256=sha256(data), bytes=len(data))

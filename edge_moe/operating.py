@@ -1,0 +1,112 @@
+"""operating.json: what may be chosen for a set after it was made. Choosing rewrites this file and no other.
+
+    {"schema_version": 1, "sets": {"litert/int8": {"digest": ..., "default_tau": ..., "default_max_experts": ...,
+     "operating_points": [...], "certificate": null}}}
+
+Each set names the digest of all that decides its answers: figures that were measured on other artifacts are refused.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from edge_moe.digest import answers_digest
+from edge_moe.errors import BundleError
+from edge_moe.manifest import Manifest
+from edge_moe.records import Count, Digest, Fraction, Positive, Strict
+
+__all__ = ["OPERATING", "Certificate", "Operating", "OperatingPoint", "SetOperating", "encode", "read_operating"]
+
+OPERATING = "operating.json"
+_SCHEMA_VERSION = 1
+
+
+class OperatingPoint(Strict, frozen=True):
+    """What one setting does to a set of validation images, measured on the artifacts."""
+
+    tau: Fraction
+    max_experts: Count  # 0: of a plain network, which has one setting
+    samples: Positive
+    exit_rate: Fraction
+    mean_macs: float
+    accuracy: Fraction | None  # None: the images had no labels
+    accuracy_low: Fraction | None  # 95% Wilson interval
+    accuracy_high: Fraction | None
+
+
+class Certificate(Strict, frozen=True):
+    """What the default tau promises: P(E loss <= epsilon) >= 1 - delta. Gone where another tau becomes the default."""
+
+    rule: str  # what counts as a loss: "changed", "lost", ...
+    n: Positive  # calibration images
+    losses: Count  # of them, at the default tau
+    epsilon: Fraction
+    delta: Fraction
+    m: Count  # max_experts that it holds for
+    images: Digest  # of the calibration images
+    bundle: Digest  # of all that decides the answers: the set's digest at that time
+
+
+class SetOperating(Strict, frozen=True):
+    """What one set does where nobody says otherwise, and what it was seen to do."""
+
+    digest: Digest  # of all that decides the set's answers, see edge_moe.digest
+    default_tau: Fraction
+    default_max_experts: Count
+    operating_points: tuple[OperatingPoint, ...]
+    certificate: Certificate | None = None
+
+
+class Operating(Strict, frozen=True):
+    """operating.json."""
+
+    schema_version: int
+    sets: dict[str, SetOperating]  # by backend/recipe
+
+
+def encode(sets: dict[str, SetOperating]) -> bytes:
+    """Return the file's bytes, for a person to read."""
+    content = Operating(schema_version=_SCHEMA_VERSION, sets=sets)
+    return msgspec.json.format(msgspec.json.encode(content), indent=2) + b"\n"
+
+
+def read_operating(folder: Path, manifest: Manifest) -> dict[str, SetOperating]:
+    """Return backend/recipe -> what operating.json in `folder` has of the set, in the manifest's order.
+
+    Raises:
+        BundleError: the file is missing, damaged, of another schema, or of other artifacts than the manifest's.
+    """
+    file, todo = folder / OPERATING, "copy or convert the bundle again"
+    if not file.is_file():
+        raise BundleError(f"{folder} has no {OPERATING}, which holds the default tau of every set; {todo}")
+    try:
+        raw = msgspec.json.decode(file.read_bytes())
+        version = raw.get("schema_version") if isinstance(raw, dict) else None
+        if version != _SCHEMA_VERSION:
+            raise BundleError(f"{file} has schema version {version}; this edge-moe reads {_SCHEMA_VERSION}: {todo}")
+        found = msgspec.convert(raw, Operating).sets
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise BundleError(f"{file} is damaged: {error}; {todo}") from None
+    except OSError as error:
+        raise BundleError(f"{file} cannot be read: {error.strerror}; check its permissions") from None
+    names = [str(one.key) for one in manifest.sets]
+    if sorted(found) != sorted(names):
+        raise BundleError(
+            f"{file} is of the sets {', '.join(found) or '(none)'}, but the manifest has {', '.join(names)}; {todo}"
+        )
+    for artifacts in manifest.sets:
+        one = found[str(artifacts.key)]
+        digest = answers_digest(manifest, artifacts)
+        if one.digest != digest:
+            raise BundleError(
+                f"{file} was made for another {artifacts.key}: it names the digest {one.digest[:12]}..., but the set "
+                f"has {digest[:12]}...; put back the {OPERATING} that belongs to the artifacts, or {todo}"
+            )
+        if one.default_max_experts > manifest.experts or (manifest.experts and not one.default_max_experts):
+            raise BundleError(
+                f"{file} is damaged: {artifacts.key} has the default max_experts {one.default_max_experts}, but there "
+                f"are {manifest.experts} experts; {todo}"
+            )
+    return {name: found[name] for name in names}

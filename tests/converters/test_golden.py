@@ -1,0 +1,152 @@
+"""Which images become golden samples, by hand; and the files that they become."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from edge_moe.bundle import Preprocessing
+from edge_moe.converters.golden_choice import NEEDED, Fitness, Role, candidates, fitness, roles, unlike
+from edge_moe.converters.golden_image import golden_image
+from edge_moe.evaluate import Outputs, route
+from edge_moe.preprocess import normalize, prepare
+
+SPEC = Preprocessing(image_size=8, resize=8, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
+
+
+def outputs(*rows):
+    """Each row: base's [Y], gate's [K], experts' [K, Y] logits."""
+    return Outputs(*(np.array([row[i] for row in rows], np.float32) for i in range(3)))
+
+
+SURE = ([9, 0, 0], [3, 0], [[0, 0, 0], [0, 0, 0]])  # exits at tau 1/2, and at tau 0 the first expert runs
+FIRST = ([1, 0, 0], [3, 0], [[0, 4, 0], [0, 0, 0]])  # the first expert makes it class 1
+SECOND = ([1, 0, 0], [0, 3], [[0, 4, 0], [3, 0, 0]])  # the second one says what the base says, and more surely
+TORN = ([1, 0, 0], [1, 1 - 1e-4], [[0, 4, 0], [0, 4, 0]])  # which expert runs is a matter of the last bits
+DULL = ([1, 0, 0], [0, 3], [[0, 0, 0], [0, 0, 0]])  # the second one has nothing to say
+ROWS = outputs(SURE, FIRST, SECOND, TORN, DULL)
+
+
+def tiers(tolerance=1e-3):
+    found = fitness(ROWS, tolerance, "bagging", "logit")
+    return {name: one.tier.tolist() for name, one in found.items()}
+
+
+def test_roles():
+    assert [one.name for one in roles(2)] == ["exit", "expert_00", "expert_01", "top 2"]
+    assert [one.name for one in roles(1)] == ["exit", "expert_00"]
+    assert roles(0) == (Role("exit", 1.0, 0),)
+    assert {(one.tau, one.max_experts) for one in roles(3) if one.expert is not None} == {(0.0, 1)}
+
+
+def test_who_fits_what():
+    assert tiers() == {
+        "exit": [1, 1, 1, 1, 1],  # the base's doubt is 0.42 and less
+        "expert_00": [1, 3, 0, 0, 0],  # TORN is not clear
+        "expert_01": [0, 0, 2, 0, 1],
+        "top 2": [1, 3, 2, 3, 1],
+    }
+
+
+def test_what_right_kernels_may_do_decides_what_is_clear():
+    """TORN's gates are 1e-4 apart, of a norm of 1.41: clear at a tolerance of 1e-6, not at 1e-4."""
+    assert tiers(1e-6)["expert_00"][3] == 3
+    assert tiers(1e-4)["expert_00"][3] == 0
+    clear = fitness(ROWS, 1e-6, "bagging", "logit")["expert_00"].clearness
+    assert clear[3] == pytest.approx(1e-4 / (2e-6 * np.sqrt(2)), rel=0.01)
+    assert clear[3] > NEEDED
+
+
+def test_an_exit_is_clear_where_the_doubt_is_far_from_one_half():
+    """Of a largest probability of 0.5017: whether it exits at tau 1/2 is a matter of the last bits."""
+    rows = outputs(([5, 0, 0], [0, 0], [[0] * 3] * 2), ([0.7, 0, 0], [0, 0], [[0] * 3] * 2))
+    assert fitness(rows, 1e-2, "bagging", "logit")["exit"].tier.tolist() == [1, 0]
+
+
+def test_a_plain_network_has_exits_alone():
+    rows = Outputs.of_base(np.array([[5.0, 0], [0.1, 0]]))
+    assert fitness(rows, 1e-2, "bagging", "logit")["exit"].tier.tolist() == [1, 1]
+
+
+def fit(tier, clearness):
+    return Fitness(np.array(tier), np.array(clearness, float))
+
+
+def test_the_best_of_the_set_that_others_share():
+    a, b = fit([3, 3, 2, 0], [5, 9, 99, 0]), fit([3, 2, 3, 3], [6, 9, 9, 50])
+    assert candidates({"a": a, "b": b}, "a", []) == [0, 1, 2]  # 0 has tier 3 in both; 1 is clearer, but not for b
+    assert candidates({"a": a, "b": b}, "b", [])[0] == 0
+    assert candidates({"a": a, "b": b}, "b", [3])[0] == 3  # there already, and as good
+    assert candidates({"a": a, "b": b}, "a", [2])[0] == 0  # there already, but not as good
+    assert candidates({"a": fit([0, 0], [9, 9])}, "a", [0]) == []
+    assert candidates({"a": fit([1, 1, 1], [3, 5, 4])}, "a", [], most=2) == [1, 2]
+
+
+def test_what_tells_an_answer_from_the_base_s():
+    for row, expected in ((SURE, None), (FIRST, "label"), (SECOND, "probabilities"), (DULL, None)):
+        one = outputs(row)
+        assert unlike(one, route(one, 0.0, 1, "bagging", "logit"), 0.01) == expected
+    one = outputs(FIRST)
+    assert unlike(one, route(one, 1.0, 1, "bagging", "logit"), 0.01) is None  # an exit is the base's answer
+
+
+# --- the files ---
+
+
+def opened(data):
+    return Image.open(io.BytesIO(data))
+
+
+def test_a_small_image_stays_as_it_is():
+    pixels = np.random.default_rng(0).integers(0, 256, (9, 10, 3), np.uint8)
+    data, tensor = golden_image(pixels, SPEC)
+    assert opened(data).format == "PNG"
+    np.testing.assert_array_equal(np.asarray(opened(data)), pixels)
+    np.testing.assert_array_equal(tensor, prepare(pixels, SPEC))
+
+
+def test_of_its_size_the_pixels_are_the_tensor():
+    pixels = np.random.default_rng(0).integers(0, 256, (8, 8, 3), np.uint8)
+    data, tensor = golden_image(pixels, SPEC)
+    np.testing.assert_array_equal(tensor[0], normalize(np.asarray(opened(data)), SPEC))
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "expected"),
+    [
+        (800, 1600, (10, 20)),  # 1.25 times the 8 pixels that it is resized to
+        (1600, 800, (20, 10)),
+        (30, 4000, (10, 20)),  # no more than twice as long
+        (3, 900, (3, 6)),
+        (9, 9, (9, 9)),
+    ],
+)
+def test_a_large_image_is_made_smaller(height, width, expected):
+    """And the tensor is that of the small one, so that the file and the tensor agree to the last bit."""
+    pixels = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+    data, tensor = golden_image(pixels, SPEC)
+    assert np.asarray(opened(data)).shape == (*expected, 3)
+    assert len(data) < 2000
+    np.testing.assert_array_equal(tensor, prepare(opened(data), SPEC))
+
+
+def test_of_a_resize_to_height_and_width(tmp_path):
+    spec = Preprocessing(image_size=(8, 16), resize=(8, 16), mean=(0, 0, 0), std=(1, 1, 1))
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (100, 100, 3), np.uint8)).save(tmp_path / "a.png")
+    data, tensor = golden_image(tmp_path / "a.png", spec)
+    assert opened(data).size == (20, 20)  # the wider side is 1.25 times 16
+    assert tensor.shape == (1, 8, 16, 3)
+
+
+def test_it_holds_pixels_and_nothing_else(tmp_path):
+    image = Image.new("RGB", (6, 4), "red")
+    exif = Image.Exif()
+    exif[0x010E] = "where I live"
+    image.save(tmp_path / "a.jpg", exif=exif)
+    data, _ = golden_image(tmp_path / "a.jpg", SPEC)
+    assert b"where I live" in (tmp_path / "a.jpg").read_bytes()
+    assert b"where I live" not in data
+    assert opened(data).info == {}

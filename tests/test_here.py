@@ -1,0 +1,97 @@
+"""Sets that cannot run on this machine are passed over, and say why when they are asked for by name."""
+
+from __future__ import annotations
+
+import pytest
+
+from edge_moe import BackendError, Runtime, UsageError, here, processor
+from edge_moe.bundle import Bundle, RunsOn
+from edge_moe.verify import verify
+
+X86 = "processor\t: 0\nflags\t\t: fpu sse4_2 avx2\n\nprocessor\t: 1\nflags\t\t: fpu sse4_2 avx2 avx512_vnni\n"
+ARM = "processor\t: 0\nBogoMIPS\t: 38.40\nFeatures\t: fp asimd asimddp\n"
+
+
+@pytest.fixture(autouse=True)
+def machine(monkeypatch, tmp_path):
+    """machine(text): this is what /proc/cpuinfo says; None: there is none."""
+
+    def be(text):
+        file = tmp_path / "cpuinfo"
+        file.unlink(missing_ok=True)
+        if text is not None:
+            file.write_text(text)
+        monkeypatch.setattr(processor, "_CPUINFO", file)
+
+    be(X86)
+    return be
+
+
+def needs(index, **what):
+    return lambda raw: raw["sets"][index]["runs_on"].update(what)
+
+
+@pytest.mark.parametrize(
+    ("text", "runs_on", "expected"),
+    [
+        (X86, RunsOn(), None),
+        (X86, RunsOn(processor=("avx2", "sse4_2")), None),
+        # Only one of the two cores has it.
+        (
+            X86,
+            RunsOn(processor=("avx2", "avx512_vnni")),
+            "it needs a processor with avx512_vnni, which this one has not",
+        ),
+        (ARM, RunsOn(processor=("asimddp",)), None),
+        (ARM, RunsOn(processor=("i8mm", "sve")), "it needs a processor with i8mm, sve, which this one has not"),
+        (X86, RunsOn(npu="hexagon"), "it needs the NPU hexagon, which is not here"),
+        (None, RunsOn(), None),
+        (None, RunsOn(processor=("neon",)), "with neon, and this system does not say what its has"),
+    ],
+)
+def test_by_hand(machine, text, runs_on, expected):
+    machine(text)
+    found = here.unmet(runs_on)
+    assert (found is None) == (expected is None)
+    assert expected is None or found.endswith(expected)
+
+
+def test_the_first_that_can_run_answers(make_bundle, fake_backend):
+    path = make_bundle(recipes=("npu", "int8", "fp32"), edit=needs(0, npu="hexagon"))
+    with Runtime(path, backend=fake_backend) as model:
+        assert model.artifacts.recipe.name == "int8"
+        assert model.operating == Bundle(path).operating(model.artifacts)
+
+
+def test_one_that_cannot_run_is_not_opened_by_name(make_bundle, fake_backend):
+    path = make_bundle(recipes=("npu", "int8"), edit=needs(0, npu="hexagon"))
+    with pytest.raises(BackendError) as caught:
+        Runtime(path, backend=fake_backend, recipe="npu")
+    assert str(caught.value) == (
+        "fake/npu cannot run here: it needs the NPU hexagon, which is not here; choose fake/int8"
+    )
+    assert fake_backend.opened == []
+    with pytest.raises(UsageError, match="no artifacts for fake/int4"):
+        Runtime(path, backend=fake_backend, recipe="int4")
+
+
+def test_none_can_run(make_bundle, fake_backend):
+    path = make_bundle(edit=needs(0, processor=["avx10"]))
+    with pytest.raises(
+        BackendError, match="needs a processor with avx10, which this one has not; convert with a recip"
+    ):
+        Runtime(path, backend=fake_backend)
+
+
+def test_verify_skips_it_with_a_line(make_bundle, fake_backend):
+    path = make_bundle(recipes=("npu", "int8"), edit=needs(0, npu="hexagon"))
+    checks = verify(path, backend=fake_backend)
+    (skipped,) = [one for one in checks if one.set == "fake/npu"]
+    assert (skipped.passed, skipped.skipped, skipped.what) == (True, True, "set")
+    assert skipped.detail == "cannot run here: it needs the NPU hexagon, which is not here"
+    assert sum(one.set == "fake/int8" for one in checks) > 10
+    assert all(one.passed for one in checks)
+
+
+def test_no_backend_of_today_has_an_npu():
+    assert here.npus() == ()
