@@ -11,6 +11,7 @@ import msgspec
 from edge_moe.backends import table
 from edge_moe.errors import BackendError
 from edge_moe.pool import python
+from edge_moe.sets import SetKey
 
 __all__ = ["Cold", "cold_start"]
 
@@ -47,7 +48,7 @@ class Cold(NamedTuple):
     peak_rss_bytes: int  # with every expert loaded and used
 
 
-def cold_start(bundle: Path, backend: str, recipe: str, threads: int, images: Path) -> Cold:
+def cold_start(bundle: Path, key: SetKey, threads: int, images: Path) -> Cold:
     """Start a Python that answers `images` (an .npy of input tensors [T, 1, H, W, 3]), and watch it.
 
     The files are in the system's cache, as they are when an app is opened for the second time.
@@ -55,9 +56,9 @@ def cold_start(bundle: Path, backend: str, recipe: str, threads: int, images: Pa
     Raises:
         BackendError: the process failed.
     """
-    record = table.record(backend)  # of a backend that this process was told of
+    record = table.record(key.backend)  # of a backend that this process was told of
     told = "" if record is None else msgspec.json.encode(record).decode()
-    arguments = [str(bundle), backend, recipe, str(threads), str(images), told]
+    arguments = [str(bundle), *key, str(threads), str(images), told]
     start = perf_counter()
     with python(_PROGRAM, *arguments) as process:
         assert process.stdout is not None
@@ -66,5 +67,5 @@ def cold_start(bundle: Path, backend: str, recipe: str, threads: int, images: Pa
         rest, errors = process.communicate()
     if line != b"answered\n" or process.returncode != 0:
         last = (errors.decode(errors="replace").strip().splitlines() or ["it said nothing"])[-1]
-        raise BackendError(f"a process that answers with {backend}/{recipe} failed: {last}")
+        raise BackendError(f"a process that answers with {key} failed: {last}")
     return Cold(elapsed * 1000, int(rest))

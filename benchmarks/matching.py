@@ -9,6 +9,7 @@ from edge_moe.benchmarks.results import Results, SetResults, bundle_info, load
 from edge_moe.bundle import ArtifactSet, Bundle
 from edge_moe.digest import answers_digest, digest_of_schema_2
 from edge_moe.errors import DataError
+from edge_moe.sets import Pattern
 
 __all__ = ["Match", "match"]
 
@@ -35,8 +36,8 @@ class Match(NamedTuple):
         return tuple(f"{self.file}: {doubt}" for doubt in (*stopped, *untrained, *self.results.conditions.remarks))
 
 
-def match(bundle: Bundle, file: Path, backend: str | None = None, recipe: str | None = None) -> Match:
-    """Read results and find in them the set of `bundle` that `backend` and `recipe` name; None: the bundle's first.
+def match(bundle: Bundle, file: Path, wanted: Pattern = Pattern()) -> Match:  # noqa: B008  (it cannot change)
+    """Read results and find in them the first set of `bundle` that is `wanted`.
 
     Defaults and operating points of the bundle may differ from those at the time of the measurement: artifacts and
     rule alone decide what an image gets and what it costs.
@@ -45,13 +46,13 @@ def match(bundle: Bundle, file: Path, backend: str | None = None, recipe: str | 
         UsageError: the bundle has no such set.
         DataError: no results file; or the results lack the set, or are of other artifacts or of another rule.
     """
-    results, artifacts = load(file), bundle.manifest.find(backend, recipe)
-    label = f"{artifacts.backend}/{artifacts.recipe.name}"
+    results, artifacts = load(file), bundle.manifest.select([wanted])[0]
+    label = str(artifacts.key)
     measured = next((one for one in results.sets if one.label == label), None)
     if measured is None:
         have = ", ".join(one.label for one in results.sets)
         raise DataError(
-            f"{file} has nothing of {label}; it has {have}: name one of them with --backend and --recipe, "
+            f"{file} has nothing of {label}; it has {have}: name one of them with --set, or --backend and --recipe, "
             f"or measure {label} with 'edge-moe bench'"
         )
     other = _difference(bundle, artifacts, results, measured)

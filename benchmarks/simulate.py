@@ -30,6 +30,7 @@ from edge_moe.errors import DataError, UsageError
 from edge_moe.evaluate import operating_point
 from edge_moe.progress import Progress, Silent, track
 from edge_moe.runtime import Runtime
+from edge_moe.sets import Pattern
 from edge_moe.trace import Trace, record
 
 __all__ = ["Options", "simulate"]
@@ -43,8 +44,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 
     taus: tuple[float, ...] = ()  # none: those of the profile
     max_experts: tuple[int, ...] = ()  # none: the bundle's default
-    backend: str | None = None
-    recipe: str | None = None
+    wanted: Pattern = Pattern()  # which set; the first that is meant
     validation_images: int | None = None  # None: all
     seed: int = 0
 
@@ -82,9 +82,10 @@ def simulate(
     opened = Bundle(bundle)
     manifest = opened.manifest
     _check(options, manifest.experts)
-    found = match(opened, profile, options.backend, options.recipe)
+    found = match(opened, profile, options.wanted)
     costs = prices.costs(found.measured)
-    other = None if compare is None else match(opened, compare, found.artifacts.backend, found.artifacts.recipe.name)
+    key = found.artifacts.key
+    other = None if compare is None else match(opened, compare, Pattern((key.backend,), key.recipe))
     if other is not None and other.results.unit != found.results.unit:
         units = f"{other.file} is in {other.results.unit}, {profile} in {found.results.unit}"
         raise DataError(f"{units}; compare with results of the same target")
@@ -93,8 +94,8 @@ def simulate(
     if options.validation_images is not None:
         images = images.sample(options.validation_images, options.seed)
     images = images.with_classes(manifest.labels)
-    engine: str | Backend = backend or found.artifacts.backend
-    with Runtime(opened, backend=engine, recipe=found.artifacts.recipe.name) as runtime:
+    engine: str | Backend = backend or key.backend
+    with Runtime(opened, backend=engine, recipe=key.recipe) as runtime:
         tensors = track(images.tensors(manifest.preprocessing), f"routing by {found.label}", len(images), progress)
         trace = record(runtime.part, manifest.experts, manifest.ensemble, manifest.space, tensors)
 
@@ -124,8 +125,8 @@ def simulate(
         unit=found.results.unit,
         profile=_profile(found),
         bundle=bundle_info(bundle.resolve().name, manifest),
-        backend=found.artifacts.backend,
-        recipe=found.artifacts.recipe.name,
+        backend=key.backend,
+        recipe=key.recipe,
         data=images.title,
         images=len(images),
         groups=None if images.groups is None else len(np.unique(images.groups)),

@@ -44,7 +44,7 @@ from edge_moe.errors import CheckpointError, UsageError
 from edge_moe.evaluate import operating_point
 from edge_moe.progress import Progress, Silent, track
 from edge_moe.runtime import Runtime
-from edge_moe.sets import Pattern, SetKey, patterns, select
+from edge_moe.sets import Pattern, patterns
 from edge_moe.sizes import short_size_text
 from edge_moe.tensors import Tensors
 from edge_moe.text import counted
@@ -239,10 +239,8 @@ def _labels(images: LabelledImages, manifest: Manifest) -> tuple[int, ...] | Non
 
 def _selected(manifest: Manifest, options: Options) -> list[ArtifactSet]:
     """Return the sets that the options name, in the bundle's order; every name must be that of a set."""
-    there = {SetKey(one.backend, one.recipe.name): one for one in manifest.sets}
-    wanted = patterns(options.sets, options.backends, options.recipes)
-    select(there, [Pattern((name,)) for name in options.backends])
-    return [there[key] for key in select(there, wanted)]
+    manifest.select([Pattern((name,)) for name in options.backends])
+    return manifest.select(patterns(options.sets, options.backends, options.recipes))
 
 
 def _check(options: Options, experts: int) -> None:

@@ -10,11 +10,12 @@ from edge_moe.anytime import check_max_experts, check_tau
 from edge_moe.bundle import OPERATING, Bundle
 from edge_moe.operating import encode
 from edge_moe.output import write_file
+from edge_moe.sets import Pattern
 
 __all__ = ["write_defaults"]
 
 
-def write_defaults(bundle: Path, backend: str | None, recipe: str | None, tau: float, max_experts: int) -> None:
+def write_defaults(bundle: Path, wanted: Pattern, tau: float, max_experts: int) -> None:
     """Make (tau, max_experts) the default of one set of a bundle; operating.json is replaced whole or not at all.
 
     No other file is touched, and the golden samples have settings of their own and stay true. A certificate is of one
@@ -22,8 +23,7 @@ def write_defaults(bundle: Path, backend: str | None, recipe: str | None, tau: f
 
     Args:
         bundle: the folder.
-        backend: of the set; None is the bundle's first.
-        recipe: of the set; None is the first of `backend`.
+        wanted: which set; the first that is meant.
         tau: in [0, 1].
         max_experts: in [1, K]; 0 where K is.
 
@@ -33,7 +33,7 @@ def write_defaults(bundle: Path, backend: str | None, recipe: str | None, tau: f
         OutputError: operating.json cannot be written; the old one stands.
     """
     opened = Bundle(bundle)
-    key = str(opened.manifest.find(backend, recipe).key)
+    key = str(opened.manifest.select([wanted])[0].key)
     tau, max_experts = check_tau(tau), check_max_experts(max_experts, opened.manifest.experts)
     sets = opened.operating_sets
     before = sets[key]

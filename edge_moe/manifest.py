@@ -5,13 +5,13 @@ The manifest is hashed, in parts, and never rewritten; what may be chosen later 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from edge_moe.anytime import Ensemble, Space
 from edge_moe.backends.base import PartTensor
-from edge_moe.errors import UsageError
 from edge_moe.records import Count, Digest, Fraction, Positive, Strict
-from edge_moe.sets import SetKey
+from edge_moe.sets import Pattern, SetKey, patterns, select
 from edge_moe.sizes import StoredSize, height_width
 
 __all__ = [
@@ -192,14 +192,16 @@ class Manifest(Strict, frozen=True):
 
     def matching(self, backend: str | None = None, recipe: str | None = None) -> list[ArtifactSet]:
         """Return every set of `backend` and `recipe`, at least one; otherwise as `find`."""
-        if recipe is not None and backend is None and "/" in recipe:
-            backend, recipe = recipe.split("/", 1)
-        found = [one for one in self.sets if backend in (None, one.backend) and recipe in (None, one.recipe.name)]
-        if not found:
-            have = ", ".join(str(one.key) for one in self.sets)
-            wanted = f"{backend or 'any backend'}/{recipe or 'any recipe'}"
-            raise UsageError(f"the bundle has no artifacts for {wanted}; it has {have}")
-        return found
+        return self.select(patterns((), () if backend is None else (backend,), () if recipe is None else (recipe,)))
+
+    def select(self, wanted: Sequence[Pattern]) -> list[ArtifactSet]:
+        """Return the sets that are `wanted`, in the bundle's order; of nothing wanted, all.
+
+        Raises:
+            UsageError: there is none of one that is.
+        """
+        there = {one.key: one for one in self.sets}
+        return [there[key] for key in select(there, wanted)]
 
 
 def expert_name(index: int) -> str:

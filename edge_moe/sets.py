@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from edge_moe.errors import UsageError
 
-__all__ = ["FLOAT", "Pattern", "SetKey", "patterns", "select"]
+__all__ = ["FLOAT", "Pattern", "SetKey", "one_pattern", "patterns", "select"]
 
 FLOAT = "fp32"  # the recipe that quantizes nothing: the reference of its backend
 
@@ -94,6 +94,16 @@ def patterns(
 def _pattern(text: str) -> Pattern:
     backend, recipe = SetKey.parse(text)
     return Pattern((backend,), recipe)
+
+
+def one_pattern(of: str | None = None, backend: str | None = None, recipe: str | None = None) -> Pattern:
+    """Read what a person named who means one set, as `patterns`; None is any.
+
+    Raises:
+        UsageError: a name that cannot be one, or a set beside a short form.
+    """
+    named = ((text,) if text is not None else () for text in (of, backend, recipe))
+    return (*patterns(*named), Pattern())[0]
 
 
 def select(keys: Iterable[SetKey], wanted: Sequence[Pattern], what: str = "the bundle") -> list[SetKey]:

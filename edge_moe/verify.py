@@ -7,7 +7,7 @@ an app would.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +20,7 @@ from edge_moe.comparing import Check, relative_error
 from edge_moe.errors import BackendError, BundleError, EdgeMoeError, IntegrityError
 from edge_moe.here import unmet
 from edge_moe.runtime import Runtime
+from edge_moe.sets import SetKey
 from edge_moe.verify_shared import verify_shared
 
 __all__ = ["Check", "relative_error", "verify"]
@@ -32,6 +33,7 @@ def verify(
     *,
     backend: str | Backend | None = None,
     recipe: str | None = None,
+    sets: Sequence[SetKey] = (),
     threads: int = 1,
 ) -> list[Check]:
     """Check the files, preprocessing and exit rule, and every part and the whole answers of the sets of a bundle.
@@ -40,6 +42,7 @@ def verify(
         bundle: the folder, or the opened bundle.
         backend: only this backend's sets; None is all of them. An object is used as it is.
         recipe: only the sets of this recipe; None is all of them.
+        sets: only these; none is all of them.
         threads: of the backend.
 
     Returns:
@@ -55,7 +58,7 @@ def verify(
     name = backend.name if isinstance(backend, Backend) else backend
     wanted = opened.manifest.matching(name, recipe)  # raises where there is none
     checks = verify_shared(opened)
-    for artifacts in wanted:
+    for artifacts in (one for one in wanted if not sets or one.key in sets):
         needs = unmet(artifacts.runs_on)
         if needs is not None:
             checks.append(Check(str(artifacts.key), "set", True, f"cannot run here: {needs}", skipped=True))

@@ -13,7 +13,7 @@ from edge_moe import Runtime
 from edge_moe.bundle import OPERATING, Bundle
 from edge_moe.defaults import write_defaults
 from edge_moe.errors import BundleError, OutputError, UsageError
-from edge_moe.sets import SetKey
+from edge_moe.sets import Pattern, SetKey
 from edge_moe.verify import verify
 from tests.cli.conftest import small_disk
 from tests.tiny import tree
@@ -26,7 +26,7 @@ def bundle(make_bundle):
 
 def test_two_lines_of_operating_json_change(bundle, fake_backend):
     before, files = (bundle / OPERATING).read_text(), tree(bundle)
-    write_defaults(bundle, "fake", "fp32", 0.625, 2)
+    write_defaults(bundle, Pattern(("fake",), "fp32"), 0.625, 2)
     after = (bundle / OPERATING).read_text()
     changed = [(a.strip(), b.strip()) for a, b in zip(before.splitlines(), after.splitlines(), strict=True) if a != b]
     assert changed == [
@@ -43,9 +43,9 @@ def test_two_lines_of_operating_json_change(bundle, fake_backend):
 
 def test_the_first_set_by_default_and_back_again(bundle):
     before = tree(bundle)
-    write_defaults(bundle, None, None, 1, 3)
+    write_defaults(bundle, Pattern(), 1, 3)
     assert Bundle(bundle).operating(SetKey("fake", "int8")).default_tau == 1.0
-    write_defaults(bundle, None, None, 0.25, 1)
+    write_defaults(bundle, Pattern(), 0.25, 1)
     assert tree(bundle) == before
 
 
@@ -56,9 +56,9 @@ def test_a_certificate_goes_with_the_setting_that_it_is_of(bundle):
     for one in raw["sets"].values():
         one["certificate"] = certificate
     (bundle / OPERATING).write_text(json.dumps(raw))
-    write_defaults(bundle, "fake", "int8", 0.25, 1)
+    write_defaults(bundle, Pattern(("fake",), "int8"), 0.25, 1)
     assert msgspec.to_builtins(Bundle(bundle).operating(SetKey("fake", "int8")).certificate) == certificate
-    write_defaults(bundle, "fake", "int8", 0.3, 1)
+    write_defaults(bundle, Pattern(("fake",), "int8"), 0.3, 1)
     found = Bundle(bundle).operating_sets
     assert found["fake/int8"].certificate is None
     assert found["fake/fp32"].certificate is not None
@@ -67,10 +67,10 @@ def test_a_certificate_goes_with_the_setting_that_it_is_of(bundle):
 @pytest.mark.parametrize(
     ("arguments", "word"),
     [
-        ((None, None, 1.5, 1), "tau is 1.5"),
-        ((None, None, float("nan"), 1), "tau is nan"),
-        ((None, None, 0.5, 4), "from 1 to 3"),
-        (("onnx", None, 0.5, 1), "it has fake/int8"),
+        ((Pattern(), 1.5, 1), "tau is 1.5"),
+        ((Pattern(), float("nan"), 1), "tau is nan"),
+        ((Pattern(), 0.5, 4), "from 1 to 3"),
+        ((Pattern(("onnx",)), 0.5, 1), "it has fake/int8"),
     ],
 )
 def test_a_setting_or_a_set_that_cannot_be(bundle, arguments, word):
@@ -82,13 +82,13 @@ def test_a_setting_or_a_set_that_cannot_be(bundle, arguments, word):
 
 def test_no_bundle(tmp_path):
     with pytest.raises(BundleError, match="not a folder"):
-        write_defaults(tmp_path / "nothing", None, None, 0.5, 1)
+        write_defaults(tmp_path / "nothing", Pattern(), 0.5, 1)
 
 
 def test_a_full_disk(bundle):
     before = tree(bundle)
     with small_disk(100), pytest.raises(OutputError, match=r"cannot write .*operating\.json"):
-        write_defaults(bundle, None, None, 0.5, 1)
+        write_defaults(bundle, Pattern(), 0.5, 1)
     assert tree(bundle) == before
 
 
@@ -99,5 +99,5 @@ def test_a_read_only_folder(bundle, monkeypatch):
     before = tree(bundle)
     monkeypatch.setattr("os.replace", refuse)
     with pytest.raises(OutputError, match=r"cannot write .*operating\.json: Read-only"):
-        write_defaults(bundle, None, None, 0.5, 1)
+        write_defaults(bundle, Pattern(), 0.5, 1)
     assert tree(bundle) == before

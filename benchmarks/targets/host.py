@@ -162,10 +162,8 @@ class _HostSession(Session):
         return found
 
     def _cold_start(self, index: int, costs: _Costs) -> None:
-        artifacts, plan = self._plan.sets[index].artifacts, self._plan
-        costs.cold[index] = cold.cold_start(
-            plan.bundle.path, artifacts.backend, artifacts.recipe.name, plan.threads, self._images
-        )
+        key, plan = self._plan.sets[index].artifacts.key, self._plan
+        costs.cold[index] = cold.cold_start(plan.bundle.path, key, plan.threads, self._images)
 
 
 def _time_parts(runtime: Runtime, one: SetPlan, plan: Plan, into: dict[str, list[float]]) -> None:

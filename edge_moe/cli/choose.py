@@ -9,6 +9,7 @@ import typer
 from rich.table import Table
 
 from edge_moe.cli.console import console
+from edge_moe.cli.sets import Backend, Recipe, Set
 
 if TYPE_CHECKING:
     from edge_moe.benchmarks.choose import Choice
@@ -34,8 +35,9 @@ def choose(
         float | None, typer.Option(help="Percentage points against tau = 0 with the fewest experts measured.")
     ] = None,
     exit_rate: Annotated[float | None, typer.Option(help="Share of the images that exits, at least; 0 to 1.")] = None,
-    backend: Annotated[str | None, typer.Option(help="The bundle's first by default.")] = None,
-    recipe: Annotated[str | None, typer.Option(help="The bundle's first by default.")] = None,
+    set_: Set = None,
+    backend: Backend = None,
+    recipe: Recipe = None,
     statistic: Annotated[
         Literal["mean", "median", "p90"], typer.Option(help="Over images, of each one's median over rounds.")
     ] = "mean",
@@ -50,6 +52,7 @@ def choose(
     from edge_moe.defaults import write_defaults
     from edge_moe.errors import DataError
     from edge_moe.intervals import over_groups
+    from edge_moe.sets import Pattern, one_pattern
 
     wish = Wish(
         max_cost=max_cost,
@@ -58,7 +61,7 @@ def choose(
         max_accuracy_drop=max_accuracy_drop,
         exit_rate=exit_rate,
     )
-    found = match(Bundle(bundle), results, backend, recipe)
+    found = match(Bundle(bundle), results, one_pattern(set_, backend, recipe))
     choice = pick(found, wish, statistic=statistic, seed=seed)
     for doubt in found.doubts:
         typer.echo(f"edge-moe: warning: {doubt}", err=True)
@@ -78,7 +81,8 @@ def choose(
     if not write:
         typer.echo(f"the bundle's default stays {before}; --write changes it")
         return
-    write_defaults(bundle, found.artifacts.backend, found.artifacts.recipe.name, chosen.tau, chosen.max_experts)
+    key = found.artifacts.key
+    write_defaults(bundle, Pattern((key.backend,), key.recipe), chosen.tau, chosen.max_experts)
     typer.echo(f"{bundle}: the default of {found.label} is now {setting}; it was {before}")
 
 

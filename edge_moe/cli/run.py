@@ -9,6 +9,7 @@ import typer
 from rich.table import Table
 
 from edge_moe.cli.console import console
+from edge_moe.cli.sets import Backend, Backends, Recipe, Recipes, Set, Sets, split
 from edge_moe.errors import EdgeMoeError, UsageError
 from edge_moe.text import printable
 
@@ -20,8 +21,6 @@ __all__ = ["register"]
 
 BundlePath = Annotated[Path, typer.Argument(help="Made by 'edge-moe convert'.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-BackendName = Annotated[str | None, typer.Option("--backend", help="The bundle's first by default.")]
-RecipeName = Annotated[str | None, typer.Option("--recipe", help="The bundle's first by default.")]
 ExpectDigest = Annotated[
     str | None, typer.Option(help="Refuse a set that would answer otherwise; 'edge-moe inspect' prints the digest.")
 ]
@@ -85,8 +84,9 @@ def inspect(bundle: BundlePath, json: Json = False) -> None:
 
 def verify(
     bundle: BundlePath,
-    backend: BackendName = None,
-    recipe: RecipeName = None,
+    sets: Sets = None,
+    backend: Backends = None,
+    recipe: Recipes = None,
     expect_digest: ExpectDigest = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Show only what failed.")] = False,
 ) -> None:
@@ -94,12 +94,14 @@ def verify(
     from edge_moe.bundle import Bundle
     from edge_moe.digest import check_digest
     from edge_moe.errors import IntegrityError
+    from edge_moe.sets import patterns
     from edge_moe.verify import verify as check
 
     opened = Bundle(bundle)
+    chosen = opened.manifest.select(patterns(split(sets), split(backend), split(recipe)))
     if expect_digest is not None:
-        check_digest(opened.manifest, opened.manifest.find(backend, recipe), expect_digest)
-    checks = check(opened, backend=backend, recipe=recipe)
+        check_digest(opened.manifest, chosen[0], expect_digest)
+    checks = check(opened, sets=[one.key for one in chosen])
     table = Table(title=f"{bundle}")
     for column in ("set", "what", "", "detail"):
         table.add_column(column)
@@ -124,8 +126,9 @@ def run(
     images: Annotated[list[Path], typer.Argument(help="Image files.")],
     tau: Annotated[float | None, typer.Option(help="From 0 (never exit) to 1; the bundle's default.")] = None,
     max_experts: Annotated[int | None, typer.Option(help="The bundle's default.")] = None,
-    backend: BackendName = None,
-    recipe: RecipeName = None,
+    set_: Set = None,
+    backend: Backend = None,
+    recipe: Recipe = None,
     expect_digest: ExpectDigest = None,
     threads: int = 1,
     json: Json = False,
@@ -134,15 +137,17 @@ def run(
     import msgspec
 
     from edge_moe.runtime import Runtime
+    from edge_moe.sets import one_pattern
 
     rows: list[dict[str, Any]] = []
     failures: list[EdgeMoeError] = []
+    wanted = one_pattern(set_, backend, recipe)
     with Runtime(
         bundle,
         tau=tau,
         max_experts=max_experts,
-        backend=backend,
-        recipe=recipe,
+        backend=next(iter(wanted.backends), None),
+        recipe=wanted.recipe,
         threads=threads,
         expect_digest=expect_digest,
     ) as model:

@@ -8,7 +8,7 @@ import typer
 
 from edge_moe.backends import names
 
-__all__ = ["Backends", "Recipes", "Sets", "split"]
+__all__ = ["Backend", "Backends", "Recipe", "Recipes", "Set", "Sets", "split"]
 
 Sets: TypeAlias = Annotated[
     list[str] | None,
@@ -23,6 +23,13 @@ Recipes: TypeAlias = Annotated[
     list[str] | None,
     typer.Option("--recipe", help="int8 of every backend, or onnx/int8 of one; several with commas."),
 ]
+
+_FIRST = "The bundle's first by default."
+Set: TypeAlias = Annotated[
+    str | None, typer.Option("--set", help=f"litert/int8, or litert for the first of a backend. {_FIRST}")
+]
+Backend: TypeAlias = Annotated[str | None, typer.Option("--backend", help=_FIRST)]
+Recipe: TypeAlias = Annotated[str | None, typer.Option("--recipe", help=_FIRST)]
 
 
 def split(given: list[str] | None) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ import typer
 from rich.table import Table
 
 from edge_moe.cli.console import console
+from edge_moe.cli.sets import Backend, Recipe, Set
 
 if TYPE_CHECKING:
     from edge_moe.benchmarks.simulation import Comparison, Simulation
@@ -28,8 +29,9 @@ def simulate(
     data: Annotated[str, typer.Option(help="'digits', 'cluttered-digits', a folder of images, or 'noise'.")],
     tau: Annotated[list[float] | None, typer.Option(help="May be repeated; the profile's operating points.")] = None,
     max_experts: Annotated[list[int] | None, typer.Option(help="May be repeated; the bundle's default.")] = None,
-    backend: Annotated[str | None, typer.Option(help="The bundle's first by default.")] = None,
-    recipe: Annotated[str | None, typer.Option(help="The bundle's first by default.")] = None,
+    set_: Set = None,
+    backend: Backend = None,
+    recipe: Recipe = None,
     validation_images: Annotated[int | None, typer.Option(help="Images to route; all by default.")] = None,
     compare: Annotated[Path | None, typer.Option(help="A results.json to hold the prediction against.")] = None,
     seed: Annotated[int, typer.Option(min=0)] = 0,
@@ -46,13 +48,13 @@ def simulate(
     from edge_moe.data import NOISE
     from edge_moe.intervals import over_groups
     from edge_moe.progress import bars
+    from edge_moe.sets import one_pattern
     from edge_moe.work import making
 
     options = Options(
         taus=tuple(tau or ()),
         max_experts=tuple(max_experts or ()),
-        backend=backend,
-        recipe=recipe,
+        wanted=one_pattern(set_, backend, recipe),
         validation_images=validation_images,
         seed=seed,
     )

@@ -9,6 +9,7 @@ import pytest
 
 from edge_moe import BackendError
 from edge_moe.benchmarks import cold
+from edge_moe.sets import SetKey
 
 HELD = 300 << 20
 
@@ -22,7 +23,7 @@ def images(tmp_path):
 def test_first_answer_and_peak_are_those_of_the_process(tiny_bundle, images):
     held = np.ones(HELD, np.uint8)  # where the peak begins with that of the parent, it shows
     start = time.perf_counter()
-    found = cold.cold_start(tiny_bundle, "litert", "int8", 1, images)
+    found = cold.cold_start(tiny_bundle, SetKey("litert", "int8"), 1, images)
     elapsed = (time.perf_counter() - start) * 1000
     assert held[::4096].all()
     assert 20 < found.first_answer_ms < elapsed  # no Python imports numpy faster
@@ -32,7 +33,7 @@ def test_first_answer_and_peak_are_those_of_the_process(tiny_bundle, images):
 
 def test_both_lines_at_once(tmp_path, monkeypatch):
     monkeypatch.setattr(cold, "_PROGRAM", "print('answered\\n12345')")
-    assert cold.cold_start(tmp_path, "onnx", "fp32", 1, tmp_path).peak_rss_bytes == 12345
+    assert cold.cold_start(tmp_path, SetKey("onnx", "fp32"), 1, tmp_path).peak_rss_bytes == 12345
 
 
 @pytest.mark.parametrize(
@@ -40,7 +41,7 @@ def test_both_lines_at_once(tmp_path, monkeypatch):
 )
 def test_a_process_that_fails(tiny_bundle, images, backend, threads, reason):
     with pytest.raises(BackendError, match=f"answers with {backend}/int8 failed: .*{reason}"):
-        cold.cold_start(tiny_bundle, backend, "int8", threads, images)
+        cold.cold_start(tiny_bundle, SetKey(backend, "int8"), threads, images)
 
 
 @pytest.mark.parametrize(
@@ -54,4 +55,4 @@ def test_a_process_that_fails(tiny_bundle, images, backend, threads, reason):
 def test_a_process_that_dies_before_during_or_without_an_answer(tmp_path, monkeypatch, program, reason):
     monkeypatch.setattr(cold, "_PROGRAM", program)
     with pytest.raises(BackendError, match=f"onnx/fp32 failed: {reason}"):
-        cold.cold_start(tmp_path, "onnx", "fp32", 1, tmp_path)
+        cold.cold_start(tmp_path, SetKey("onnx", "fp32"), 1, tmp_path)

@@ -9,6 +9,7 @@ from edge_moe.bundle import Bundle
 from edge_moe.defaults import write_defaults
 from edge_moe.digest import answers_digest, digest_of_schema_2
 from edge_moe.errors import DataError, UsageError
+from edge_moe.sets import Pattern
 from tests.benchmarks.fitted import edited, fitted, replace, save
 from tests.test_bundle import change
 from tests.test_digest import rename
@@ -28,7 +29,7 @@ def test_the_set_that_is_asked_for(bundle, results, tmp_path):
     file = save(results, tmp_path / "results.json")
     found = match(Bundle(bundle), file)
     assert (found.label, found.results, found.measured) == ("fake/int8", results, results.sets[0])
-    found = match(Bundle(bundle), file, recipe="fp32")
+    found = match(Bundle(bundle), file, Pattern((), "fp32"))
     assert (found.label, found.artifacts, found.measured) == (
         "fake/fp32",
         Bundle(bundle).manifest.sets[1],
@@ -38,7 +39,7 @@ def test_the_set_that_is_asked_for(bundle, results, tmp_path):
 
 
 def test_a_bundle_whose_defaults_changed_is_the_same(bundle, results, tmp_path):
-    write_defaults(bundle, None, None, 0.7, 3)
+    write_defaults(bundle, Pattern(), 0.7, 3)
     found = match(Bundle(bundle), save(results, tmp_path / "results.json"))
     assert found.bundle.operating(found.artifacts).default_tau == 0.7
 
@@ -99,7 +100,7 @@ def test_results_of_before_the_upgrade_are_of_the_bundle(bundle, results, tmp_pa
 
 
 def test_results_with_the_bundle_s_digest_are_of_the_bundle(bundle, signed, tmp_path):
-    write_defaults(bundle, None, None, 0.7, 3)
+    write_defaults(bundle, Pattern(), 0.7, 3)
     assert match(Bundle(bundle), save(signed, tmp_path / "results.json")).results == signed
 
 
@@ -124,7 +125,7 @@ def test_a_set_that_came_on_top_makes_no_other_bundle(make_bundle, signed, tmp_p
 
 def test_a_set_that_the_bundle_lacks(bundle, results, tmp_path):
     with pytest.raises(UsageError, match="it has fake/int8, fake/fp32"):
-        match(Bundle(bundle), save(results, tmp_path / "results.json"), backend="litert")
+        match(Bundle(bundle), save(results, tmp_path / "results.json"), Pattern(("litert",)))
 
 
 def test_doubts(make_bundle, tmp_path):

@@ -30,6 +30,11 @@ class Fourth(Backend):
 class FourthPart(OpenPart):
     def __init__(self, program: Any) -> None:
         self._module: Any = program.module()
+        (given,) = (node for node in program.graph.nodes if node.name in program.graph_signature.user_inputs)
+        outputs = zip(program.call_spec.out_spec.context, program.graph.output_node().args[0], strict=True)
+        self._tensors = PartTensors(
+            (_described(given.name, given),), tuple(_described(name, node) for name, node in outputs)
+        )
         nodes = list(program.graph.nodes)
         (given,) = [one for one in nodes if one.name in program.graph_signature.user_inputs]
         names, made = program.call_spec.out_spec.context, nodes[-1].args[0]
@@ -55,6 +60,14 @@ class FourthPart(OpenPart):
 
     def close(self) -> None:
         self._module = None
+
+
+def _described(name: str, node: Any) -> PartTensor:
+    shape = tuple(node.meta["val"].shape)
+    layout = "NHWC" if len(shape) == 4 else None
+    return PartTensor(
+        name=name, tensor=node.name, shape=shape, layout=layout, dtype="float32", scale=None, zero_point=None
+    )
 
 
 def _described(name: str, node: Any) -> PartTensor:
