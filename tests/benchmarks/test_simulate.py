@@ -23,6 +23,7 @@ from edge_moe.digest import answers_digest
 from edge_moe.errors import BackendError, BundleError, DataError, MissingExtraError, OutputError, UsageError
 from edge_moe.evaluate import wilson
 from edge_moe.intervals import accuracy_interval
+from edge_moe.sets import Pattern
 from edge_moe.trace import record
 from tests.benchmarks.fitted import edited, fitted, part_costs, point, replace, save
 from tests.cli.conftest import small_disk
@@ -285,7 +286,7 @@ def test_a_comparison_of_another_bundle(bundle, data, profile, make_bundle, tmp_
         ({"max_experts": (0,)}, "max_experts is 0"),
         ({"validation_images": 0}, "validation_images is 0"),
         ({"seed": -1}, "seed is -1"),
-        ({"recipe": "int4"}, "it has fake/int8"),
+        ({"wanted": Pattern((), "int4")}, "it has fake/int8"),
     ],
 )
 def test_options_out_of_range(bundle, data, profile, options, words):
