@@ -162,7 +162,7 @@ def read_config(path: Path) -> CheckpointConfig:
         version = raw.get("schema_version") if isinstance(raw, dict) else None
         if version not in (1, SCHEMA_VERSION):
             newer = isinstance(version, int) and version > SCHEMA_VERSION
-            todo = "update edge-moe, or train or import with this one" if newer else "train or import again"
+            todo = "update edge-moe, or train or import again" if newer else "train or import again"
             raise CheckpointError(f"{file} has schema version {version}; this edge-moe reads 1 and 2: {todo}")
         config = msgspec.convert(raw | {"schema_version": SCHEMA_VERSION}, CheckpointConfig)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:

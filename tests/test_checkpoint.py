@@ -55,7 +55,7 @@ def test_what_is_written_is_read_and_is_schema_2(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("version", "todo"), [(3, "update edge-moe, or train or import with this one"), ("2", "train or import again")]
+    ("version", "todo"), [(3, "update edge-moe, or train or import again"), ("2", "train or import again")]
 )
 def test_another_version_says_what_to_do(tmp_path, version, todo):
     shutil.copytree(OLD, tmp_path / "c")
