@@ -24,7 +24,7 @@ from edge_moe.bundle import (
     sha256,
 )
 from edge_moe.checkpoint import CheckpointConfig
-from edge_moe.converters.golden_choice import Fitness, Role, candidates, fitness, roles, unlike
+from edge_moe.converters.golden_choice import NEEDED, Fitness, Role, candidates, fitness, roles, unlike
 from edge_moe.converters.golden_image import golden_image
 from edge_moe.converters.tolerances import part_tolerance, tolerance
 from edge_moe.data import LabelledImages
@@ -119,6 +119,7 @@ class _Set:
     ) -> None:
         self._key, self._parts, self._specs, self._config, self._inputs = key, parts, specs, config, inputs
         self._ran: dict[int, dict[str, Tensor]] = {}  # image -> what every part gives
+        self._own: dict[tuple[str, int], float] = {}  # (part, image) -> how far it may be off
         self._chosen: dict[Role, int] = {}
         self._missing: list[Role] = []
 
@@ -140,9 +141,22 @@ class _Set:
             self._inputs.use(0)
 
     def _fits(self, role: Role, index: int) -> bool:
+        """Return whether the image has the role, clearly, also where a part is unsteady on it."""
         config = self._config
-        found = fitness(self._outputs(index), tolerance(*self._key), config.ensemble, config.space)
+        parts = {"base", "gate"} & self._parts.keys()
+        parts |= set() if role.expert is None else {expert_name(role.expert)}
+        # A part's own tolerance is twice what it was seen to move, and not multiplied further.
+        allowed = max(tolerance(*self._key), *(self._own_tolerance(part, index) / NEEDED for part in parts))
+        found = fitness(self._outputs(index), allowed, config.ensemble, config.space)
         return bool(found[role.name].tier[0])
+
+    def _own_tolerance(self, part: str, index: int) -> float:
+        """Return how far `part` may be off on image `index`."""
+        if (part, index) not in self._own:
+            spec = self._specs[part]
+            given, names = self._run(index)[GOLDEN_FEED[spec.kind]], [one.name for one in spec.outputs]
+            self._own[part, index] = part_tolerance(*self._key, self._parts[part], given, names)
+        return self._own[part, index]
 
     def _run(self, index: int) -> dict[str, Tensor]:
         if index not in self._ran:
@@ -177,10 +191,9 @@ class _Set:
         for index, parts in wanted.items():
             ran, name = self._run(index), self._inputs.names[index]
             for part in sorted(parts):
-                spec = self._specs[part]
-                names = [one.name for one in spec.outputs]
-                tensors |= {f"{name}/{part}.{one}": ran[f"{part}.{one}"] for one in names}
-                own = part_tolerance(*self._key, self._parts[part], ran[GOLDEN_FEED[spec.kind]], names)
+                named = (f"{part}.{one.name}" for one in self._specs[part].outputs)
+                tensors |= {f"{name}/{one}": ran[one] for one in named}
+                own = self._own_tolerance(part, index)
                 if own > tolerance(*self._key):
                     tolerances[part] = max(own, tolerances.get(part, 0.0))
         allowed = max((tolerance(*self._key), *tolerances.values()))

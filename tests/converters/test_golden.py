@@ -8,10 +8,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from edge_moe import Bundle, Runtime
 from edge_moe.bundle import Preprocessing
+from edge_moe.checkpoint import read_config
+from edge_moe.converters import golden
 from edge_moe.converters.golden_choice import NEEDED, Fitness, Role, candidates, fitness, roles, unlike
 from edge_moe.converters.golden_image import golden_image
-from edge_moe.evaluate import Outputs, route
+from edge_moe.data import open_data
+from edge_moe.evaluate import Outputs, collect, route
 from edge_moe.preprocess import normalize, prepare
 
 SPEC = Preprocessing(image_size=8, resize=8, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
@@ -91,6 +95,28 @@ def test_what_tells_an_answer_from_the_base_s():
         assert unlike(one, route(one, 0.0, 1, "bagging", "logit"), 0.01) == expected
     one = outputs(FIRST)
     assert unlike(one, route(one, 1.0, 1, "bagging", "logit"), 0.01) is None  # an exit is the base's answer
+
+
+def test_where_a_part_is_unsteady_no_sample_hangs_on_it(own_bundle, own_checkpoint, tiny_images, tmp_path, monkeypatch):
+    """A base that right kernels may be far apart in: what is clear by the table alone is not clear there."""
+    bundle, config = Bundle(own_bundle), read_config(own_checkpoint)
+    one = bundle.manifest.find("onnx", "fp32")
+    images = open_data(tiny_images, "val").with_classes(config.labels)
+    with Runtime(bundle, backend="onnx", recipe="fp32") as model:
+        outputs = collect(model.part, config.experts, images.tensors(config.preprocessing))
+    files = {one.key: {part: own_bundle / artifact.file for part, artifact in one.parts.items()}}
+    given = (files, {one.key: outputs}, images, bundle.manifest.parts, config)
+    _, steady = golden.write_golden(tmp_path / "steady", *given)
+    assert steady[one.key] == one.golden  # as the conversion chose
+
+    monkeypatch.setattr(golden, "part_tolerance", lambda *_: 10.0)
+    inputs, found = golden.write_golden(tmp_path / "unsteady", *given)
+    assert found[one.key].samples == ()
+    assert found[one.key].missing == ("exit", "expert_00", "expert_01", "top 2")
+    assert found[one.key].part_tolerances == dict.fromkeys(bundle.manifest.parts, 10.0)
+    with np.load(tmp_path / "unsteady" / found[one.key].file.file) as stored:  # the parts are checked all the same
+        assert {name.partition(".")[0] for name in stored} == {f"00/{part}" for part in bundle.manifest.parts}
+    assert list(inputs.images) == ["00"]
 
 
 # --- the files ---
