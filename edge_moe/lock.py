@@ -78,11 +78,13 @@ def acquire(target: Path, command: str) -> Lock:
     )
     made: list[Path] = []
     with writing(target):
-        for _ in range(_TRIES):
+        for left in reversed(range(_TRIES)):
             made += _make(file.parent)
             try:
                 descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
             except FileNotFoundError:  # the folder went meanwhile, with a command that had made it
+                if not left:
+                    raise
                 continue
             try:
                 if _take(descriptor, target, me):

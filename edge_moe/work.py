@@ -47,11 +47,11 @@ class Work:
 
     def __init__(self, target: Path, command: str, folder: Path, own: tuple[str, ...], lock: Lock) -> None:
         """See `making`."""
-        self.target, self.folder = target, folder
+        self.target, self.folder, self.own = target, folder, own
         self.sittings = 0  # in which it was made so far, this one included
         self.check: Callable[[], None] = lambda: None  # whether the target may be replaced
         self.thread = threading.get_ident()
-        self._command, self._own, self._lock = command, own, lock
+        self._command, self._lock = command, lock
         self._scaffold = folder / SCAFFOLD
         self._is_mine = False
 
@@ -99,7 +99,7 @@ class Work:
                 settings=now,
                 since=mark.since if mark else datetime.now().astimezone().isoformat(timespec="seconds"),
                 sittings=self.sittings,
-                own=self._own,
+                own=self.own,
             )
             write_file(self._scaffold / MARK, msgspec.json.encode(mark))
         for name, wrong in sweep(self.folder, own=own).items():
@@ -161,7 +161,7 @@ class Work:
             return
         self._is_mine = False
         with suppress(OSError):
-            self._clear(self._own)
+            self._clear(self.own)
             self.folder.rmdir()
         if self.folder.is_dir():
             _log.info("%s stays, for there is something in it that edge-moe did not make", self.folder)
@@ -234,6 +234,7 @@ def making(
     outer = _open.get(key)
     if outer is not None and outer.thread == threading.get_ident():
         before, outer.check = outer.check, check
+        outer.own += tuple(own)
         try:
             yield outer
         finally:

@@ -81,17 +81,11 @@ def test_a_child_does_not_keep_it(tmp_path: Path, how: str) -> None:
 
 
 def test_a_child_does_not_lift_it(tmp_path: Path) -> None:
-    target = tmp_path / "t"
-    lock = acquire(target, "edge-moe train")
-    child = os.fork()
-    if child == 0:
-        lock.release()
-        os._exit(0)
-    os.waitpid(child, 0)
-    assert lock.is_held()
-    with pytest.raises(OutputError, match=f"process {os.getpid()}"):
-        acquire(target, "edge-moe train")
-    lock.release()
+    more = "import os; child = os.fork(); child or (held.release(), os._exit(0)); os.waitpid(child, 0)"
+    with holder(tmp_path / "t", more) as process:
+        with pytest.raises(OutputError, match=f"process {process.pid}"):
+            acquire(tmp_path / "t", "edge-moe train")
+        assert lock_path(tmp_path / "t").exists()
 
 
 def test_it_goes_with_the_folders_that_were_made_for_it(tmp_path: Path) -> None:

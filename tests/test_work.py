@@ -163,6 +163,17 @@ def test_within_one_thread_it_is_the_same_work(tmp_path: Path) -> None:
     assert snapshot(tmp_path) == {"t": None, "t/new.json": "1"}
 
 
+def test_the_inner_ones_files_are_known_too(tmp_path: Path) -> None:
+    """The command line holds the lock around a training, which says what it leaves."""
+    with making(tmp_path / "t", "test"), making(tmp_path / "t", "test", own=("*.bin",)) as work:
+        work.take_up(PLAN)
+        keep(work.folder / "one.bin", b"1")
+        work.gather("*.bin")
+        work.publish()
+        work.drop()
+    assert snapshot(tmp_path) == {"t": None, "t/one.bin": "1"}
+
+
 # --- what is in its place ---
 
 

@@ -21,6 +21,7 @@ from edge_moe.data import open_data
 from edge_moe.digest import answers_digest
 from edge_moe.evaluate import collect, route, wilson
 from edge_moe.intervals import accuracy_interval
+from edge_moe.ledger import keep
 from tests.benchmarks.conftest import hurry
 from tests.fakes import BASE_MACS, EXPERT_MACS, GATE_MACS, FakeBackend, write_bundle
 from tests.tiny import CLASSES, SETS, VALIDATION_IMAGES, tree
@@ -490,6 +491,52 @@ def test_a_round_that_cannot_be_read_is_measured_again_with_all_that_follow(fake
         (kept.folder / "round-0001.json").write_text("{")
     assert core.asked == [0, 1, 2, 1, 2]
     assert measured.rounds == 3
+
+
+@pytest.mark.parametrize("name", ["round-0000.json", "trace-*.json"])
+@pytest.mark.parametrize("damage", ["empty", "cut", "zeros", "other shape", "other value"])
+def test_what_was_damaged_is_measured_again(fake, core, recorded, tmp_path, name, damage):
+    bundle, options = fake(), Options(device="core", **(FAST | {"rounds": 3}))
+    core.stop_in = 2
+    with journal(tmp_path / "report", run_key(bundle, "noise", options)) as kept:
+        sweep.sweep(bundle, "noise", options, journal=kept)
+    (file,) = kept.folder.glob(name)
+    whole = file.read_bytes()
+    changed = {
+        "empty": b"",
+        "cut": whole[: len(whole) // 2],
+        "zeros": whole[: len(whole) // 2] + bytes(len(whole) - len(whole) // 2),
+        "other shape": _without_a_row(whole),
+        "other value": whole.replace(b"1", b"2", 1),
+    }[damage]
+    assert changed != whole
+    file.write_bytes(changed)
+    core.stop_in = None
+    with journal(tmp_path / "report", run_key(bundle, "noise", options)) as kept:
+        measured = sweep.sweep(bundle, "noise", options, journal=kept)
+    assert core.asked == [0, 1, *([0, 1] if name.startswith("round") else []), 2]
+    assert len(recorded) == 1 + (not name.startswith("round"))
+    core.asked.clear()
+    whole = noise(bundle, device="core", rounds=3)
+    assert msgspec.structs.replace(measured, sittings=1, created=whole.created) == whole
+
+
+def _without_a_row(data):
+    """A round without its last set, or a trace without its last image."""
+    raw = json.loads(data)
+    raw["sets" if "sets" in raw else "gate"].pop()
+    return json.dumps(raw).encode()
+
+
+@pytest.mark.parametrize("name", ["round-0000.json", "trace-*.json"])
+def test_another_shape_is_not_believed_though_it_was_entered(fake, core, recorded, tmp_path, name):
+    bundle, options = fake(), Options(device="core", **FAST)
+    with journal(tmp_path / "report", run_key(bundle, "noise", options)) as kept:
+        sweep.sweep(bundle, "noise", options, journal=kept)
+        (file,) = kept.folder.glob(name)
+        keep(file, _without_a_row(file.read_bytes()))
+        sweep.sweep(bundle, "noise", options, journal=kept)
+    assert len(core.asked) + len(recorded) > options.rounds + 1
 
 
 def test_a_host_s_rounds_are_read_as_they_were_written(fake, tmp_path):

@@ -304,7 +304,7 @@ def test_ctrl_c_leaves_a_partial_report_and_the_same_command_goes_on(cli, own_bu
     partial, rows = tree(tmp_path), [point.raw for point in found.sets[0].points]
 
     done = cli(*command, "--tau", 0.25)
-    words = "with other settings (taus was None, now [0.25]); repeat that command"
+    words = "with other settings (taus was [0.5], now [0.25, 0.5]); repeat that command"
     stopped(done, 1, "report.unfinished holds an unfinished run of 'edge-moe bench'", words, "rm -r")
     assert tree(tmp_path) == partial
 
