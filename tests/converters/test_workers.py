@@ -234,7 +234,7 @@ class Elsewhere(toolchain.Toolchain):
     def trace(self, part, kind, example):
         return b"graph"
 
-    def build(self, traced, part, kind, samples, recipes):
+    def build(self, traced, part, kind, samples, recipes, origins=()):
         for recipe in recipes:
             yield f"{traced.decode()} by {recipe.name}".encode()
 
