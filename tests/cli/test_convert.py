@@ -23,7 +23,7 @@ from edge_moe.converters.kernels import KernelNoise
 from edge_moe.converters.recipes import book
 from tests import own
 from tests.cli.conftest import small_disk
-from tests.tiny import tree
+from tests.tiny import tree, visible
 
 pytestmark = pytest.mark.usefixtures("made_here")
 
@@ -360,7 +360,7 @@ def test_a_bar_that_is_missed(cli, own_checkpoint, tiny_images, tmp_path, old, m
     done.refused(1, *problem, "--recipe", "--keep-going", "bundle.partial/parity.md", progress=True)
     assert tree(old) == before
     # The report stays, to see why; nothing that loads does.
-    left = sorted(path.name for path in (tmp_path / "bundle.partial").iterdir())
+    left = visible(tmp_path / "bundle.partial")
     assert left == ["parity.json", "parity.md", "parts"]
     with pytest.raises(BundleError):
         Bundle(tmp_path / "bundle.partial")
