@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import fnmatch
 import hashlib
-import multiprocessing
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -17,6 +16,7 @@ from typing import NamedTuple
 import msgspec
 
 from edge_moe.errors import OutputError
+from edge_moe.orphans import is_orphan
 from edge_moe.output import write_file, writing
 
 __all__ = [
@@ -57,10 +57,9 @@ def keep(file: Path, data: bytes, *, of: str = "") -> None:
         OutputError: no space, no permission; or the process that began this work is gone, and whoever took it over
             must not find its files changed.
     """
-    parent = multiprocessing.parent_process()
 
     def ready() -> None:
-        if parent is not None and not parent.is_alive():
+        if is_orphan():
             raise OutputError(f"{file} is not written: the process that began this is gone")
         known = read_entry(file)
         _write(file, Entry(_content(data), of, known.now if known and file.is_file() else None))

@@ -7,10 +7,11 @@ import os
 import sys
 import time
 
-__all__ = ["end_with_parent"]
+__all__ = ["end_with_parent", "is_orphan"]
 
 _PR_SET_PDEATHSIG, _SIGKILL = 1, 9
 _LOOK_S = 0.5
+_parent: int | None = None
 
 
 def end_with_parent(parent: int) -> None:
@@ -21,10 +22,17 @@ def end_with_parent(parent: int) -> None:
 
     `parent` is told by that process itself: who asks for its own parent may be an orphan before it does.
     """
+    global _parent
+    _parent = parent
     if not _kernel_does_it():
         _thread.start_new_thread(_look, (parent,))
     if os.getppid() != parent:  # after the kernel was asked: a parent that went before is not told of
         os._exit(1)
+
+
+def is_orphan() -> bool:
+    """Return whether the process is gone that this one was to end with; False for one that ends by itself."""
+    return _parent is not None and os.getppid() != _parent
 
 
 def _kernel_does_it() -> bool:

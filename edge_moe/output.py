@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from edge_moe.backends.table import records
 from edge_moe.errors import OutputError
 
 __all__ = ["check_target", "partial_path", "remove_half_written", "write_file", "writing"]
@@ -63,19 +64,17 @@ def _inside(target: Path, reads: Iterable[str | Path | None]) -> Iterator[str | 
 _OURS = ("manifest.json", "config.json", "results.json", "report.html", "simulation.json")
 
 
-# What checkpoints, bundles, reports and simulations are made of, in any version; .data: of a large .onnx.
-_KINDS = (
-    *(".safetensors", ".tflite", ".onnx", ".data", ".pte", ".npz", ".npy"),
-    *(".json", ".md", ".png", ".csv", ".html"),
-)
+# What checkpoints, bundles, reports and simulations are made of, in any version, beside the backends' artifacts.
+_KINDS = (".safetensors", ".npz", ".npy", ".json", ".md", ".png", ".csv", ".html")
 _LEFT_BY_SYSTEMS = (".DS_Store", "Thumbs.db", "desktop.ini")
 
 
 def _stranger(target: Path) -> str:
     """Return the name of a file in the folder `target` that edge-moe cannot have written; "" if there is none."""
+    kinds = (*_KINDS, *(one.suffix for one in records()))
     for folder, _, files in os.walk(target):
         for name in files:
-            if name not in _LEFT_BY_SYSTEMS and (Path(name).suffix not in _KINDS or name.startswith(".")):
+            if name not in _LEFT_BY_SYSTEMS and (Path(name).suffix not in kinds or name.startswith(".")):
                 return os.path.relpath(os.path.join(folder, name), target)  # noqa: PTH118
     return ""
 

@@ -43,6 +43,8 @@ def test_convert_verify_run_bench_and_report(cli, own_checkpoint, tiny_images, t
     assert sets == ["fourth/int8", "fourth/fp32", "litert/fp32"]
     assert (bundle / "fourth/int8/expert_01.pt2").is_file()
 
+    done = cli("convert", own_checkpoint, *data, "-o", bundle, "--set", "fourth,litert/fp32", *fast, "--force")
+    assert done.code == 0, done.err
     done = cli("verify", bundle)
     assert done.code == 0, done.out
     image = next((tiny_images / "val").rglob("*.png"))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from edge_moe import ledger
+from edge_moe import ledger, orphans
 from edge_moe.errors import OutputError
 from edge_moe.ledger import Kept, enter, forget, is_done, keep, sweep, works
 
@@ -122,11 +123,7 @@ def test_halves_go_and_what_is_somebodys_stays(tmp_path: Path) -> None:
 
 
 def test_an_orphan_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Gone:
-        def is_alive(self) -> bool:
-            return False
-
-    monkeypatch.setattr(ledger.multiprocessing, "parent_process", Gone)
+    monkeypatch.setattr(orphans, "_parent", os.getpid())  # which is nobody's own parent
     with pytest.raises(OutputError, match="the process that began this is gone"):
         keep(tmp_path / "a.bin", DATA)
     assert list(tmp_path.iterdir()) == []

@@ -15,6 +15,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     """One backend. `module:Class` is imported when it is asked for."""
 
     name: str
+    suffix: str  # of its artifacts
     runtime: str  # "module:Class" of the edge_moe.backends.Backend
     toolchain: str  # "module:Class" of the edge_moe.converters.toolchain.Toolchain
     recipes: str  # the module with RECIPES, CANDIDATES, STOCK and SEEN
@@ -29,6 +30,7 @@ _RECORDS = {
     for one in (
         Record(
             name="litert",
+            suffix=".tflite",
             runtime="edge_moe.backends.litert:LiteRT",
             toolchain="edge_moe.converters.litert.toolchain:LiteRTToolchain",
             recipes="edge_moe.converters.litert.recipes",
@@ -39,6 +41,7 @@ _RECORDS = {
         ),
         Record(
             name="onnx",
+            suffix=".onnx",
             runtime="edge_moe.backends.onnx:Onnx",
             toolchain="edge_moe.converters.onnx.toolchain:OnnxToolchain",
             recipes="edge_moe.converters.onnx.recipes",
@@ -49,6 +52,7 @@ _RECORDS = {
         ),
         Record(
             name="executorch",
+            suffix=".pte",
             runtime="edge_moe.backends.executorch:ExecuTorch",
             toolchain="edge_moe.converters.executorch.toolchain:ExecuTorchToolchain",
             recipes="edge_moe.converters.executorch.recipes",

@@ -60,3 +60,9 @@ def test_a_library_without_a_call_of_its_own():
     part = FakePart({"logits": np.eye(3, dtype=np.float32) * 2})
     x = np.float32([[1, 2, 3]])
     np.testing.assert_array_equal(part.native_call()(x), 2 * x)
+
+
+@pytest.mark.parametrize("name", backends.names())
+def test_a_record_says_what_its_backend_says(name):
+    backend, record = backends.get(name), backends.record(name)
+    assert (record.name, record.suffix) == (backend.name, backend.suffix)

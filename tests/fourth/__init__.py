@@ -9,6 +9,7 @@ from edge_moe.backends import Record
 
 RECORD = Record(
     name="fourth",
+    suffix=".pt2",
     runtime="tests.fourth.runtime:Fourth",
     toolchain="tests.fourth.toolchain:FourthToolchain",
     recipes="tests.fourth.recipes",
