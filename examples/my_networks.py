@@ -1,4 +1,4 @@
-"""Two networks that edge-moe does not know, made into bases. docs/your-own-network.md explains them.
+"""Three networks that edge-moe does not know, made into bases. docs/your-own-network.md explains them.
 
 In this folder: edge-moe train digits --base my_networks:small_cnn --image-size 32 -o checkpoint
 """
@@ -90,3 +90,22 @@ class SmallCNN(Base):
 def small_cnn(architecture: Architecture) -> Base:
     """For a checkpoint to name: my_networks:small_cnn."""
     return SmallCNN(architecture.classes)
+
+
+class Plain(Base):
+    """A network without a branch point: it can be converted and measured, and gets no experts."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network  # whose state dict fits as it is
+
+    def forward(self, images: Tensor) -> BaseOutputs:
+        """[B, 3, H, W] images -> logits [B, Y]."""
+        return BaseOutputs(self.network(images))
+
+
+@base_builder
+def plain_cnn(architecture: Architecture) -> Base:
+    """For a checkpoint with --experts 0: my_networks:plain_cnn."""
+    head = nn.Linear(16, architecture.classes)
+    return Plain(nn.Sequential(nn.Conv2d(3, 16, 3, 2, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), head))

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -52,7 +53,7 @@ def measured(tiny_full_size, monkeypatch, tmp_path):
         calls.append((checkpoint, data, out, options, jobs))
         out.mkdir()
         time.sleep(0.25)
-        return {"seconds": MORE if options.reuse else SECONDS}
+        return SimpleNamespace(seconds=MORE if options.reuse else SECONDS)
 
     monkeypatch.setattr(conversion, "convert", convert)
     (tmp_path / "converted").mkdir()

@@ -43,7 +43,7 @@ def checkpoint(own_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -
 @pytest.fixture(scope="module")
 def bundle(checkpoint: Path, tiny_images: Path, _made_before: tiny.PartsMadeHere) -> Path:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(convert, "convert_parts", _made_before)
+        patch.setattr("edge_moe.converters.make.carry_out", _made_before)
         convert.convert(checkpoint, str(tiny_images), checkpoint.with_name("bundle"), OPTIONS)
     return checkpoint.with_name("bundle")
 
@@ -115,14 +115,15 @@ def test_convert(cli, checkpoint, bundle, tiny_images, tmp_path, made_here, base
     done = cli("convert", checkpoint, "--data", tiny_images, "-o", tmp_path / "out", *options, "--tau", 0.3)
     assert done.code == 0, done.err
     assert "mixture" not in done.out
-    manifest = Bundle(bundle).manifest
-    for one in manifest.sets:
+    opened = Bundle(bundle)
+    manifest = opened.manifest
+    for one in opened.operating_sets.values():
         (point,) = one.operating_points
         assert (point.tau, point.max_experts, point.exit_rate) == (1.0, 0, 1.0)
         assert (one.default_tau, one.default_max_experts) == (1.0, 0)
         assert point.mean_macs == manifest.parts["base"].macs
-    assert manifest.find("litert", "fp32").operating_points[0].accuracy == base_accuracy
-    assert Bundle(tmp_path / "out").manifest.sets[0].default_tau == 1.0, "a tau changes nothing"
+    assert opened.operating_sets["litert/fp32"].operating_points[0].accuracy == base_accuracy
+    assert next(iter(Bundle(tmp_path / "out").operating_sets.values())).default_tau == 1.0, "a tau changes nothing"
     done = cli("convert", checkpoint, "--data", tiny_images, "-o", tmp_path / "no", *options, "--max-experts", 2)
     done.refused(2, "max_experts is 2; expected 0, or nothing: a plain network has no experts")
     done = cli("convert", checkpoint, "--data", tiny_images, "-o", tmp_path / "no", *options, "--keep-float", "gate")

@@ -49,7 +49,7 @@ def run(*command: object, **options: object) -> subprocess.CompletedProcess[str]
 
 
 @pytest.mark.parametrize("signalled", CODES)
-@pytest.mark.parametrize("module", ["edge_moe.cli.app", "typer", "rich.table", "edge_moe.digest"])
+@pytest.mark.parametrize("module", ["edge_moe.cli.app", "typer", "rich.table", "edge_moe.gains"])
 def test_while_something_is_imported(module, signalled):
     """Even if what imports takes every exception for a library that is not there."""
     before = f"""
@@ -167,8 +167,8 @@ def test_the_processes_of_a_command_end_with_it():
     work = """
 from edge_moe.pool import python
 with python("import time; time.sleep(600)") as child:
-    print("ready", flush=True)
     print(child.pid, file=sys.stderr, flush=True)
+    print("ready", flush=True)
     try: time.sleep(60)
     finally: time.sleep(60)
 """

@@ -261,8 +261,8 @@ def test_rows_are_of_the_same_images_in_every_round(plan, backend, monkeypatch):
 def test_cold_starts_are_in_the_first_rounds_only(plan, monkeypatch):
     asked = []
 
-    def start(bundle, backend, recipe, threads, images):
-        asked.append((bundle, backend, recipe, threads))
+    def start(bundle, key, threads, images):
+        asked.append((bundle, *key, threads))
         assert np.load(images).shape == (1, 1, 4, 4, 3)
         return cold.Cold(100.06 + len(asked), 1000 + len(asked))
 
