@@ -83,7 +83,7 @@ def test_the_page_has_every_section():
         "## Layers of litert/int8/base, the noisiest first",
         "| features.0 | 0.0 | 33.3 | 22.2 |",
         "and 2 more, see parity.json",
-        "answers at least 98.50% of the images as fp32",
+        "- agreement: a part, and the whole as routed, answers at least 98.50% of the images as fp32",
         "at least 97.00% of the images exit, or wake the same experts",
         "differs from torch by more than 1e-04",
         "| litert/int8 | 0.25 | 1 MISSED |",
