@@ -28,6 +28,7 @@ __all__ = [
     "is_done",
     "is_half_written",
     "keep",
+    "owned",
     "read_entry",
     "sweep",
     "works",
@@ -126,7 +127,7 @@ def sweep(folder: Path, *, own: Iterable[str] = ()) -> dict[str, str]:
 
     Args:
         folder: the work.
-        own: names of folders in it in which nothing is without an entry: what is, goes.
+        own: patterns of files that are nothing without an entry: what is, goes.
 
     Returns:
         The name of each file that was dropped -> what is wrong with it, in words.
@@ -138,13 +139,26 @@ def sweep(folder: Path, *, own: Iterable[str] = ()) -> dict[str, str]:
             if wrong:
                 found[str(file.relative_to(folder))] = wrong
                 forget(file)
-        for file in [*folder.glob("*"), *folder.glob(f"{SCAFFOLD}/*")]:
-            if is_half_written(file):
-                file.unlink()
-        for name in own:
-            for file in [file for file in (folder / name).rglob("*") if file.is_file()]:
-                if is_half_written(file) or (SCAFFOLD not in file.parts and read_entry(file) is None):
+        inner = {(folder / pattern).parent for pattern in own}
+        for one in {folder, folder / SCAFFOLD, *inner, *(one / SCAFFOLD for one in inner)}:
+            for file in list(one.glob("*")):
+                if is_half_written(file):
                     file.unlink()
+        for file in owned(folder, own):
+            if file.is_file() and read_entry(file) is None:
+                file.unlink()
+    return found
+
+
+def owned(folder: Path, own: Iterable[str]) -> list[Path]:
+    """Return what in `folder`, or in a folder in it, has a name like one of the patterns `own` ("*.bin", "parts/*")."""
+    own, found = tuple(own), []
+    for one in [*folder.glob("*/*"), *folder.glob("*")]:
+        name = one.relative_to(folder).as_posix()
+        if one.name != SCAFFOLD and any(
+            name.count("/") == pattern.count("/") and fnmatch.fnmatchcase(name, pattern) for pattern in own
+        ):
+            found.append(one)
     return found
 
 
