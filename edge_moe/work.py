@@ -194,8 +194,9 @@ class Work:
 
     def _settle(self) -> None:
         """Let one of the two be under the target's name, and the other one go."""
-        self._put_back()
-        self._remove_replaced()
+        if self._lock.is_held():  # else another one may be about to
+            self._put_back()
+            self._remove_replaced()
 
     def _remove_replaced(self) -> None:
         """Remove what was replaced; killed in the middle of that, there is nothing that could be put back."""
