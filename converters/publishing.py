@@ -8,9 +8,9 @@ from pathlib import Path
 from edge_moe.bundle import Bundle
 from edge_moe.converters.report import FILE
 from edge_moe.errors import BundleError, OutputError
-from edge_moe.ledger import forget, owned, works
+from edge_moe.ledger import forget, owned, remove_own, works
 from edge_moe.output import writing
-from edge_moe.work import Work, remove_own
+from edge_moe.work import Work
 
 __all__ = ["OWN", "PARTS", "REPORT", "STORE", "backends_of", "clear", "publish_bundle", "refuse_fewer"]
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import fnmatch
 import hashlib
+import shutil
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,6 +32,8 @@ __all__ = [
     "keep",
     "owned",
     "read_entry",
+    "remove",
+    "remove_own",
     "sweep",
     "works",
 ]
@@ -160,6 +164,30 @@ def owned(folder: Path, own: Iterable[str]) -> list[Path]:
         ):
             found.append(one)
     return found
+
+
+def remove_own(folder: Path, own: Iterable[str], keep: Iterable[str] = ()) -> None:
+    """Remove from a folder of unfinished work what the patterns `own` find, but not what `keep` does.
+
+    Nothing else goes but a folder in which nothing is left.
+    """
+    own, stays = tuple(own), owned(folder, keep)
+    for one in [*owned(folder, own), *filter(is_half_written, list(folder.iterdir()))]:
+        if one not in stays:
+            remove(one)
+            forget(one)  # its entry
+    for inner in {(folder / pattern).parent for pattern in own} - {folder}:
+        for one in (inner / SCAFFOLD, inner):
+            with suppress(OSError):  # not there, or there is something in it
+                one.rmdir()
+
+
+def remove(path: Path) -> None:
+    """Remove a file, a link, or a folder with all that is in it; nothing if it is not there."""
+    if path.is_symlink() or path.is_file():
+        path.unlink()
+    elif path.exists():
+        shutil.rmtree(path)
 
 
 def is_half_written(file: Path) -> bool:

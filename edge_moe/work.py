@@ -33,12 +33,12 @@ from typing import Any
 import msgspec
 
 from edge_moe.errors import OutputError
-from edge_moe.ledger import SCAFFOLD, forget, is_half_written, owned, sweep, works
+from edge_moe.ledger import SCAFFOLD, is_half_written, remove, remove_own, sweep, works
 from edge_moe.lock import Lock, acquire
 from edge_moe.mark import MARK, Mark, others_work, plan_digest, read_mark, settings
 from edge_moe.output import check_target, partial_path, write_file, writing
 
-__all__ = ["Work", "forget_published", "making", "published", "remove_own"]
+__all__ = ["Work", "forget_published", "making", "published"]
 
 _log = logging.getLogger(__name__)
 
@@ -93,7 +93,7 @@ class Work:
                 self._clear(mark.own)
                 mark = None
             if mark is None:
-                _remove(self._scaffold)  # nothing else is in it: what was to be replaced is beside the target
+                remove(self._scaffold)  # nothing else is in it: what was to be replaced is beside the target
                 self._scaffold.mkdir(parents=True)
             self._is_mine = True
             self.sittings = mark.sittings + 1 if mark else 1
@@ -120,7 +120,7 @@ class Work:
         if not self._is_mine:
             self.take_up({})
         with writing(self.folder):
-            _remove(result)
+            remove(result)
             result.mkdir()
         return result
 
@@ -181,7 +181,7 @@ class Work:
             with suppress(OSError):
                 if self._is_mine:
                     self._settle()
-                    _remove(self._scaffold / _RESULT)
+                    remove(self._scaffold / _RESULT)
                     if all(one.name == SCAFFOLD or is_half_written(one) for one in self.folder.iterdir()):
                         self.drop()
         finally:
@@ -201,33 +201,17 @@ class Work:
     def _remove_replaced(self) -> None:
         """Remove what was replaced; killed in the middle of that, there is nothing that could be put back."""
         dropped = self._scaffold / _DROPPED
-        _remove(dropped)
+        remove(dropped)
         if os.path.lexists(self._replaced):
             self._replaced.rename(dropped)
-            _remove(dropped)
+            remove(dropped)
 
     def _clear(self, own: Iterable[str]) -> None:
         """Remove what the patterns `own` name, and the scaffold last."""
         remove_own(self.folder, own)
         with suppress(FileNotFoundError):
             (self._scaffold / MARK).rename(self._scaffold / _NOBODYS)  # killed from here on, it is nobody's work
-        _remove(self._scaffold)
-
-
-def remove_own(folder: Path, own: Iterable[str], keep: Iterable[str] = ()) -> None:
-    """Remove from a folder of unfinished work what the patterns `own` find, but not what `keep` does.
-
-    Nothing else goes but a folder in which nothing is left.
-    """
-    own, stays = tuple(own), owned(folder, keep)
-    for one in [*owned(folder, own), *filter(is_half_written, list(folder.iterdir()))]:
-        if one not in stays:
-            _remove(one)
-            forget(one)  # its entry
-    for inner in {(folder / pattern).parent for pattern in own} - {folder}:
-        for one in (inner / SCAFFOLD, inner):
-            with suppress(OSError):  # not there, or there is something in it
-                one.rmdir()
+        remove(self._scaffold)
 
 
 def forget_published() -> None:
@@ -323,10 +307,3 @@ def _link(source: Path, result: Path, names: Iterable[str], without: Iterable[st
                 os.link(one, there, follow_symlinks=False)
             except OSError:
                 shutil.copy2(one, there, follow_symlinks=False)
-
-
-def _remove(path: Path) -> None:
-    if path.is_symlink() or path.is_file():
-        path.unlink()
-    elif path.exists():
-        shutil.rmtree(path)
