@@ -22,10 +22,14 @@ T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
 
+# What is made on the way: by `benchmarks.stock`, and by the sweep and its target.
+_STOCK = ("stock/base.npy", "stock/expert.npy", "stock/*-base*", "stock/*-expert*", "stock/convert.log")
+_OWN = ("trace-*.json", "round-*.json", "inputs.npy", *_STOCK)
+
 
 def journal_path(target: Path) -> Path:
     """Return the folder in which the rounds of an unfinished `target` are kept."""
-    return target.with_name(target.name + ".unfinished")
+    return target.parent / f"{target.name}.unfinished"
 
 
 @contextmanager
@@ -41,8 +45,8 @@ def journal(target: Path, key: Any, *, force: bool = False, reads: tuple[Any, ..
     Raises:
         OutputError: as `edge_moe.work.making` and `Work.take_up`.
     """
-    with making(target, "bench", force=force, reads=reads, folder=journal_path(target), own=("*",)) as work:
-        work.take_up(key, own=["stock"])
+    with making(target, "bench", force=force, reads=reads, folder=journal_path(target), own=_OWN) as work:
+        work.take_up(key, own=_STOCK)
         yield Journal(work)
 
 

@@ -17,7 +17,7 @@ from edge_moe.converters.layers import Ranking
 from edge_moe.converters.make import Maker
 from edge_moe.converters.options import Options, Wanted, check
 from edge_moe.converters.parity_page import to_markdown
-from edge_moe.converters.publishing import STORE, backends_of, clear, publish_bundle, refuse_fewer
+from edge_moe.converters.publishing import OWN, PARTS, REPORT, STORE, backends_of, clear, publish_bundle, refuse_fewer
 from edge_moe.converters.report import FILE, Accuracies, Bars, Machine, Report
 from edge_moe.converters.store import Store
 from edge_moe.converters.workers import FailedBackends
@@ -61,7 +61,7 @@ def convert(
             backend, or in one that the bundle to be replaced has.
     """
     progress = progress or Silent()
-    with making(out, "convert", force=force, reads=(checkpoint, data), own=("*",)) as work:
+    with making(out, "convert", force=force, reads=(checkpoint, data), own=OWN) as work:
         partial = work.folder
         loaded = load_checkpoint(checkpoint)
         if not loaded.config.experts and options.max_experts == 1:  # the default, which is a mixture's
@@ -128,10 +128,10 @@ class _Conversion:
         """
         out, partial = work.target, work.folder
         # Parts lie under digests of all that decides their bytes: options may change, what is the same is taken over.
-        work.take_up({"checkpoint": str(self.maker.checkpoint.resolve())}, own=[STORE])
+        work.take_up({"checkpoint": str(self.maker.checkpoint.resolve())}, own=PARTS)
         clear(partial)
         try:
-            report = self.run()
+            report = self.run(work)
             if self.failed and (lost := [name for name in backends_of(out) if name not in self.alive]):
                 raise ConversionError(
                     f"{listed(self.failed)}; {out} stays as it was, for the new bundle would be without "
@@ -140,7 +140,7 @@ class _Conversion:
                 )
             publish_bundle(work, keep=self.maker.keys.besides(report.shipped) if self.failed else ())
         except ConversionError:
-            clear(partial, FILE, "parity.md", "layers.png", "convert.log")  # to see why
+            clear(partial, *REPORT, "convert.log")  # to see why
             raise
         except BaseException:
             clear(partial)
@@ -154,8 +154,8 @@ class _Conversion:
             raise error
         return report
 
-    def run(self) -> Report:
-        """Write a whole bundle, of the backends that do not fail, into the partial folder; return its parity report."""
+    def run(self, work: Work) -> Report:
+        """Make what is going to be published of the backends that do not fail; return its parity report."""
         self.maker.store.sift(self.maker.keys.known)
         while keys := rank.next_to_try(self.judge.missed, self.alive):
             self._make(keys)
@@ -172,7 +172,7 @@ class _Conversion:
             whole = {key.backend for key in chosen} == set(self.wanted)
             what = failing.problem(chosen, missed, ranked) if whole else listed(self.failed)
             raise ConversionError(f"{what}; the report is {self.partial / 'parity.md'}")
-        package.write(self.partial, self.maker, self.judge, shipped, self.options)
+        package.write(work.gather(*REPORT), self.maker, self.judge, shipped, self.options)
         return report
 
     def _make(self, keys: list[SetKey]) -> None:

@@ -85,8 +85,6 @@ def write(folder: Path, maker: Maker, judge: Judge, shipped: Sequence[SetKey], o
     measured = {key: judge.verdicts[key].outputs for key in shipped}
     inputs, golden = write_golden(folder, files, measured, judge.validation, judge.specs, config)
     sets = tuple(_artifact_set(folder, key, maker, judge.specs, golden[key], options) for key in shipped)
-    for file in folder.glob("*_samples.npy"):
-        file.unlink()
     manifest = Manifest(
         schema_version=SCHEMA_VERSION,
         architecture=config.architecture.base,

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Collection
 from pathlib import Path
 
 from edge_moe.bundle import Bundle
+from edge_moe.converters.report import FILE
 from edge_moe.errors import BundleError, OutputError
-from edge_moe.ledger import SCAFFOLD, forget
+from edge_moe.ledger import forget, owned, remove_own, works
 from edge_moe.output import writing
 from edge_moe.work import Work
 
-__all__ = ["STORE", "backends_of", "clear", "publish_bundle", "refuse_fewer"]
+__all__ = ["OWN", "PARTS", "REPORT", "STORE", "backends_of", "clear", "publish_bundle", "refuse_fewer"]
 
-_LOG = "convert.log"
 STORE = "parts"  # in the partial folder; all that is worth keeping of a conversion that was stopped
+PARTS = (f"{STORE}/{'[0-9a-f]' * 64}*",)  # named by digests
+REPORT = (FILE, "parity.md", "layers.png")
+OWN = (*PARTS, *REPORT, "*_samples.npy", "convert.log")  # what a conversion makes there, beside the bundle itself
 
 
 def backends_of(path: Path) -> tuple[str, ...]:
@@ -39,32 +41,21 @@ def refuse_fewer(out: Path, asked: Collection[str]) -> None:
 
 
 def publish_bundle(work: Work, *, keep: Collection[str]) -> None:
-    """Publish the bundle that is finished in the folder of `work`; converted parts stay there, of the keys `keep`."""
-    work.gather("*", without=(STORE, _LOG))
+    """Publish the bundle that is finished for `work`; converted parts stay in its folder, of the keys `keep`."""
     work.publish()
-    store = work.folder / STORE
-    with writing(store):
-        for file in _files(store):
-            if not file.name.startswith(tuple(keep)):
-                forget(file)
+    for file in owned(work.folder, PARTS):
+        if not file.name.startswith(tuple(keep)):
+            forget(file)
     clear(work.folder)
+    if not works(work.folder):
+        work.drop()
 
 
 def clear(partial: Path, *keep: str) -> None:
-    """Leave in the folder `partial` only converted parts, and the files `keep`."""
+    """Leave in the folder `partial` only converted parts, the files `keep`, and what edge-moe did not make."""
     if not partial.is_dir():
         return
     with writing(partial):
-        for path in partial.iterdir():
-            if path.is_dir() and path.name not in (STORE, SCAFFOLD):
-                shutil.rmtree(path)
-            elif path.is_file() and path.name not in keep:
-                path.unlink()
-        store = partial / STORE
         # What torch made of the fixed input is made in no time.
-        if store.is_dir() and all(file.suffix == ".npz" for file in _files(store)):
-            shutil.rmtree(store)
-
-
-def _files(store: Path) -> list[Path]:
-    return [file for file in store.iterdir() if file.is_file()]
+        worth = [file for file in owned(partial, PARTS) if file.suffix != ".npz"]
+        remove_own(partial, OWN, keep=(*keep, *(PARTS if worth else ())))

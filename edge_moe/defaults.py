@@ -8,6 +8,7 @@ import msgspec
 
 from edge_moe.anytime import check_max_experts, check_tau
 from edge_moe.bundle import OPERATING, Bundle
+from edge_moe.lock import acquire
 from edge_moe.operating import encode
 from edge_moe.output import write_file
 from edge_moe.sets import Pattern
@@ -30,8 +31,16 @@ def write_defaults(bundle: Path, wanted: Pattern, tau: float, max_experts: int) 
     Raises:
         UsageError: a setting out of range, or the bundle has no such set.
         BundleError: no bundle there, or it is damaged.
-        OutputError: operating.json cannot be written; the old one stands.
+        OutputError: operating.json cannot be written, or another process makes the bundle; the old one stands.
     """
+    lock = acquire(bundle, "edge-moe choose", amends=True)
+    try:
+        _write(bundle, wanted, tau, max_experts)
+    finally:
+        lock.release()
+
+
+def _write(bundle: Path, wanted: Pattern, tau: float, max_experts: int) -> None:
     opened = Bundle(bundle)
     key = str(opened.manifest.select([wanted])[0].key)
     tau, max_experts = check_tau(tau), check_max_experts(max_experts, opened.manifest.experts)

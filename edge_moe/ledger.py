@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import fnmatch
 import hashlib
+import shutil
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,7 +30,10 @@ __all__ = [
     "is_done",
     "is_half_written",
     "keep",
+    "owned",
     "read_entry",
+    "remove",
+    "remove_own",
     "sweep",
     "works",
 ]
@@ -126,7 +131,7 @@ def sweep(folder: Path, *, own: Iterable[str] = ()) -> dict[str, str]:
 
     Args:
         folder: the work.
-        own: names of folders in it in which nothing is without an entry: what is, goes.
+        own: patterns of files that are nothing without an entry: what is, goes.
 
     Returns:
         The name of each file that was dropped -> what is wrong with it, in words.
@@ -138,14 +143,51 @@ def sweep(folder: Path, *, own: Iterable[str] = ()) -> dict[str, str]:
             if wrong:
                 found[str(file.relative_to(folder))] = wrong
                 forget(file)
-        for file in [*folder.glob("*"), *folder.glob(f"{SCAFFOLD}/*")]:
-            if is_half_written(file):
-                file.unlink()
-        for name in own:
-            for file in [file for file in (folder / name).rglob("*") if file.is_file()]:
-                if is_half_written(file) or (SCAFFOLD not in file.parts and read_entry(file) is None):
+        inner = {(folder / pattern).parent for pattern in own}
+        for one in {folder, folder / SCAFFOLD, *inner, *(one / SCAFFOLD for one in inner)}:
+            for file in list(one.glob("*")):
+                if is_half_written(file):
                     file.unlink()
+        for file in owned(folder, own):
+            if file.is_file() and read_entry(file) is None:
+                file.unlink()
     return found
+
+
+def owned(folder: Path, own: Iterable[str]) -> list[Path]:
+    """Return what in `folder`, or in a folder in it, has a name like one of the patterns `own` ("*.bin", "parts/*")."""
+    own, found = tuple(own), []
+    for one in [*folder.glob("*/*"), *folder.glob("*")]:
+        name = one.relative_to(folder).as_posix()
+        if one.name != SCAFFOLD and any(
+            name.count("/") == pattern.count("/") and fnmatch.fnmatchcase(name, pattern) for pattern in own
+        ):
+            found.append(one)
+    return found
+
+
+def remove_own(folder: Path, own: Iterable[str], keep: Iterable[str] = ()) -> None:
+    """Remove from a folder of unfinished work what the patterns `own` find, but not what `keep` does.
+
+    Nothing else goes but a folder in which nothing is left.
+    """
+    own, stays = tuple(own), owned(folder, keep)
+    for one in [*owned(folder, own), *filter(is_half_written, list(folder.iterdir()))]:
+        if one not in stays:
+            remove(one)
+            forget(one)  # its entry
+    for inner in {(folder / pattern).parent for pattern in own} - {folder}:
+        for one in (inner / SCAFFOLD, inner):
+            with suppress(OSError):  # not there, or there is something in it
+                one.rmdir()
+
+
+def remove(path: Path) -> None:
+    """Remove a file, a link, or a folder with all that is in it; nothing if it is not there."""
+    if path.is_symlink() or path.is_file():
+        path.unlink()
+    elif path.exists():
+        shutil.rmtree(path)
 
 
 def is_half_written(file: Path) -> bool:

@@ -56,15 +56,17 @@ class Holder(msgspec.Struct, frozen=True, kw_only=True):
 
 def lock_path(target: Path) -> Path:
     """Return the file on which whoever makes `target` has a lock."""
-    return target.with_name(f".{target.name}.edge-moe.lock")
+    place = target.resolve() if target.name in ("", "..") else target  # of ".", say; of a link, it is beside the link
+    return place.parent / f".{place.name}.edge-moe.lock"
 
 
-def acquire(target: Path, command: str) -> Lock:
+def acquire(target: Path, command: str, *, amends: bool = False) -> Lock:
     """Lock `target` for this process, and return the lock.
 
     Args:
         target: what is going to be made; its parent folder is made if it is not there.
         command: "edge-moe convert", for whoever comes second.
+        amends: the target is there, and the command can take no other one.
 
     Raises:
         OutputError: another process, or another thread of this one, makes `target`; or the place cannot be written.
@@ -87,7 +89,7 @@ def acquire(target: Path, command: str) -> Lock:
                     raise
                 continue
             try:
-                if _take(descriptor, target, me):
+                if _take(descriptor, target, me, "" if amends else ", or choose another target"):
                     return Lock(file, descriptor, made)
             except BaseException:
                 os.close(descriptor)
@@ -139,8 +141,10 @@ _held: list[Lock] = []
 os.register_at_fork(after_in_child=Lock._forget_all)  # a spawned one inherits no descriptor
 
 
-def _take(descriptor: int, target: Path, me: Holder) -> bool:
+def _take(descriptor: int, target: Path, me: Holder, more: str) -> bool:
     """Lock the open file and write `me` into it; False if it is no longer the one beside `target`.
+
+    `more`: what one can do but wait.
 
     Raises:
         OutputError: it is another's.
@@ -152,7 +156,7 @@ def _take(descriptor: int, target: Path, me: Holder) -> bool:
             raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        raise _busy(target, _read(descriptor, patiently=True)) from None
+        raise _busy(target, _read(descriptor, patiently=True), more) from None
     except OSError as error:
         if error.errno not in _NO_LOCKS:
             raise
@@ -164,7 +168,7 @@ def _take(descriptor: int, target: Path, me: Holder) -> bool:
         raise OutputError(f"{file} is a file that edge-moe did not write; it needs that place: move the file away")
     if not locked:
         if holder is not None and _may_live(holder, file):
-            raise _busy(target, holder, f"; if it is gone, remove {file}")
+            raise _busy(target, holder, f"{more}; if it is gone, remove {file}")
         _log.info(
             "%s has no file locks: two commands that start at the same moment on %s may not notice each other",
             file.parent,
@@ -175,13 +179,13 @@ def _take(descriptor: int, target: Path, me: Holder) -> bool:
     if not locked:
         time.sleep(_SETTLE_S)
         if (now := _read(descriptor)) != me:
-            raise _busy(target, now)
+            raise _busy(target, now, more)
     return True
 
 
-def _busy(target: Path, holder: Holder | None, more: str = "") -> OutputError:
+def _busy(target: Path, holder: Holder | None, more: str) -> OutputError:
     who = "another process" if holder is None else str(holder)
-    return OutputError(f"{target} is being made by {who}; wait until that is done, or choose another target{more}")
+    return OutputError(f"{target} is being made by {who}; wait until that is done{more}")
 
 
 def _may_live(holder: Holder, file: Path) -> bool:

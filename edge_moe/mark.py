@@ -10,15 +10,18 @@ from typing import Any, Literal
 
 import msgspec
 
-from edge_moe.bundle import sha256
 from edge_moe.errors import OutputError
 from edge_moe.ledger import SCAFFOLD, works
+from edge_moe.records import sha256
 
 __all__ = ["MARK", "Mark", "others_work", "plan_digest", "read_mark", "settings"]
 
 MARK = "mark.json"
-_LONGEST = 60  # characters of a setting that is kept as it is, to be shown when it is another
-_OLDER = {"plan.json": "training", "parts": "conversion", "run.json": "measurement"}  # what marked the last release's
+_LONGEST = 300  # characters of a setting that is kept as it is, to be shown when it is another
+# What marked the last release's; the last three are what it left of a conversion that failed.
+_OLDER = {"plan.json": "training", "run.json": "measurement"} | dict.fromkeys(
+    ("parts", "parity.md", "parity.json", "convert.log"), "conversion"
+)
 
 
 class Mark(msgspec.Struct, frozen=True, kw_only=True):

@@ -19,7 +19,7 @@ __all__ = ["check_target", "partial_path", "remove_half_written", "write_file", 
 
 def partial_path(target: Path) -> Path:
     """Return the folder in which `target` is made."""
-    return target.with_name(target.name + ".partial")
+    return target.parent / f"{target.name}.partial"  # with_name raises where there is no name, as of "."
 
 
 def check_target(target: Path, *, force: bool, reads: Iterable[str | Path | None] = ()) -> None:

@@ -21,6 +21,7 @@ from edge_moe.bundle import Bundle, read_artifact
 from edge_moe.comparing import relative_error
 from edge_moe.digest import answers_digest
 from edge_moe.errors import BundleError, UsageError
+from edge_moe.lock import acquire
 from edge_moe.manifest import (
     MANIFEST,
     SCHEMA_VERSION,
@@ -67,7 +68,7 @@ def upgrade(path: Path, out: Path | None = None) -> Upgraded:
         IntegrityError, BackendError: an artifact is not the one that the manifest names, or cannot be opened.
         MissingExtraError: a backend of the bundle is not installed. The bundle stays as it was, here as everywhere.
         UsageError: an `out` where there is nothing to rewrite.
-        OutputError: `out` exists, or cannot be written.
+        OutputError: `out` exists, or what is to be written cannot be, or another process makes it.
     """
     nothing = _nothing_to_do(path)
     if nothing is not None:
@@ -75,8 +76,11 @@ def upgrade(path: Path, out: Path | None = None) -> Upgraded:
             raise UsageError(f"{nothing}; there is nothing to write to {out}: copy it, or leave --output away")
         return Upgraded(path, False, nothing)
     if out is None:
-        with making(path, "upgrade", amends=True):
+        lock = acquire(path, "edge-moe upgrade", amends=True)  # nothing is made beside it
+        try:
             return Upgraded(path, True, _in_place(path))
+        finally:
+            lock.release()
     with making(out, "upgrade", reads=(path,)) as work:
         folder = work.fresh()
         with writing(folder):

@@ -10,7 +10,10 @@ Whatever else is in its place is refused: nothing is removed that edge-moe did n
         mark.json        whose work this is
         *.entry          the ledger
         result/          what gets the name of the target, when it is whole
-        replaced/        what had that name, until the new one has it
+        dropped/         what had that name, and is being removed
+
+While the new one gets the name, the old one lies in `.NAME.edge-moe.replaced`, beside the target and not in that
+folder, which not every command makes its target in: whichever comes first after a kill puts it back.
 """
 
 from __future__ import annotations
@@ -30,16 +33,17 @@ from typing import Any
 import msgspec
 
 from edge_moe.errors import OutputError
-from edge_moe.ledger import SCAFFOLD, is_half_written, sweep, works
+from edge_moe.ledger import SCAFFOLD, is_half_written, remove, remove_own, sweep, works
 from edge_moe.lock import Lock, acquire
 from edge_moe.mark import MARK, Mark, others_work, plan_digest, read_mark, settings
 from edge_moe.output import check_target, partial_path, write_file, writing
 
-__all__ = ["Work", "making"]
+__all__ = ["Work", "forget_published", "making", "published"]
 
 _log = logging.getLogger(__name__)
 
-_RESULT, _REPLACED, _DROPPED = "result", "replaced", "dropped"
+_RESULT, _DROPPED, _NOBODYS = "result", "dropped", "nobodys.json"
+_published: tuple[Path, os.stat_result] | None = None  # the last target, and the folder that gets its name
 
 
 class Work:
@@ -53,6 +57,7 @@ class Work:
         self.thread = threading.get_ident()
         self._command, self._lock = command, lock
         self._scaffold = folder / SCAFFOLD
+        self._replaced = target.parent / f".{target.name}.edge-moe.replaced"
         self._is_mine = False
 
     def look(self) -> None:
@@ -62,8 +67,8 @@ class Work:
             OutputError: the folder is not edge-moe's, or another command has work in it.
         """
         with writing(self.folder):
-            mark = read_mark(self.folder, self.target)
             self._put_back()
+            mark = read_mark(self.folder, self.target)
             if mark is not None and mark.command != self._command and works(self.folder):
                 raise others_work(self.folder, mark, self._command, {})
 
@@ -74,7 +79,7 @@ class Work:
 
         Args:
             plan: all that decides what is made; msgspec encodes it.
-            own: folders in it in which nothing is without an entry in the ledger.
+            own: patterns of files that are nothing without an entry in the ledger.
             explain: is told the first setting that is another, and may say it in words of its own.
 
         Raises:
@@ -88,7 +93,7 @@ class Work:
                 self._clear(mark.own)
                 mark = None
             if mark is None:
-                _remove(self._scaffold)
+                remove(self._scaffold)  # nothing else is in it: what was to be replaced is beside the target
                 self._scaffold.mkdir(parents=True)
             self._is_mine = True
             self.sittings = mark.sittings + 1 if mark else 1
@@ -115,20 +120,21 @@ class Work:
         if not self._is_mine:
             self.take_up({})
         with writing(self.folder):
-            _remove(result)
+            remove(result)
             result.mkdir()
         return result
 
-    def gather(self, *names: str, without: Iterable[str] = (), beside: Path | None = None) -> None:
-        """Let what is going to be published be what the patterns `names` find in the folder, but for `without`.
+    def gather(self, *names: str, beside: Path | None = None) -> Path:
+        """Let what is going to be published be what the patterns `names` find in the folder; return where that is.
 
         Nothing is copied where a file can have two names. `beside`: a folder of which all is taken that is not there.
         """
         result = self.fresh()
         with writing(self.folder):
-            _link(self.folder, result, names, (SCAFFOLD, *without))
+            _link(self.folder, result, names, (SCAFFOLD,))
             if beside is not None:
                 _link(beside, result, ("*",), ())
+        return result
 
     def publish(self) -> None:
         """Give the folder that `fresh` returned the name of the target; what had it goes when the new one stands.
@@ -142,18 +148,20 @@ class Work:
                 "repeat the command"
             )
         self.check()
-        result, old = self._scaffold / _RESULT, self._scaffold / _REPLACED
+        global _published
+        result = self._scaffold / _RESULT
         with writing(self.target):
-            if os.path.lexists(self.target):
-                _remove(old)
-                self.target.rename(old)
-            try:
+            _published = self.target, result.stat()
+            try:  # around both: an interrupt is raised when a system call has been done
+                if os.path.lexists(self.target):
+                    self._remove_replaced()
+                    self.target.rename(self._replaced)
                 result.rename(self.target)
             except BaseException:
                 self._put_back()
                 raise
         with suppress(OSError):  # the new one stands; what is left of the old one goes with the folder
-            _remove(old)
+            self._remove_replaced()
 
     def drop(self) -> None:
         """Remove the folder. What somebody put into it stays, and is told."""
@@ -161,6 +169,7 @@ class Work:
             return
         self._is_mine = False
         with suppress(OSError):
+            self._settle()  # where that cannot be done, nothing is dropped
             self._clear(self.own)
             self.folder.rmdir()
         if self.folder.is_dir():
@@ -169,9 +178,10 @@ class Work:
     def close(self) -> None:
         """Leave what is worth going on with, and nothing else; let others in."""
         try:
-            if self._is_mine:
-                with suppress(OSError):
-                    _remove(self._scaffold / _RESULT)
+            with suppress(OSError):
+                if self._is_mine:
+                    self._settle()
+                    remove(self._scaffold / _RESULT)
                     if all(one.name == SCAFFOLD or is_half_written(one) for one in self.folder.iterdir()):
                         self.drop()
         finally:
@@ -179,18 +189,43 @@ class Work:
 
     def _put_back(self) -> None:
         """Bring back what was to be replaced, if a kill or an error came in between."""
-        old = self._scaffold / _REPLACED
-        if os.path.lexists(old) and not os.path.lexists(self.target):
-            old.rename(self.target)
+        if os.path.lexists(self._replaced) and not os.path.lexists(self.target):
+            self._replaced.rename(self.target)
+
+    def _settle(self) -> None:
+        """Let one of the two be under the target's name, and the other one go."""
+        if self._lock.is_held():  # else another one may be about to
+            self._put_back()
+            self._remove_replaced()
+
+    def _remove_replaced(self) -> None:
+        """Remove what was replaced; killed in the middle of that, there is nothing that could be put back."""
+        dropped = self._scaffold / _DROPPED
+        remove(dropped)
+        if os.path.lexists(self._replaced):
+            self._replaced.rename(dropped)
+            remove(dropped)
 
     def _clear(self, own: Iterable[str]) -> None:
         """Remove what the patterns `own` name, and the scaffold last."""
-        for one in list(self.folder.iterdir()):
-            if one.name != SCAFFOLD and (is_half_written(one) or _is_among(one.name, own)):
-                _remove(one)
+        remove_own(self.folder, own)
         with suppress(FileNotFoundError):
-            (self._scaffold / MARK).rename(self._scaffold / _DROPPED)  # killed from here on, it is nobody's work
-        _remove(self._scaffold)
+            (self._scaffold / MARK).rename(self._scaffold / _NOBODYS)  # killed from here on, it is nobody's work
+        remove(self._scaffold)
+
+
+def forget_published() -> None:
+    """Let `published` know of nothing: another command begins."""
+    global _published
+    _published = None
+
+
+def published() -> Path | None:
+    """Return the target that this process published last, if it stands; whatever the moment at which one asks."""
+    with suppress(OSError):
+        if _published is not None and os.path.samestat(_published[0].lstat(), _published[1]):
+            return _published[0]
+    return None
 
 
 _open: dict[Path, Work] = {}
@@ -217,7 +252,8 @@ def making(
         force: the target may be there; it is replaced in the end. Nothing else is.
         reads: what must not be in the target.
         folder: in which it is made; NAME.partial beside it.
-        own: patterns of the names that the command leaves there, beside the scaffold.
+        own: patterns of the files that the command leaves there, beside the scaffold, "parts/*.bin" too; all else that
+            comes to be there is somebody's.
         amends: the target is there, and most of it stays.
 
     Raises:
@@ -226,7 +262,7 @@ def making(
     reads = tuple(reads)
 
     def check() -> None:
-        if not amends or not target.name:
+        if not amends or target.name in ("", ".."):
             check_target(target, force=force or amends, reads=reads)
 
     check()
@@ -271,10 +307,3 @@ def _link(source: Path, result: Path, names: Iterable[str], without: Iterable[st
                 os.link(one, there, follow_symlinks=False)
             except OSError:
                 shutil.copy2(one, there, follow_symlinks=False)
-
-
-def _remove(path: Path) -> None:
-    if path.is_symlink() or path.is_file():
-        path.unlink()
-    elif path.exists():
-        shutil.rmtree(path)

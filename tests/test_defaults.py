@@ -5,14 +5,16 @@ from __future__ import annotations
 import errno
 import json
 import os
+from pathlib import Path
 
 import msgspec
 import pytest
 
-from edge_moe import Runtime
+from edge_moe import Runtime, defaults
 from edge_moe.bundle import OPERATING, Bundle
 from edge_moe.defaults import write_defaults
 from edge_moe.errors import BundleError, OutputError, UsageError
+from edge_moe.lock import acquire, lock_path
 from edge_moe.sets import Pattern, SetKey
 from edge_moe.verify import verify
 from tests.cli.conftest import small_disk
@@ -78,6 +80,33 @@ def test_a_setting_or_a_set_that_cannot_be(bundle, arguments, word):
     with pytest.raises(UsageError, match=word):
         write_defaults(bundle, *arguments)
     assert tree(bundle) == before
+
+
+def test_while_another_process_makes_the_bundle(bundle):
+    """Else the old defaults came into a new bundle."""
+    before = tree(bundle.parent)
+    lock = acquire(bundle, "edge-moe convert")
+    try:
+        words = r"is being made by 'edge-moe convert' \(process \d+, since .*\); wait until that is done$"
+        with pytest.raises(OutputError, match=words):
+            write_defaults(bundle, Pattern(), 0.5, 1)
+    finally:
+        lock.release()
+    assert tree(bundle.parent) == before
+
+
+def test_from_reading_to_writing_nobody_else_changes_it(bundle, monkeypatch):
+    real = defaults.Bundle
+
+    def opened(path):
+        assert lock_path(bundle).exists()
+        return real(path)
+
+    monkeypatch.setattr(defaults, "Bundle", opened)
+    monkeypatch.chdir(bundle)
+    for path in (bundle, Path(), Path("../bundle")):
+        write_defaults(path, Pattern(), 0.5, 1)
+        assert not lock_path(bundle).exists()
 
 
 def test_no_bundle(tmp_path):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from edge_moe import Bundle, BundleError, IntegrityError, MissingExtraError, Out
 from edge_moe import upgrade as module
 from edge_moe.bundle import MANIFEST, OPERATING
 from edge_moe.digest import digest_of_schema_2
+from edge_moe.lock import acquire
 from edge_moe.upgrade import upgrade
 from edge_moe.verify import verify
 from tests.test_bundle import flip
@@ -155,6 +157,22 @@ def test_to_another_folder(old, tmp_path):
     assert not (tmp_path / "new.partial").exists()
     with pytest.raises(OutputError, match="exists already"):
         upgrade(old, tmp_path / "new")
+
+
+def test_in_place_nothing_beside_it_is_in_the_way(old, tmp_path, monkeypatch):
+    (tmp_path / "old.partial").mkdir()
+    (tmp_path / "old.partial/thesis.txt").write_text("years of work")
+    monkeypatch.chdir(old)
+    lock = acquire(old, "edge-moe convert")
+    before = tree(tmp_path)
+    with pytest.raises(OutputError, match=r"is being made by 'edge-moe convert' .*; wait until that is done$"):
+        upgrade(Path())
+    assert tree(tmp_path) == before
+    lock.release()
+    assert upgrade(Path()).changed
+    assert Bundle(old).manifest.schema_version == 3
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["old", "old.partial"]
+    assert (tmp_path / "old.partial/thesis.txt").read_text() == "years of work"
 
 
 def test_a_second_time_there_is_nothing_to_do(upgraded, tmp_path):

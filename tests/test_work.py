@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,10 @@ import pytest
 
 from edge_moe.errors import OutputError
 from edge_moe.ledger import keep
-from edge_moe.work import Work, making
+from edge_moe.work import Work, forget_published, making, published
 from tests.test_output import OURS, make, snapshot
 
-PLAN = {"seed": 0, "data": {"name": "digits", "labels": ["0"] * 99}}
+PLAN = {"seed": 0, "checkpoint": f"/{'home/' * 40}c", "data": {"name": "digits", "labels": ["0"] * 99}}
 
 
 def finished(target: Path, text: str, **options: Any) -> None:
@@ -77,8 +78,8 @@ def test_the_old_one_goes_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(Path, "rename", spy)
     finished(target, "new", force=True)
     assert seen[:2] == [
-        ("replaced", ["t.partial/.edge-moe/replaced/manifest.json", "t.partial/.edge-moe/result/new.json"]),
-        ("t", ["t.partial/.edge-moe/replaced/manifest.json", "t/new.json"]),
+        (".t.edge-moe.replaced", [".t.edge-moe.replaced/manifest.json", "t.partial/.edge-moe/result/new.json"]),
+        ("t", [".t.edge-moe.replaced/manifest.json", "t/new.json"]),
     ]
 
 
@@ -118,6 +119,112 @@ def test_the_old_one_comes_back_when_the_process_was_killed_in_between(
 
 def _interrupt() -> Path:
     raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(("renamed", "stays"), [("t", {"manifest.json": OURS}), ("result", {"new.json": "new"})])
+def test_an_interrupt_that_comes_while_a_name_changes_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, renamed: str, stays: dict[str, str]
+) -> None:
+    """It is raised when the system call is done."""
+    target = make(tmp_path / "t", manifest_json=OURS)
+    rename = Path.rename
+
+    def interrupted(self: Path, other: Path) -> Path:
+        result = rename(self, other)
+        if self.name == renamed:
+            raise KeyboardInterrupt
+        return result
+
+    monkeypatch.setattr(Path, "rename", interrupted)
+    forget_published()
+    with pytest.raises(KeyboardInterrupt):
+        finished(target, "new", force=True)
+    assert published() == (target if renamed == "result" else None)
+    assert snapshot(tmp_path) == {"t": None} | {f"t/{name}": text for name, text in stays.items()}
+
+
+def test_what_was_replaced_and_cannot_be_put_back_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = make(tmp_path / "t", manifest_json=OURS)
+    rename = Path.rename
+
+    def fails(self: Path, other: Path) -> Path:
+        if self.name == "result" or self.name.endswith("replaced"):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return rename(self, other)
+
+    with monkeypatch.context() as patch, pytest.raises(OutputError, match="cannot write"):
+        patch.setattr(Path, "rename", fails)
+        finished(target, "new", force=True)
+    assert not target.exists()
+    with pytest.raises(OutputError, match=r"t exists already"):
+        finished(target, "new")
+    assert snapshot(target) == {"manifest.json": OURS}
+
+
+@pytest.mark.usefixtures("killed")
+def test_half_of_what_was_replaced_is_not_put_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = make(tmp_path / "t", manifest_json=OURS, one_json="1")
+    rmtree = shutil.rmtree
+
+    def killed(path: Path) -> None:
+        (path / "one.json").unlink()
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(shutil, "rmtree", killed)
+        finished(target, "new", force=True)
+    assert snapshot(target) == {"new.json": "new"}
+    rmtree(target)
+    finished(target, "newer")
+    assert snapshot(target) == {"new.json": "newer"}
+
+
+@pytest.mark.usefixtures("killed")
+@pytest.mark.parametrize("folder", ["t.unfinished", "t.expert_00.partial", "t.partial"])
+def test_any_command_puts_back_what_was_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str) -> None:
+    """Wherever the one that was killed made its target, and whatever is where the next one makes it."""
+    target = make(tmp_path / "t", manifest_json=OURS)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Work, "_put_back", lambda self: None)
+        rename = Path.rename
+        patch.setattr(Path, "rename", lambda self, to: rename(self, to) if self == target else _interrupt())
+        finished(target, "new", force=True, folder=tmp_path / folder)
+    assert not target.exists()
+    make(tmp_path / "t.report", thesis_txt="years of work")
+    with pytest.raises(OutputError, match="files that edge-moe did not write"):
+        finished(target, "newer", force=True, folder=tmp_path / "t.report")
+    assert snapshot(target) == {"manifest.json": OURS}
+
+
+def test_nothing_is_published_before(tmp_path: Path) -> None:
+    forget_published()
+    assert published() is None
+    finished(tmp_path / "t", "new")
+    assert published() == tmp_path / "t"
+    shutil.rmtree(tmp_path / "t")
+    assert published() is None
+
+
+def test_what_is_somebodys_stays_beside_what_is_dropped(tmp_path: Path) -> None:
+    with making(tmp_path / "t", "test", own=("*.bin", "parts/a*")) as work:
+        work.take_up(PLAN, own=("parts/a*",))
+        for name in ("one.bin", "parts/a.bin", "parts/ab.bin"):
+            keep(work.folder / name, b"1")
+        for name in ("notes.txt", "parts/notes.txt"):
+            (work.folder / name).write_text("somebody's")
+        (work.folder / "parts/a.half").write_text("not entered")
+    with making(tmp_path / "t", "test", own=("*.bin", "parts/a*")) as work:
+        work.take_up(PLAN, own=("parts/a*",))
+        assert not (work.folder / "parts/a.half").exists()
+        (work.gather("*.bin") / "new.json").write_text("new")
+        work.publish()
+        work.drop()
+    assert snapshot(tmp_path / "t") == {"one.bin": "1", "new.json": "new"}
+    assert snapshot(tmp_path / "t.partial") == {
+        "notes.txt": "somebody's",
+        "parts": None,
+        "parts/notes.txt": "somebody's",
+    }
 
 
 def test_a_link_is_replaced_and_what_it_leads_to_stays(tmp_path: Path) -> None:
@@ -197,6 +304,11 @@ def test_the_same_command_with_the_same_plan_goes_on(tmp_path: Path) -> None:
         ("test", {"seed": 0, "data": {"name": "noise", "labels": []}}, r"\(name was digits, now noise\)"),
         ("test", {"seed": 0, "data": {"name": "digits", "labels": []}}, r"\(other labels\)"),
         (
+            "test",
+            PLAN | {"checkpoint": f"/{'there/' * 20}"},
+            r"\(checkpoint was /(home/){40}c, now /(there/){20}\); repeat",
+        ),
+        (
             "init",
             {},
             r"'edge-moe test' \(one.bin\); repeat that command to go on with it, choose another target, or drop",
@@ -226,6 +338,8 @@ def test_work_of_which_nothing_is_done_is_in_nobodys_way(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("fill", "words"),
     [
+        (lambda it: make(it, parity_md="# Parity"), "an unfinished conversion of an older edge-moe"),
+        (lambda it: make(it, convert_log="killed"), "an unfinished conversion of an older edge-moe"),
         (lambda it: make(it, thesis_txt="years of work"), r"files that edge-moe did not write \(thesis.txt\)"),
         (lambda it: it.write_text("years of work"), "is no folder of edge-moe"),
         (lambda it: it.symlink_to(it.parent), "is no folder of edge-moe"),
@@ -265,5 +379,6 @@ def test_a_lock_that_somebody_removed_is_noticed(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="somebody removed the lock"), making(tmp_path / "t", "test") as work:
         work.fresh()
         (tmp_path / ".t.edge-moe.lock").unlink()
+        make(tmp_path / ".t.edge-moe.replaced", manifest_json=OURS)  # by whoever has the lock now
         work.publish()
-    assert list(tmp_path.iterdir()) == []
+    assert snapshot(tmp_path) == {".t.edge-moe.replaced": None, ".t.edge-moe.replaced/manifest.json": OURS}

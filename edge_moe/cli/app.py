@@ -57,9 +57,11 @@ def _run() -> int:
     except StoppedError as error:
         return _stopped(str(error))
     except EdgeMoeError as error:
-        if stop.is_heard:
+        if not stop.is_heard:
+            return _fail(str(error), error.exit_code)
+        if _is_of_interrupt(error):
             raise
-        return _fail(str(error), error.exit_code)
+        return _stopped(f"{stop.words}; {error}")
     except (KeyboardInterrupt, Abort):
         result = _STOPPED
     except TyperException as error:
@@ -120,6 +122,13 @@ def _notes() -> Iterator[None]:
         logger.removeHandler(handler)
         logger.setLevel(before[0])
         logger.propagate = before[1]
+
+
+def _is_of_interrupt(error: BaseException | None) -> bool:
+    """Return whether `error` is what something made of the KeyboardInterrupt, and not what went wrong after it."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error is not None
 
 
 def _stopped(message: str) -> int:

@@ -61,6 +61,9 @@ class Stop:
     @property
     def words(self) -> str:
         """What to tell a person whose command was stopped."""
+        stands = _of_work("published")
+        if stands is not None:
+            return f"stopped; {stands} stands"
         try:
             return _GOES_ON if self.keeps is not None and self.keeps() else _UNTOUCHED
         except OSError:
@@ -77,6 +80,7 @@ class Stop:
     def begin(self) -> None:
         """Know nothing of commands that ran before in this process."""
         self.keeps, self._said = None, False
+        _of_work("forget_published")
 
     def going_on(self, keeps: Callable[[], bool]) -> _GoingOn:
         """Return a block; if the command is stopped in it, repeating it goes on, provided that `keeps()`: say so then.
@@ -157,6 +161,12 @@ class _GoingOn:
     def __exit__(self, kind: type[BaseException] | None, error: object, trace: TracebackType | None) -> None:
         if kind is None:
             self._stop.keeps = None
+
+
+def _of_work(name: str) -> Any:
+    """Call what `edge_moe.work` has under `name`; None where that was not imported, or not to its end."""
+    call = getattr(sys.modules.get("edge_moe.work"), name, None)
+    return None if call is None else call()
 
 
 def _imports(frame: FrameType | None) -> bool:

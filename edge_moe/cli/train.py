@@ -96,24 +96,21 @@ def train(
 
     With --experts 0 it is a plain network.
     """
-    from edge_moe.bundle import expert_name
     from edge_moe.checkpoint import TrainingConfig
     from edge_moe.cli.stopping import stop
     from edge_moe.data import open_data
     from edge_moe.embedded import EMBEDDED
     from edge_moe.ledger import works
-    from edge_moe.output import partial_path
     from edge_moe.progress import bars
     from edge_moe.training.given import find_weights
     from edge_moe.training.preflight import check_expectation, check_given_base
     from edge_moe.training.preparation import decide
-    from edge_moe.training.run import Plan, retrain_expert
+    from edge_moe.training.run import Plan, expert_folder, retrain_expert
     from edge_moe.training.run import train as run
     from edge_moe.work import making
 
     if only_expert is not None:
-        beside = partial_path(output.with_name(f"{output.name}.{expert_name(only_expert)}"))
-        with stop.going_on(lambda: bool(works(beside))), bars() as progress:
+        with stop.going_on(lambda: bool(works(expert_folder(output, only_expert)))), bars() as progress:
             config = retrain_expert(output, only_expert, data=data, workers=workers, progress=progress)
         _report(config, output)
         return

@@ -110,9 +110,13 @@ def retrain_expert(
         DataError: the data cannot be used, or are not what the checkpoint was trained on.
         OutputError: another process makes `out`, or something else is in the folder in which this is done.
     """
-    folder = partial_path(out.with_name(f"{out.name}.{expert_name(index)}")) if out.name else None
-    with making(out, "train", folder=folder, own=_OWN, amends=True) as work:
+    with making(out, "train", folder=expert_folder(out, index), own=_OWN, amends=True) as work:
         return _retrain(work, out, index, data, workers, progress or Silent())
+
+
+def expert_folder(out: Path, index: int) -> Path:
+    """Return the folder in which `retrain_expert` works."""
+    return partial_path(out.parent / f"{out.name}.{expert_name(index)}")
 
 
 def _retrain(work: Work, out: Path, index: int, data: str | None, workers: int, progress: Progress) -> CheckpointConfig:

@@ -197,3 +197,21 @@ def test_dropped_when_the_report_stands(target, tmp_path):
         kept.drop()
         kept.drop()
     assert tree(tmp_path) == {}
+
+
+def test_what_somebody_put_into_it_stays(target, tmp_path):
+    mine = {"notes.txt": "mine", "stock/notes.txt": "mine, too"}
+    with journal(target, KEY) as kept:
+        kept.put("trace-fake", 1)
+        kept.put("round-0000", ROUND)
+        (kept.folder / "inputs.npy").write_bytes(b"made on the way")
+        for name in ("base.npy", "litert-base-stock.tflite", "litert-expert.graph", "convert.log"):
+            (kept.folder / "stock").mkdir(exist_ok=True)
+            (kept.folder / "stock" / name).write_bytes(b"made on the way")
+        for name, text in mine.items():
+            (kept.folder / name).write_text(text)
+    with journal(target, KEY) as kept:
+        assert [file.name for file in (kept.folder / "stock").iterdir()] == ["notes.txt"]
+        kept.drop()
+    left = {str(path.relative_to(kept.folder)): path for path in kept.folder.rglob("*") if path.is_file()}
+    assert {name: path.read_text() for name, path in left.items()} == mine

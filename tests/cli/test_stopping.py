@@ -83,6 +83,38 @@ def test_while_a_command_is_at_work(work, signalled):
     assert (done.returncode, done.stdout, done.stderr) == (CODES[signalled], "", UNTOUCHED)
 
 
+def test_what_goes_wrong_after_a_command_made_the_best_of_it_is_said():
+    """As of the report, when rounds were kept."""
+    work = "try: os.kill(os.getpid(), signal.SIGINT); time.sleep(60)\nexcept KeyboardInterrupt: pass\n"
+    work += "from edge_moe import OutputError\nwith stop.going_on(lambda: True): raise OutputError('no space left')"
+    done = run(work)
+    assert (done.returncode, done.stderr) == (130, f"{GOES_ON.strip()}; no space left\n")
+
+
+@pytest.mark.parametrize("moment", ["'result' and os.kill(os.getpid(), signal.SIGINT)", "'t' and 0"])
+def test_a_target_that_has_its_name_stands(tmp_path, moment):
+    """From the moment on at which it was renamed, and though more is done, and kept, after that."""
+    work = f"""
+from pathlib import Path
+from edge_moe.work import making
+rename = Path.rename
+def interrupted(self, other):
+    rename(self, other)
+    self.name == {moment}
+Path.rename = interrupted
+with making(Path("t"), "test", force=True) as work, stop.going_on(lambda: True):
+    (work.fresh() / "manifest.json").write_text("new")
+    work.publish()
+os.kill(os.getpid(), signal.SIGINT)
+"""
+    (tmp_path / "t").mkdir()
+    (tmp_path / "t/manifest.json").write_text('{"schema_version": 1}')
+    done = run(work, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (130, "edge-moe: error: stopped; t stands\n")
+    assert (tmp_path / "t/manifest.json").read_text() == "new"
+    assert [path.name for path in tmp_path.iterdir()] == ["t"]
+
+
 def test_after_the_command():
     """On the way out: nothing is caught any more there."""
     before = "import atexit\natexit.register(lambda: os.kill(os.getpid(), signal.SIGINT))"

@@ -93,3 +93,27 @@ def test_an_expert_alone_waits_for_nobody(cli, own_checkpoint, tmp_path):
         cli("train", "x", "-o", tmp_path / "m", "--only-expert", 0).refused(1, "m is being made by", progress=True)
     finally:
         lock.release()
+
+
+@pytest.mark.parametrize("force", [(), ("--force",)])
+@pytest.mark.parametrize("place", [".", "..", "/", "../../.."])
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_place_without_a_name_of_its_own(cli, commands, tmp_path, monkeypatch, name, place, force):
+    (tmp_path / "in/it").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "in/it")
+    before = tree(tmp_path)
+    done = cli(*commands[name][:-1], place, *force)
+    done.refused(1, f"{Path(place)} ", "choose another target", progress=name == "bench")
+    assert tree(tmp_path) == before
+
+
+@pytest.mark.parametrize("place", [".", "..", "/"])
+def test_an_expert_of_a_checkpoint_that_is_the_current_folder(cli, own_checkpoint, tmp_path, monkeypatch, place):
+    shutil.copytree(own_checkpoint, tmp_path / "m")
+    (tmp_path / "m/in").mkdir()
+    monkeypatch.chdir(tmp_path / "m" / ("in" if place == ".." else ""))
+    before = tree(tmp_path)
+    done = cli("train", "x", "-o", place, "--only-expert", 0)
+    words = "files that edge-moe did not write" if place == "/" else "is, or contains, the current folder"
+    done.refused(1, f"{place} ", words, "choose another target")
+    assert tree(tmp_path) == before

@@ -230,11 +230,30 @@ def test_a_killed_run_s_leftovers_are_cleared(make, tmp_path, monkeypatch, own_c
     with monkeypatch.context() as patch, making(tmp_path / "bundle", "convert") as work:
         work.take_up({"checkpoint": str(own_checkpoint)})
         patch.setattr(Work, "close", lambda self: self._lock.release())
-    (make.partial / "litert/int8").mkdir(parents=True)
-    (make.partial / "litert/int8/stale.tflite").write_bytes(b"x")
-    (make.partial / "manifest.json").write_bytes(b"{}")
+    result = make.partial / ".edge-moe/result"  # in which the bundle is made
+    (result / "litert/int8").mkdir(parents=True)
+    (result / "litert/int8/stale.tflite").write_bytes(b"x")
+    (result / "manifest.json").write_bytes(b"{}")
+    (make.partial / "layers.png").write_bytes(b"of another conversion")
+    (make.partial / "base_samples.npy").write_bytes(b"of another conversion")
     make()
-    assert not [path for path in tree(tmp_path) if "stale" in path or "partial" in path]
+    assert not [path for path in tree(tmp_path) if "stale" in path or "partial" in path or "layers" in path]
+
+
+def test_what_somebody_put_beside_the_parts_is_neither_published_nor_removed(make, made_here, tmp_path):
+    made_here.stop_before = "litert/int8/expert_01"
+    with pytest.raises(KeyboardInterrupt):
+        make()
+    made_here.stop_before = None
+    mine = {"notes.txt": "mine", "parts/notes.txt": "mine, too", "golden/mine.png": "a picture"}
+    for name, text in mine.items():
+        (make.partial / name).parent.mkdir(exist_ok=True)
+        (make.partial / name).write_text(text)
+    make()
+    assert not [path for path in tree(make.path) if "notes" in path or "mine" in path or "parts" in path]
+    left = {str(path.relative_to(make.partial)): path for path in make.partial.rglob("*") if path.is_file()}
+    assert {name: path.read_text() for name, path in left.items()} == mine
+    assert not (make.partial / "parts/.edge-moe").exists()
 
 
 def test_images_without_labels(make, tiny_images, tmp_path):
