@@ -112,10 +112,10 @@ def _verify_part(
     feed = GOLDEN_FEED[spec.kind]
     samples = {which: one for which, one in golden.items() if any(key in one for key in wanted)}
     if not samples:
-        return [Check(name, part, False, f"the golden sample has no {', '.join(wanted)}; convert again")]
-    for one in samples.values():
+        return [Check(name, part, False, f"no golden sample has {', '.join(wanted)}; convert again")]
+    for which, one in samples.items():
         if missing := [key for key in (feed, *wanted) if key not in one]:
-            return [Check(name, part, False, f"the golden sample has no {', '.join(missing)}; convert again")]
+            return [Check(name, part, False, f"the golden sample {which} has no {', '.join(missing)}; convert again")]
     allowed = artifacts.golden.part_tolerances.get(part, artifacts.golden.tolerance)
     worst: dict[str, tuple[float, Check]] = {}
     try:
@@ -154,7 +154,8 @@ def _verify_whole(
     scores = f"scores.{expected.role}"
     missing = [key for key in ("input", scores) if key not in golden]
     if missing:
-        return Check(name, what, False, f"the golden sample has no {', '.join(missing)}; convert again")
+        why = f"the golden sample {expected.input} has no {', '.join(missing)}; convert again"
+        return Check(name, what, False, why)
     try:
         with Runtime(
             bundle,

@@ -177,7 +177,7 @@ def test_a_golden_sample_that_lacks_something(make_bundle, fake_backend):
     replace(path, "golden/fake-int8.npz", npz(**golden), "golden", "file")
     failed = failures(verify(path, backend=fake_backend))
     assert [what for what, _ in failed] == ["base", "expert_00", "expert_01", "expert_02", ANSWER]
-    assert failed[0][1] == "the golden sample has no base.features; convert again"
+    assert failed[0][1] == "the golden sample 00 has no base.features; convert again"
 
 
 def test_no_bundle(tmp_path):
