@@ -239,8 +239,10 @@ def _fits(outputs: Outputs, allowed: float, config: CheckpointConfig) -> dict[Ro
     """Return how well the images of `outputs` fit each role, and that which stands in for one."""
     wanted = roles(config.experts)
     found = fitness(outputs, allowed, config.ensemble, config.space, wanted)
-    sure = fitness(outputs, allowed, config.ensemble, config.space, (SURE_EXIT,))
-    return {role: found[role.name] for role in wanted} | {SURE_EXIT: sure[SURE_EXIT.name]}
+    fits = {role: found[role.name] for role in wanted}
+    if config.experts:
+        fits[SURE_EXIT] = fitness(outputs, allowed, config.ensemble, config.space, (SURE_EXIT,))[SURE_EXIT.name]
+    return fits
 
 
 def _write(folder: Path, name: str, data: bytes) -> Artifact:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 
+import msgspec
 import numpy as np
 import pytest
 from PIL import Image
@@ -70,9 +71,11 @@ def test_an_exit_is_clear_where_the_doubt_is_far_from_one_half():
     assert fitness(rows, 1e-2, "bagging", "logit")["exit"].tier.tolist() == [1, 0]
 
 
-def test_a_plain_network_has_exits_alone():
+def test_a_plain_network_has_exits_alone(own_checkpoint):
     rows = Outputs.of_base(np.array([[5.0, 0], [0.1, 0]]))
     assert fitness(rows, 1e-2, "bagging", "logit")["exit"].tier.tolist() == [1, 1]
+    plain = msgspec.structs.replace(read_config(own_checkpoint), experts=0)
+    assert list(golden._fits(rows, 1e-2, plain)) == [Role("exit", 1.0, 0)]  # and no other in its place
 
 
 def fit(tier, clearness):
