@@ -9,7 +9,7 @@ from edge_moe.benchmarks.results import Results, SetResults, bundle_info, load
 from edge_moe.bundle import ArtifactSet, Bundle
 from edge_moe.digest import answers_digest, digest_of_schema_2
 from edge_moe.errors import DataError
-from edge_moe.sets import Pattern
+from edge_moe.sets import Pattern, in_turn
 
 __all__ = ["Match", "match"]
 
@@ -36,8 +36,8 @@ class Match(NamedTuple):
         return tuple(f"{self.file}: {doubt}" for doubt in (*stopped, *untrained, *self.results.conditions.remarks))
 
 
-def match(bundle: Bundle, file: Path, wanted: Pattern = Pattern()) -> Match:  # noqa: B008  (it cannot change)
-    """Read results and find in them the first set of `bundle` that is `wanted`.
+def match(bundle: Bundle, file: Path, *wanted: Pattern) -> Match:
+    """Read results and find in them the first set that is `wanted`; of nothing wanted the first of `bundle`.
 
     Defaults and operating points of the bundle may differ from those at the time of the measurement: artifacts and
     rule alone decide what an image gets and what it costs.
@@ -46,9 +46,12 @@ def match(bundle: Bundle, file: Path, wanted: Pattern = Pattern()) -> Match:  # 
         UsageError: the bundle has no such set.
         DataError: no results file; or the results lack the set, or are of other artifacts or of another rule.
     """
-    results, artifacts = load(file), bundle.manifest.select([wanted])[0]
-    label = str(artifacts.key)
-    measured = next((one for one in results.sets if one.label == label), None)
+    results, there = load(file), {one.key: one for one in bundle.manifest.sets}
+    measured_sets = {one.label: one for one in results.sets}
+    keys = in_turn(there, wanted)
+    key = next((one for one in keys if wanted and str(one) in measured_sets), keys[0])
+    artifacts, label = there[key], str(key)
+    measured = measured_sets.get(label)
     if measured is None:
         have = ", ".join(one.label for one in results.sets)
         raise DataError(

@@ -44,7 +44,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 
     taus: tuple[float, ...] = ()  # none: those of the profile
     max_experts: tuple[int, ...] = ()  # none: the bundle's default
-    wanted: Pattern = Pattern()  # which set; the first that is meant
+    wanted: tuple[Pattern, ...] = ()  # which set; the first that is meant and that the profile has
     validation_images: int | None = None  # None: all
     seed: int = 0
 
@@ -82,7 +82,7 @@ def simulate(
     opened = Bundle(bundle)
     manifest = opened.manifest
     _check(options, manifest.experts)
-    found = match(opened, profile, options.wanted)
+    found = match(opened, profile, *options.wanted)
     costs = prices.costs(found.measured)
     key = found.artifacts.key
     other = None if compare is None else match(opened, compare, Pattern((key.backend,), key.recipe))

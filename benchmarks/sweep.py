@@ -42,6 +42,7 @@ from edge_moe.data import NOISE, LabelledImages, open_data
 from edge_moe.digest import answers_digest
 from edge_moe.errors import CheckpointError, UsageError
 from edge_moe.evaluate import operating_point
+from edge_moe.here import able
 from edge_moe.progress import Progress, Silent, track
 from edge_moe.runtime import Runtime
 from edge_moe.sets import Pattern, patterns
@@ -113,6 +114,7 @@ def check(bundle: Path, data: str, options: Options) -> tuple[Bundle, list[Artif
 
     Raises:
         UsageError: an option is out of range, or the bundle has no such set.
+        BackendError: a set that is named cannot run on this machine, or none can.
         DataError, BundleError, CheckpointError: data, bundle or checkpoint cannot be used.
         MissingExtraError: a backend is not installed.
     """
@@ -238,9 +240,9 @@ def _labels(images: LabelledImages, manifest: Manifest) -> tuple[int, ...] | Non
 
 
 def _selected(manifest: Manifest, options: Options) -> list[ArtifactSet]:
-    """Return the sets that the options name, in the bundle's order; every name must be that of a set."""
+    """Return the sets that the options name, in the bundle's order; every name must be that of a set that runs here."""
     manifest.select([Pattern((name,)) for name in options.backends])
-    return manifest.select(patterns(options.sets, options.backends, options.recipes))
+    return able(manifest, patterns(options.sets, options.backends, options.recipes))
 
 
 def _check(options: Options, experts: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -24,9 +25,9 @@ from edge_moe.bundle import (
     sha256,
 )
 from edge_moe.checkpoint import CheckpointConfig
-from edge_moe.converters.golden_choice import NEEDED, Fitness, Role, candidates, fitness, roles, unlike
+from edge_moe.converters.golden_choice import NEEDED, SURE_EXIT, Fitness, Role, candidates, fitness, roles, unlike
 from edge_moe.converters.golden_image import golden_image
-from edge_moe.converters.tolerances import part_tolerance, tolerance
+from edge_moe.converters.tolerances import LARGEST, part_tolerance, tolerance
 from edge_moe.data import LabelledImages
 from edge_moe.evaluate import Outputs, route
 from edge_moe.npz import pack
@@ -34,6 +35,8 @@ from edge_moe.output import write_file
 from edge_moe.sets import SetKey
 
 __all__ = ["write_golden"]
+
+_log = logging.getLogger(__name__)
 
 _FOLDER = "golden"
 
@@ -57,9 +60,7 @@ def write_golden(
         config: of the checkpoint: labels, preprocessing, experts and ensemble.
     """
     inputs = _Inputs(images, config.preprocessing)
-    fits = {
-        str(key): fitness(measured[key], tolerance(*key), config.ensemble, config.space) for key in files
-    }  # set -> role
+    fits = {str(key): _fits(measured[key], tolerance(*key), config) for key in files}  # set -> role
     golden = {}
     for key, parts in files.items():
         with ExitStack() as stack:
@@ -123,31 +124,36 @@ class _Set:
         self._chosen: dict[Role, int] = {}
         self._missing: list[Role] = []
 
-    def choose(self, fits: Mapping[str, Mapping[str, Fitness]]) -> None:
+    def choose(self, fits: Mapping[str, Mapping[Role, Fitness]]) -> None:
         """Find an image for every role: the best by what was measured that still fits as the file that it becomes.
 
         `fits`: how well the images fit, set -> role.
         """
         for role in roles(self._config.experts):
-            everywhere = {name: by_role[role.name] for name, by_role in fits.items()}
-            for index in candidates(everywhere, str(self._key), [*self._inputs.names]):
-                if self._fits(role, index):
-                    self._chosen[role] = index
-                    self._inputs.use(index)
-                    break
-            else:
+            again = (SURE_EXIT,) if role.name == SURE_EXIT.name and self._config.experts else ()
+            if not any(self._find(one, fits) for one in (role, *again)):
                 self._missing.append(role)
         if not self._chosen:  # parts are checked all the same
             self._inputs.use(0)
 
+    def _find(self, role: Role, fits: Mapping[str, Mapping[Role, Fitness]]) -> bool:
+        """Choose an image for one role; return whether there is one."""
+        everywhere = {name: by_role[role] for name, by_role in fits.items()}
+        for index in candidates(everywhere, str(self._key), [*self._inputs.names]):
+            if self._fits(role, index):
+                self._chosen[role] = index
+                self._inputs.use(index)
+                return True
+        return False
+
     def _fits(self, role: Role, index: int) -> bool:
         """Return whether the image has the role, clearly, also where a part is unsteady on it."""
-        config = self._config
-        parts = {"base", "gate"} & self._parts.keys()
-        parts |= set() if role.expert is None else {expert_name(role.expert)}
+        config, outputs = self._config, self._outputs(index)
+        active = route(outputs, role.tau, role.max_experts, config.ensemble, config.space).active[0]
+        parts = {"base", "gate"} & self._parts.keys() | {expert_name(int(k)) for k in np.flatnonzero(active)}
         # A part's own tolerance is twice what it was seen to move, and not multiplied further.
         allowed = max(tolerance(*self._key), *(self._own_tolerance(part, index) / NEEDED for part in parts))
-        found = fitness(self._outputs(index), allowed, config.ensemble, config.space)
+        found = fitness(outputs, allowed, config.ensemble, config.space, (role,))
         return bool(found[role.name].tier[0])
 
     def _own_tolerance(self, part: str, index: int) -> float:
@@ -196,6 +202,13 @@ class _Set:
                 own = self._own_tolerance(part, index)
                 if own > tolerance(*self._key):
                     tolerances[part] = max(own, tolerances.get(part, 0.0))
+        for part in (part for part, own in tolerances.items() if own >= LARGEST):
+            _log.info(
+                "%s of %s is chaotic: the last bits of its input move its output by a quarter or more, so that "
+                "'verify' can hardly tell right kernels from wrong ones; keep more of it in float, or train it again",
+                part,
+                self._key,
+            )
         allowed = max((tolerance(*self._key), *tolerances.values()))
         samples = []
         for role, index in self._chosen.items():
@@ -220,6 +233,16 @@ class _Set:
             samples=tuple(samples),
             missing=tuple(role.name for role in self._missing),
         )
+
+
+def _fits(outputs: Outputs, allowed: float, config: CheckpointConfig) -> dict[Role, Fitness]:
+    """Return how well the images of `outputs` fit each role, and that which stands in for one."""
+    wanted = roles(config.experts)
+    found = fitness(outputs, allowed, config.ensemble, config.space, wanted)
+    fits = {role: found[role.name] for role in wanted}
+    if config.experts:
+        fits[SURE_EXIT] = fitness(outputs, allowed, config.ensemble, config.space, (SURE_EXIT,))[SURE_EXIT.name]
+    return fits
 
 
 def _write(folder: Path, name: str, data: bytes) -> Artifact:

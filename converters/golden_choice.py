@@ -19,7 +19,7 @@ from edge_moe.anytime import Ensemble, Floats, Space, softmax
 from edge_moe.bundle import expert_name
 from edge_moe.evaluate import Outputs, Routed, route
 
-__all__ = ["NEEDED", "Fitness", "Role", "candidates", "fitness", "roles", "unlike"]
+__all__ = ["NEEDED", "SURE_EXIT", "Fitness", "Role", "candidates", "fitness", "roles", "unlike"]
 
 NEEDED = 3.0  # parts are fed by parts, whose errors add up
 Unlike = Literal["label", "probabilities"] | None
@@ -34,6 +34,9 @@ class Role:
     tau: float
     max_experts: int
     expert: int | None = None  # that has to be the one that runs
+
+
+SURE_EXIT = Role("exit", 1.0, 1)  # in place of the other one, where the base is never sure enough: here all exit
 
 
 def roles(experts: int) -> tuple[Role, ...]:
@@ -55,11 +58,16 @@ class Fitness:
     clearness: Floats  # at least NEEDED where the tier is not 0
 
 
-def fitness(outputs: Outputs, tolerance: float, kind: Ensemble, space: Space) -> dict[str, Fitness]:
-    """Return how well the images of `outputs` fit each role, by its name, where right kernels differ by `tolerance`."""
+def fitness(
+    outputs: Outputs, tolerance: float, kind: Ensemble, space: Space, wanted: Sequence[Role] | None = None
+) -> dict[str, Fitness]:
+    """Return how well the images of `outputs` fit each role, by its name, where right kernels differ by `tolerance`.
+
+    `wanted`: the roles; None: those of the bundle.
+    """
     found: dict[str, Fitness] = {}
     settings: dict[tuple[float, int], tuple[Routed, Fitness]] = {}  # experts share theirs: routing is all the work
-    for role in roles(outputs.gate_logits.shape[1]):
+    for role in roles(outputs.gate_logits.shape[1]) if wanted is None else wanted:
         setting = role.tau, role.max_experts
         if setting not in settings:
             routed = route(outputs, *setting, kind, space)
@@ -77,7 +85,7 @@ def _asleep(outputs: Outputs, routed: Routed, role: Role, tolerance: float) -> F
     base = outputs.base_logits
     moves = _moves(tolerance, base)
     clear = _lead(base) / moves
-    if role.max_experts:  # else a plain network: there is nothing but exits
+    if role.tau < 1.0:  # else there is nothing but exits, as in a plain network
         odds = -np.log(np.maximum(1 / softmax(base).max(axis=-1) - 1, 1e-30))  # 0 at a tau of 1/2
         clear = np.minimum(clear, odds / moves)
     return Fitness(np.where(routed.exited & ~routed.gate_ran & (clear >= NEEDED), 1, 0), clear)

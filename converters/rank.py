@@ -11,13 +11,14 @@ import msgspec
 
 from edge_moe.converters import recipes
 from edge_moe.converters.options import Wanted
+from edge_moe.converters.recipe import Recipe
 from edge_moe.converters.report import Missed
 from edge_moe.sets import FLOAT, SetKey
 
 __all__ = ["choose", "next_to_try", "tried"]
 
 
-def tried(wanted: Wanted, keep_float: tuple[str, ...]) -> dict[SetKey, recipes.Recipe]:
+def tried(wanted: Wanted, keep_float: tuple[str, ...]) -> dict[SetKey, Recipe]:
     """Return every set that may be tried, fp32 first in each backend, with its recipe and the layers to keep in float.
 
     Raises:

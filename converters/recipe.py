@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import msgspec
 
@@ -13,6 +13,9 @@ __all__ = ["FLOAT", "NOTHING", "STOCK_WORDS", "X86", "Recipe", "Seen"]
 
 class Recipe(msgspec.Struct, frozen=True, kw_only=True):
     """What every backend's recipes have."""
+
+    # Of a quantizer that rounds activations to int8, asymmetrically, for each tensor; "": it does something else.
+    algorithm: ClassVar[str] = ""
 
     name: str
     int8: str  # what is int8, for a person
@@ -39,6 +42,12 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
         settings["weights"] = "int8, symmetric, per output channel"
         if self.ranges == "calibrated":
             settings["calibration_images"] = calibration_images
+        if self.algorithm:
+            settings["algorithm"] = self.algorithm
+            dynamic = self.ranges == "dynamic"
+            settings["activations"] = f"int8, asymmetric, per {'tensor and image' if dynamic else 'tensor'}"
+            if dynamic:
+                settings.pop("statistic", None)  # over the calibration images, of which there are none
         return settings
 
     def _of_float(self, settings: dict[str, Any]) -> dict[str, Any]:

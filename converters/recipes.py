@@ -14,7 +14,7 @@ from edge_moe.converters.recipe import FLOAT, Recipe, Seen
 from edge_moe.errors import UsageError
 from edge_moe.sets import Pattern
 
-__all__ = ["FLOAT", "Book", "Recipe", "book", "choose", "get"]
+__all__ = ["FLOAT", "Book", "book", "choose", "get"]
 
 
 class Book(NamedTuple):

@@ -5,7 +5,6 @@ One record each for what the four steps of a conversion found; `parity_page.py` 
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Literal
 
 import msgspec
@@ -13,7 +12,6 @@ import msgspec
 from edge_moe.converters.kernels import KernelNoise
 from edge_moe.converters.layers import LayerNoise
 from edge_moe.converters.toolchain import Structure
-from edge_moe.errors import DataError
 
 __all__ = [
     "FILE",
@@ -27,7 +25,6 @@ __all__ = [
     "Report",
     "Routing",
     "Spread",
-    "read_report",
 ]
 
 FILE = "parity.json"
@@ -139,18 +136,3 @@ class Report(_Strict, frozen=True, kw_only=True):
     layers: dict[str, list[LayerNoise]]  # the noisiest first
     kernels: dict[str, KernelNoise | None]
     seconds: dict[str, float]  # that converting took, by part
-
-
-def read_report(bundle: Path) -> Report:
-    """Read the parity report of a bundle.
-
-    Raises:
-        DataError: there is none, or one that this edge-moe does not read.
-    """
-    file = bundle / FILE
-    try:
-        return msgspec.json.decode(file.read_bytes(), type=Report)
-    except OSError as error:
-        raise DataError(f"{file} cannot be read: {error.strerror}; expected the report of 'edge-moe convert'") from None
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise DataError(f"{file} is not a parity report: {error}; convert the checkpoint again") from None

@@ -1,14 +1,15 @@
 """Artifacts by what they were made from, so that nothing is converted twice.
 
 The key of an artifact is the digest of everything that decides its bytes: the part's weights, the recipe, the images
-it was calibrated on, the versions of the tools. A conversion writes its artifacts under their keys; one that was
-stopped, or was refused for its accuracy, finds them there when it is run again: those that are what was written (see
-edge_moe.ledger), which is seen to before. A bundle's manifest has the keys of
-its artifacts, so that the next bundle can take over what did not change.
+it was calibrated on, the code that converts, the versions of the tools. A conversion writes its artifacts under their
+keys; one that was stopped, or was refused for its accuracy, finds them there when it is run again: those that are what
+was written (see edge_moe.ledger), which is seen to before. A bundle's manifest has the keys of its artifacts, so that
+the next bundle can take over what did not change.
 """
 
 from __future__ import annotations
 
+import importlib
 import importlib.metadata
 from collections.abc import Iterable
 from functools import cache
@@ -17,9 +18,10 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from edge_moe.backends import table
 from edge_moe.bundle import Bundle, sha256
 from edge_moe.converters.interface import Floats
-from edge_moe.converters.recipes import Recipe
+from edge_moe.converters.recipe import Recipe
 from edge_moe.converters.same_network import is_same
 from edge_moe.converters.toolchain import Toolchain
 from edge_moe.errors import BundleError
@@ -48,16 +50,33 @@ def artifact_key(
         "part": part,
         "weights": weights,
         "inputs": inputs if recipe.ranges == "calibrated" else None,
-        "converters": _own_code(),
+        "converters": _own_code(_modules(toolchain)),
         "tools": {name: importlib.metadata.version(name) for name in ("edge-moe", *toolchain.packages)},
     }
     return sha256(msgspec.json.encode(made_from, order="sorted"))
 
 
+def _modules(toolchain: Toolchain) -> tuple[str, ...]:
+    """Return the modules with what a backend has of its own: its toolchain and its recipes."""
+    record = table.record(toolchain.backend)
+    return (type(toolchain).__module__, *([] if record is None else [record.recipes]))
+
+
 @cache
-def _own_code() -> str:
-    """Return a digest of the code that converts: another release, or a change in a checkout, makes other artifacts."""
-    return sha256(b"".join(file.read_bytes() for file in sorted(Path(__file__).parent.rglob("*.py"))))
+def _own_code(modules: tuple[str, ...]) -> str:
+    """Return a digest of the code that converts: another release, or a change in a checkout, makes other artifacts.
+
+    It is that of this package, and of the folders of those `modules` that live elsewhere, as a registered backend's do.
+    """
+    here = Path(__file__).parent
+    files = dict.fromkeys(sorted(here.rglob("*.py")))
+    for name in modules:
+        module = importlib.import_module(name)
+        file = Path(module.__file__ or name)
+        if file.is_file() and not file.is_relative_to(here):
+            # One without a package lies among what is none of its own.
+            files |= dict.fromkeys(sorted(file.parent.rglob("*.py")) if module.__package__ else [file])
+    return sha256(b"".join(file.read_bytes() for file in files))
 
 
 class Part(NamedTuple):

@@ -183,7 +183,7 @@ def load(job: Job) -> nn.Module:
         part = base.new_gate(config.experts, config.architecture.image_size)
     elif job.kind == "expert":
         part = base.new_expert()
-    load_part(job.checkpoint, job.part, part)
+    load_part(job.checkpoint, job.part, part, config.parts.get(job.part))
     return part.eval()
 
 

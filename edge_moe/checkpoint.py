@@ -9,15 +9,17 @@ A plain network, K = 0, has base.safetensors alone. The weights are read by `edg
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import msgspec
 
 from edge_moe.anytime import Ensemble, Space
-from edge_moe.bundle import Preprocessing
+from edge_moe.bundle import Preprocessing, part_names
 from edge_moe.errors import CheckpointError
 from edge_moe.output import write_file
+from edge_moe.records import Digest
 from edge_moe.sizes import SMALLEST, height_width
 
 __all__ = [
@@ -30,6 +32,8 @@ __all__ = [
     "Finetune",
     "Normalization",
     "TrainingConfig",
+    "check_part",
+    "part_file",
     "read_config",
     "write_config",
 ]
@@ -142,6 +146,7 @@ class CheckpointConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     trained_on: DataDigest | None = None  # None also where an older version trained it
     metrics: dict[str, Any] = {}
     tools: dict[str, str] = {}
+    parts: dict[str, Digest] = {}  # part -> SHA-256 of its file; empty: not known, as where an older version wrote it
 
 
 def read_config(path: Path) -> CheckpointConfig:
@@ -171,6 +176,11 @@ def read_config(path: Path) -> CheckpointConfig:
         raise CheckpointError(
             f"{file} has {len(config.labels)} labels for {config.architecture.classes} classes; train or import again"
         )
+    names = part_names(config.experts)
+    if config.parts and sorted(config.parts) != sorted(names):
+        raise CheckpointError(
+            f"{file} has digests of {', '.join(config.parts)}; expected {', '.join(names)}: train or import again"
+        )
     if config.training is None:
         return config
     return msgspec.structs.replace(config, training=config.training.carried_out(config.experts))
@@ -179,3 +189,28 @@ def read_config(path: Path) -> CheckpointConfig:
 def write_config(path: Path, config: CheckpointConfig) -> None:
     """Write `config` into the folder `path`."""
     write_file(path / CONFIG, msgspec.json.format(msgspec.json.encode(config), indent=2) + b"\n")
+
+
+def part_file(path: Path, name: str) -> Path:
+    """Return the file of one part of the checkpoint in the folder `path`."""
+    return path / f"{name}.safetensors"
+
+
+def check_part(path: Path, name: str, expected: str | None) -> None:
+    """Hold the file of one part of the checkpoint in the folder `path` against its SHA-256.
+
+    `expected`: None where it is not known, and anything will do. A file that is missing is told by who reads it.
+
+    Raises:
+        CheckpointError: it is another file than the one that the checkpoint was finished with.
+    """
+    file = part_file(path, name)
+    if expected is None or not file.is_file():
+        return
+    with file.open("rb") as stream:
+        found = hashlib.file_digest(stream, "sha256").hexdigest()
+    if found != expected:
+        raise CheckpointError(
+            f"{file} was altered since {path} was finished: found the sha256 {found[:12]}..., expected "
+            f"{expected[:12]}...; put back the file that belongs to it, or train or import again"
+        )

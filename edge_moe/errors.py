@@ -11,7 +11,7 @@
     │   └── LeftOutError         ... so that a bundle was written without its backend
     ├── OutputError              a target that exists, is not writable, or is full       (exit code 1)
     ├── MissingExtraError        a package that an optional extra would install          (exit code 1)
-    └── StoppedError             Ctrl-C, after results worth keeping were kept           (exit code 130)
+    └── StoppedError             Ctrl-C or SIGTERM, after what is worth it was kept       (exit code 130 or 143)
 
 Messages name the thing, say what was expected, and say what to do next.
 """
@@ -85,7 +85,7 @@ class OutputError(EdgeMoeError):
 class StoppedError(EdgeMoeError):
     """A long job was stopped by its user; what it had is kept, and the message says where."""
 
-    exit_code = 130
+    exit_code = 130  # of Ctrl-C; the command line ends with 143 where it was SIGTERM
 
 
 class MissingExtraError(EdgeMoeError, ImportError):

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from edge_moe.anytime import Ensemble, Space
 from edge_moe.backends.base import PartTensor
 from edge_moe.records import Count, Digest, Fraction, Positive, Strict
-from edge_moe.sets import Pattern, SetKey, patterns, select
+from edge_moe.sets import Pattern, SetKey, named, select
 from edge_moe.sizes import StoredSize, height_width
 
 __all__ = [
@@ -192,7 +192,7 @@ class Manifest(Strict, frozen=True):
 
     def matching(self, backend: str | None = None, recipe: str | None = None) -> list[ArtifactSet]:
         """Return every set of `backend` and `recipe`, at least one; otherwise as `find`."""
-        return self.select(patterns((), () if backend is None else (backend,), () if recipe is None else (recipe,)))
+        return self.select(named(backend, recipe))
 
     def select(self, wanted: Sequence[Pattern]) -> list[ArtifactSet]:
         """Return the sets that are `wanted`, in the bundle's order; of nothing wanted, all.

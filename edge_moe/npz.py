@@ -1,4 +1,4 @@
-"""Tensors by name in the bytes of an .npz file: the golden sample, and what a network made of a fixed input."""
+"""Tensors by name in the bytes of an .npz file: golden samples, and what a network made of a fixed input."""
 
 from __future__ import annotations
 

@@ -224,9 +224,10 @@ def kill_all() -> None:
 def python(program: str, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
     """Run `program` with `arguments` in a Python of its own, stdout and stderr in pipes without buffers.
 
-    It is ended when the block is left, and ends with this process.
+    It is ended when the block is left, and ends with this process. It looks for modules where this one does.
     """
-    watched = f"from edge_moe.orphans import end_with_parent\nend_with_parent({os.getpid()})\n{program}"
+    begin = f"import sys; sys.path[:] = {sys.path!r}\nfrom edge_moe.orphans import end_with_parent"
+    watched = f"{begin}\nend_with_parent({os.getpid()})\n{program}"
     with _signals_later():
         process = subprocess.Popen(
             [sys.executable, "-c", watched, *arguments],

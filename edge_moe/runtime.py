@@ -31,6 +31,7 @@ from edge_moe.here import pick
 from edge_moe.operating import SetOperating
 from edge_moe.prediction import Prediction, Scores
 from edge_moe.preprocess import Source, prepare
+from edge_moe.sets import named
 from edge_moe.turns import SharedPart, Turn, let_go_in_children
 
 __all__ = ["Prediction", "Runtime"]
@@ -68,7 +69,7 @@ class Runtime:
             max_experts: how many may run for one sample; None is the bundle's default, and that of a plain network 0.
             backend: which backend's artifacts; None is the bundle's first. An object is used as it is.
             recipe: which recipe's artifacts, "int8" or "fp32"; None is the bundle's first. Of the sets that both allow
-                it is the first that can run on this machine.
+                it is the first that can run on this machine; one before it is logged.
             threads: of the backend, at least 1.
             expert_budget_bytes: how many bytes the artifacts of the loaded experts may have together; the least
                 recently used goes first. None is no limit.
@@ -84,7 +85,7 @@ class Runtime:
             raise UsageError(f"threads is {threads}; expected an integer of at least 1")
         self._bundle = bundle if isinstance(bundle, Bundle) else Bundle(bundle)
         manifest = self._bundle.manifest
-        self._set = pick(manifest, backend.name if isinstance(backend, Backend) else backend, recipe)
+        self._set = pick(manifest, named(backend.name if isinstance(backend, Backend) else backend, recipe))
         self._operating = self._bundle.operating(self._set)
         if expect_digest is not None:
             check_digest(manifest, self._set, expect_digest)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from edge_moe.errors import UsageError
 
-__all__ = ["FLOAT", "Pattern", "SetKey", "one_pattern", "patterns", "select"]
+__all__ = ["FLOAT", "Pattern", "SetKey", "in_turn", "named", "patterns", "select"]
 
 FLOAT = "fp32"  # the recipe that quantizes nothing: the reference of its backend
 
@@ -96,14 +96,9 @@ def _pattern(text: str) -> Pattern:
     return Pattern((backend,), recipe)
 
 
-def one_pattern(of: str | None = None, backend: str | None = None, recipe: str | None = None) -> Pattern:
-    """Read what a person named who means one set, as `patterns`; None is any.
-
-    Raises:
-        UsageError: a name that cannot be one, or a set beside a short form.
-    """
-    named = ((text,) if text is not None else () for text in (of, backend, recipe))
-    return (*patterns(*named), Pattern())[0]
+def named(backend: str | None = None, recipe: str | None = None) -> tuple[Pattern, ...]:
+    """Read the short forms as `patterns`, each named once or not at all."""
+    return patterns((), () if backend is None else (backend,), () if recipe is None else (recipe,))
 
 
 def select(keys: Iterable[SetKey], wanted: Sequence[Pattern], what: str = "the bundle") -> list[SetKey]:
@@ -117,3 +112,14 @@ def select(keys: Iterable[SetKey], wanted: Sequence[Pattern], what: str = "the b
         if not any(map(one.matches, there)):
             raise UsageError(f"{what} has no artifacts for {one}; it has {', '.join(map(str, there))}")
     return [key for key in there if not wanted or any(one.matches(key) for one in wanted)]
+
+
+def in_turn(keys: Iterable[SetKey], wanted: Sequence[Pattern], what: str = "the bundle") -> list[SetKey]:
+    """Return the same as `select`, those first that were named first: for who takes one of them."""
+
+    def place(key: SetKey) -> tuple[int, int]:
+        turn, by = next((turn, one) for turn, one in enumerate(wanted) if one.matches(key))
+        return turn, by.backends.index(key.backend) if by.backends else 0
+
+    chosen = select(keys, wanted, what)
+    return sorted(chosen, key=place) if wanted else chosen

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import PurePosixPath
 
-from edge_moe.manifest import Artifact, ArtifactSet, Manifest, files, part_names
+from edge_moe.backends.base import PartTensor
+from edge_moe.manifest import Artifact, ArtifactSet, Manifest, TensorSpec, files, part_names
 from edge_moe.sizes import resize_problem
 
 __all__ = ["inconsistency", "leaving", "wrong_width"]
@@ -44,6 +45,10 @@ def _of_set(manifest: Manifest, artifacts: ArtifactSet, expected: list[str]) -> 
         for what, here, there in (("inputs", part.inputs, spec.inputs), ("outputs", part.outputs, spec.outputs)):
             if sorted(one.name for one in here) != sorted(one.name for one in there):
                 return f"has {what} of {name} that are not {', '.join(one.name for one in there)}"
+            by_name = {one.name: one for one in there}
+            for one in here:
+                if problem := _unlike(one, by_name[one.name]):
+                    return f"has {one.name} of {name} {problem}"
     samples = artifacts.golden.samples
     if len({one.role for one in samples}) < len(samples):
         return "has two golden samples of the same role"
@@ -57,6 +62,17 @@ def _of_set(manifest: Manifest, artifacts: ArtifactSet, expected: list[str]) -> 
         if any(k >= manifest.experts for k in sample.experts):
             return "has a golden expert that does not exist"
     return None
+
+
+def _unlike(tensor: PartTensor, spec: TensorSpec) -> str | None:
+    """Return in words how a file's tensor is another than the part's; None where it is the same."""
+    expected = spec.shape
+    if tensor.layout in ("NCHW", "NHWC_in_NCHW") and len(expected) == 4:
+        batch, height, width, channels = expected
+        expected = (batch, channels, height, width)
+    if tensor.shape != expected:
+        return f"as {list(tensor.shape)}, expected {list(expected)}"
+    return None if tensor.dtype == spec.dtype else f"in {tensor.dtype}, expected {spec.dtype}"
 
 
 def wrong_width(manifest: Manifest) -> str | None:

@@ -131,13 +131,11 @@ def _in_place(folder: Path) -> str:
         tools=old.tools,
         network=old.network,
     )
-    problem = inconsistency(manifest)
-    if problem:
-        raise BundleError(f"{folder / MANIFEST} is not a manifest: {problem}; convert the checkpoint again")
+    encoded = _checked(folder, manifest)
     defaults = {str(one.key): _operating(manifest, made, one) for made, one in zip(sets, old.sets, strict=True)}
     for name, data in (written | {OPERATING: encode(defaults)}).items():
         write_file(folder / name, data)
-    write_file(folder / MANIFEST, msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n")
+    write_file(folder / MANIFEST, encoded)
     with writing(folder):
         for one in old.sets:
             (folder / one.golden.file.file).unlink(missing_ok=True)
@@ -146,6 +144,18 @@ def _in_place(folder: Path) -> str:
         f"schema {_FROM} -> {SCHEMA_VERSION}, {len(sets)} sets; it has the one golden sample that it had, without an "
         "image: 'edge-moe convert' chooses more"
     )
+
+
+def _checked(folder: Path, manifest: Manifest) -> bytes:
+    """Return the manifest as it is written, once that is known to be one; raise BundleError else."""
+    encoded = msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n"
+    try:
+        problem = inconsistency(msgspec.json.decode(encoded, type=Manifest))
+    except msgspec.MsgspecError as error:  # what is made here was not held against the types
+        problem = str(error)
+    if problem:
+        raise BundleError(f"{folder / MANIFEST} is not a manifest: {problem}; convert the checkpoint again")
+    return encoded
 
 
 def _read(folder: Path) -> Manifest2:

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 import msgspec
 import numpy as np
 
-from edge_moe.anytime import Ensemble, Floats, Space, softmax
+from edge_moe.anytime import Ensemble, Floats, Space
 from edge_moe.comparing import relative_error
 from edge_moe.errors import BundleError
 from edge_moe.evaluate import Outputs, route
@@ -116,15 +116,10 @@ def _decided(
     space: Space,
 ) -> Vector:
     """Return what the rule makes of the logits."""
-    if gate.size:
-        logits = np.zeros((1, gate.size, base.size), np.float32)
-        for k, values in asked.items():
-            logits[0, k] = values
-        routed = route(Outputs(base[np.newaxis], gate[np.newaxis], logits), tau, most, kind, space)
-        gate_ran, active = bool(routed.gate_ran[0]), np.flatnonzero(routed.active[0])
-        scores, label = routed.scores[0], int(routed.predictions[0])
-    else:  # a plain network
-        gate_ran, active, scores, label = False, np.empty(0, np.int64), softmax(base), int(base.argmax())
+    logits = np.zeros((1, gate.size, base.size), np.float32)
+    for k, values in asked.items():
+        logits[0, k] = values
+    routed = route(Outputs(base[np.newaxis], gate[np.newaxis], logits), tau, most, kind, space)
     return Vector(
         name=name,
         tau=tau,
@@ -132,10 +127,10 @@ def _decided(
         base_logits=tuple(base.tolist()),
         gate_logits=tuple(gate.tolist()),
         expert_logits={k: tuple(values.tolist()) for k, values in asked.items()},
-        gate_ran=gate_ran,
-        experts=tuple(active.tolist()),
-        scores=tuple(float(f"{value:.9g}") for value in scores.tolist()),  # nine digits tell any two floats apart
-        label=label,
+        gate_ran=bool(routed.gate_ran[0]),
+        experts=tuple(np.flatnonzero(routed.active[0]).tolist()),
+        scores=tuple(float(f"{value:.9g}") for value in routed.scores[0].tolist()),  # nine digits tell floats apart
+        label=int(routed.predictions[0]),
     )
 
 

@@ -7,6 +7,7 @@ an app would.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from edge_moe.comparing import Check, relative_error
 from edge_moe.errors import BackendError, BundleError, EdgeMoeError, IntegrityError
 from edge_moe.here import unmet
 from edge_moe.runtime import Runtime
-from edge_moe.sets import SetKey
+from edge_moe.sets import Pattern, SetKey, select
 from edge_moe.verify_shared import verify_shared
 
 __all__ = ["Check", "relative_error", "verify"]
@@ -56,9 +57,10 @@ def verify(
     """
     opened = bundle if isinstance(bundle, Bundle) else Bundle(bundle)
     name = backend.name if isinstance(backend, Backend) else backend
-    wanted = opened.manifest.matching(name, recipe)  # raises where there is none
+    wanted = {one.key: one for one in opened.manifest.matching(name, recipe)}  # raises where there is none, as select
+    chosen = select(wanted, [Pattern((key.backend,), key.recipe) for key in sets])
     checks = verify_shared(opened)
-    for artifacts in (one for one in wanted if not sets or one.key in sets):
+    for artifacts in (wanted[key] for key in chosen):
         needs = unmet(artifacts.runs_on)
         if needs is not None:
             checks.append(Check(str(artifacts.key), "set", True, f"cannot run here: {needs}", skipped=True))
@@ -110,29 +112,29 @@ def _verify_part(
     feed = GOLDEN_FEED[spec.kind]
     samples = {which: one for which, one in golden.items() if any(key in one for key in wanted)}
     if not samples:
-        return [Check(name, part, False, f"the golden sample has no {', '.join(wanted)}; convert again")]
-    for one in samples.values():
+        return [Check(name, part, False, f"no golden sample has {', '.join(wanted)}; convert again")]
+    for which, one in samples.items():
         if missing := [key for key in (feed, *wanted) if key not in one]:
-            return [Check(name, part, False, f"the golden sample has no {', '.join(missing)}; convert again")]
+            return [Check(name, part, False, f"the golden sample {which} has no {', '.join(missing)}; convert again")]
     allowed = artifacts.golden.part_tolerances.get(part, artifacts.golden.tolerance)
-    worst: dict[str, Check] = {}
+    worst: dict[str, tuple[float, Check]] = {}
     try:
         opened = backend.open(bundle.read(artifacts.parts[part]), threads=threads)
         try:
-            for check in _outputs(opened, samples, feed, part, wanted, name, allowed):
-                before = worst.get(check.what)
-                if before is None or (before.passed and not check.passed):
-                    worst[check.what] = check
+            for error, check in _outputs(opened, samples, feed, part, wanted, name, allowed):
+                if check.what not in worst or error > worst[check.what][0]:
+                    worst[check.what] = error, check
         finally:
             opened.close()
     except (BackendError, IntegrityError) as error:
-        return [*worst.values(), Check(name, part, False, str(error))]
-    return list(worst.values())
+        return [*(check for _, check in worst.values()), Check(name, part, False, str(error))]
+    return [check for _, check in worst.values()]
 
 
 def _outputs(
     opened: OpenPart, samples: _Golden, feed: str, part: str, wanted: list[str], name: str, allowed: float
-) -> Iterator[Check]:
+) -> Iterator[tuple[float, Check]]:
+    """Yield how far off each output of each sample is, infinity where that is no number, and the check of it."""
     for one in samples.values():
         opened.invoke(one[feed])
         for what in wanted:
@@ -152,7 +154,8 @@ def _verify_whole(
     scores = f"scores.{expected.role}"
     missing = [key for key in ("input", scores) if key not in golden]
     if missing:
-        return Check(name, what, False, f"the golden sample has no {', '.join(missing)}; convert again")
+        why = f"the golden sample {expected.input} has no {', '.join(missing)}; convert again"
+        return Check(name, what, False, why)
     try:
         with Runtime(
             bundle,
@@ -175,7 +178,7 @@ def _verify_whole(
             f"found {_answer(bundle, found.label, found.experts)}",
         )
     allowed = max((artifacts.golden.tolerance, *artifacts.golden.part_tolerances.values()))
-    compared = _compare(name, what, found.scores, golden[scores], allowed)
+    _, compared = _compare(name, what, found.scores, golden[scores], allowed)
     alike = ""
     if not expected.exited:
         alike = {
@@ -188,13 +191,14 @@ def _verify_whole(
     )
 
 
-def _compare(set_name: str, what: str, found: Floats, expected: Floats, tolerance: float) -> Check:
+def _compare(set_name: str, what: str, found: Floats, expected: Floats, tolerance: float) -> tuple[float, Check]:
     if found.shape != expected.shape:
         detail = f"shape {list(found.shape)}, expected {list(expected.shape)}"
-        return Check(set_name, what, False, detail)
+        return math.inf, Check(set_name, what, False, detail)
     error = relative_error(np.asarray(found), expected)
     # Not "error > tolerance": NaN fails.
-    return Check(set_name, what, error <= tolerance, f"relative error {error:.1e}, tolerance {tolerance:.1e}")
+    check = Check(set_name, what, error <= tolerance, f"relative error {error:.1e}, tolerance {tolerance:.1e}")
+    return (math.inf if math.isnan(error) else error), check
 
 
 def _answer(bundle: Bundle, label: str, experts: tuple[int, ...]) -> str:

@@ -66,6 +66,13 @@ def test_another_schema_version_is_named_before_anything_else(make_bundle, versi
         Bundle(path)
 
 
+def test_a_file_with_the_channels_first(make_bundle):
+    def edit(raw):
+        raw["sets"][0]["parts"]["base"]["inputs"][0].update(layout="NHWC_in_NCHW", shape=[1, 3, 4, 4])
+
+    assert Bundle(make_bundle(edit=edit)).manifest.sets[0].parts["base"].inputs[0].shape == (1, 3, 4, 4)
+
+
 def change(*keys, to=None):
     """Return an edit that sets, or where `to` is None removes, manifest[keys[0]][keys[1]]..."""
 
@@ -99,6 +106,12 @@ def change(*keys, to=None):
         (change("sets", 0, "parts", "base", "outputs", 0, "dtype", to="int4"), "Invalid enum value 'int4'"),
         (change("sets", 0, "parts", "base", "inputs", 0, "layout", to="NWHC"), "Invalid enum value 'NWHC'"),
         (change("sets", 0, "parts", "base", "inputs", 0, "scale"), "missing required field `scale`"),
+        (
+            change("sets", 0, "parts", "base", "outputs", 0, "shape", to=[1, 6]),
+            r"fake/int8 has logits of base as \[1, 6\], expected \[1, 5\]",
+        ),
+        (change("sets", 0, "parts", "base", "inputs", 0, "layout", to="NCHW"), r"expected \[1, 3, 4, 4\]"),
+        (change("sets", 0, "parts", "gate", "outputs", 0, "dtype", to="int8"), "logits of gate in int8, expected flo"),
         (change("sets", 0, "runs_on"), "missing required field `runs_on`"),
         (change("golden", "vectors"), "missing required field `vectors`"),
         (change("golden", "images", "00", "file", to="../00.png"), "leaves the bundle"),

@@ -6,6 +6,7 @@ import pytest
 
 from edge_moe import BackendError, Runtime, UsageError, here, processor
 from edge_moe.bundle import Bundle, RunsOn
+from edge_moe.sets import patterns
 from edge_moe.verify import verify
 
 X86 = "processor\t: 0\nflags\t\t: fpu sse4_2 avx2\n\nprocessor\t: 1\nflags\t\t: fpu sse4_2 avx2 avx512_vnni\n"
@@ -56,11 +57,46 @@ def test_by_hand(machine, text, runs_on, expected):
     assert expected is None or found.endswith(expected)
 
 
-def test_the_first_that_can_run_answers(make_bundle, fake_backend):
+def test_the_first_that_can_run_answers(make_bundle, fake_backend, caplog):
     path = make_bundle(recipes=("npu", "int8", "fp32"), edit=needs(0, npu="hexagon"))
+    caplog.set_level("INFO", logger="edge_moe")
     with Runtime(path, backend=fake_backend) as model:
         assert model.artifacts.recipe.name == "int8"
         assert model.operating == Bundle(path).operating(model.artifacts)
+    line = "fake/npu cannot run here: it needs the NPU hexagon, which is not here; fake/int8 is taken"
+    assert caplog.messages == [line]
+    Runtime(path, backend=fake_backend, recipe="fp32").close()
+    assert caplog.messages == [line]
+
+
+def test_of_several_the_first_that_was_named_and_can_run(make_bundle):
+    manifest = Bundle(make_bundle(recipes=("npu", "int8", "fp32"), edit=needs(0, npu="hexagon"))).manifest
+    for sets, expected in (
+        (["fake/fp32", "fake/int8"], "fp32"),
+        (["fake/npu", "fake/fp32", "fake/int8"], "fp32"),
+        (["fake"], "int8"),
+    ):
+        assert here.pick(manifest, patterns(sets)).recipe.name == expected
+    with pytest.raises(UsageError, match="no artifacts for onnx/int8"):
+        here.pick(manifest, patterns(["fake/int8", "onnx/int8"]))
+
+
+def test_all_that_can_run_or_those_that_are_named(make_bundle, caplog):
+    manifest = Bundle(make_bundle(recipes=("npu", "int8", "fp32"), edit=needs(0, npu="hexagon"))).manifest
+    caplog.set_level("INFO", logger="edge_moe")
+    assert [one.recipe.name for one in here.able(manifest)] == ["int8", "fp32"]
+    line = "fake/npu cannot run here: it needs the NPU hexagon, which is not here"
+    assert caplog.messages == [f"{line}; it is left out"]
+    assert [one.recipe.name for one in here.able(manifest, patterns(["fake/fp32"]))] == ["fp32"]
+    with pytest.raises(BackendError) as caught:
+        here.able(manifest, patterns(["fake/npu", "fake/int8"]))
+    assert str(caught.value) == f"{line}; choose fake/fp32"
+
+
+def test_nothing_to_measure(make_bundle):
+    manifest = Bundle(make_bundle(edit=needs(0, npu="hexagon"))).manifest
+    with pytest.raises(BackendError, match=r"fake/int8 cannot run here: .*; convert with a recipe"):
+        here.able(manifest)
 
 
 def test_one_that_cannot_run_is_not_opened_by_name(make_bundle, fake_backend):
@@ -91,7 +127,3 @@ def test_verify_skips_it_with_a_line(make_bundle, fake_backend):
     assert skipped.detail == "cannot run here: it needs the NPU hexagon, which is not here"
     assert sum(one.set == "fake/int8" for one in checks) > 10
     assert all(one.passed for one in checks)
-
-
-def test_no_backend_of_today_has_an_npu():
-    assert here.npus() == ()

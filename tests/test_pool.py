@@ -325,3 +325,11 @@ def test_a_python_of_its_own_is_ended_with_its_block():
     with python("import sys; print(sys.argv[1:])", "a b") as process:
         assert process.communicate() == (b"['a b']\n", b"")
     assert process.returncode == 0
+
+
+def test_a_python_of_its_own_finds_what_this_one_finds(tmp_path, monkeypatch):
+    """A backend that is registered from a folder which only `sys.path` names."""
+    (tmp_path / "only_there.py").write_text("print('found')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with python("import only_there") as process:
+        assert process.communicate() == (b"found\n", b"")

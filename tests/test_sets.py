@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from edge_moe import UsageError
-from edge_moe.sets import Pattern, SetKey, patterns, select
+from edge_moe.sets import Pattern, SetKey, in_turn, named, patterns, select
 
 KEYS = [SetKey(*name.split("/")) for name in ("litert/int8", "litert/fp32", "onnx/int8-heavy", "onnx/fp32")]
 
@@ -56,6 +56,28 @@ def test_selecting(named, selected):
 def test_what_is_not_there(named, message):
     with pytest.raises(UsageError, match=message):
         select(KEYS, patterns(**named))
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, [0, 1, 2, 3]),
+        ({"sets": ["onnx/fp32", "litert/int8", "onnx/fp32"]}, [3, 0]),
+        ({"sets": ["onnx", "litert/fp32"]}, [2, 3, 1]),
+        ({"backends": ["onnx", "litert"]}, [2, 3, 0, 1]),
+        ({"backends": ["onnx", "litert"], "recipes": ["fp32"]}, [3, 1]),
+        ({"recipes": ["fp32"]}, [1, 3]),
+    ],
+)
+def test_in_the_order_in_which_they_were_named(given, expected):
+    assert in_turn(KEYS, patterns(**given)) == [KEYS[n] for n in expected]
+
+
+def test_the_short_forms_once():
+    assert named() == ()
+    assert named("onnx") == (Pattern(("onnx",)),)
+    assert named(recipe="fp32") == (Pattern((), "fp32"),)
+    assert named("onnx", "fp32") == named(recipe="onnx/fp32") == (Pattern(("onnx",), "fp32"),)
 
 
 def test_a_pattern_for_a_person():

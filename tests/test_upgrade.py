@@ -9,6 +9,7 @@ import json
 import zipfile
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -257,3 +258,19 @@ def test_a_manifest_that_is_none(old, edit, words):
 def test_no_bundle(tmp_path):
     with pytest.raises(BundleError, match=r"has no manifest\.json; expected a bundle"):
         upgrade(tmp_path)
+
+
+def test_what_an_artifact_says_is_checked_before_anything_is_replaced(old, monkeypatch):
+    """A tensor with a scale that is no number."""
+    real = module.bind
+
+    def bind(part, spec):
+        inputs, outputs = real(part, spec)
+        return type(real(part, spec))(inputs, (msgspec.structs.replace(outputs[0], scale="much"), *outputs[1:]))
+
+    monkeypatch.setattr(module, "bind", bind)
+    before = tree(old)
+    with pytest.raises(BundleError, match=r"is not a manifest: Expected `float \| null`, got `str`.*convert") as caught:
+        upgrade(old)
+    assert "\n" not in str(caught.value)
+    assert tree(old) == before

@@ -11,6 +11,7 @@ from PIL import Image
 
 from edge_moe import Bundle, BundleError, IntegrityError, UsageError
 from edge_moe.bundle import MANIFEST, sha256
+from edge_moe.sets import SetKey
 from edge_moe.verify import relative_error, verify
 from tests.fakes import agree, npz
 from tests.test_bundle import change, flip
@@ -63,6 +64,35 @@ def test_one_recipe(make_bundle, fake_backend):
     assert {c.set for c in verify(path, backend=fake_backend, recipe="fp32")} == {"bundle", "fake/fp32"}
     with pytest.raises(UsageError, match="no artifacts for fake/int4"):
         verify(path, backend=fake_backend, recipe="int4")
+
+
+def test_sets_by_name(make_bundle, fake_backend):
+    path = make_bundle(recipes=("int8", "fp32"))
+    found = verify(path, backend=fake_backend, sets=[SetKey("fake", "fp32")])
+    assert {c.set for c in found} == {"bundle", "fake/fp32"}
+    with pytest.raises(UsageError, match="no artifacts for fake/nonsense; it has fake/int8, fake/fp32"):
+        verify(path, backend=fake_backend, sets=[SetKey("fake", "fp32"), SetKey("fake", "nonsense")])
+    with pytest.raises(UsageError, match="no artifacts for fake/int8; it has fake/fp32"):
+        verify(path, backend=fake_backend, recipe="fp32", sets=[SetKey("fake", "int8")])
+
+
+def test_the_worst_of_several_samples_is_told(make_bundle, fake_backend):
+    path = make_bundle(tau=1.0)
+    golden = stored(path, "golden/fake-int8.npz")
+    inputs = stored(path, "golden/inputs.npz")
+    for which, factor in (("01", 1 + 9e-6), ("02", 1 + 4e-6)):  # both within the tolerance of 1e-5
+        golden |= {name.replace("00/", f"{which}/"): one for name, one in golden.items() if name.startswith("00/")}
+        golden[f"{which}/gate.logits"] = (golden["00/gate.logits"] * factor).astype(np.float32)
+        inputs[which] = inputs["00"]
+    replace(path, "golden/fake-int8.npz", npz(**golden), "golden", "file")
+    (path / "golden/inputs.npz").write_bytes(npz(**inputs))
+    raw = json.loads((path / MANIFEST).read_text())
+    data = npz(**inputs)
+    raw["golden"]["tensors"] |= {"sha256": sha256(data), "bytes": len(data)}
+    (path / MANIFEST).write_text(json.dumps(raw))
+    (gate,) = [c for c in verify(path, backend=fake_backend) if c.what == "gate.logits"]
+    assert gate.passed
+    assert 8.5e-6 < float(gate.detail.split()[2].rstrip(",")) < 9.5e-6
 
 
 def test_altered_part(make_bundle, fake_backend):
@@ -147,7 +177,7 @@ def test_a_golden_sample_that_lacks_something(make_bundle, fake_backend):
     replace(path, "golden/fake-int8.npz", npz(**golden), "golden", "file")
     failed = failures(verify(path, backend=fake_backend))
     assert [what for what, _ in failed] == ["base", "expert_00", "expert_01", "expert_02", ANSWER]
-    assert failed[0][1] == "the golden sample has no base.features; convert again"
+    assert failed[0][1] == "the golden sample 00 has no base.features; convert again"
 
 
 def test_no_bundle(tmp_path):

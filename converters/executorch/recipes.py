@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import ClassVar, Literal
 
 from edge_moe.converters.recipe import FLOAT, NOTHING, STOCK_WORDS, X86, Recipe, Seen
 
@@ -12,23 +12,13 @@ __all__ = ["CANDIDATES", "GOALS", "RECIPES", "SEEN", "STOCK", "ExecuTorchRecipe"
 class ExecuTorchRecipe(Recipe, frozen=True, kw_only=True):
     """How torchao's PT2E treats the operators of a part: 8 bits, weights per output channel."""
 
+    algorithm: ClassVar[str] = "pt2e"
     # Operators in int8, of conv2d, linear, add, mul; "*" is every one that the XNNPACK quantizer supports.
     quantize: tuple[str, ...] = ()
     dynamic_operators: tuple[str, ...] = ()  # as LiteRTRecipe's
     statistic: Literal["min-max", "histogram"] = "min-max"  # over the calibration images
     min_macs_per_conversion: float = 0.0  # as LiteRTRecipe's, of each group of a convolution
     min_point_weights: int = 0  # as LiteRTRecipe's
-
-    def settings(self, calibration_images: int) -> dict[str, Any]:
-        """Return everything that is needed to do it again."""
-        settings = super().settings(calibration_images)
-        if not self.is_float:
-            settings["algorithm"] = "pt2e"
-            if self.ranges == "dynamic":
-                del settings["statistic"]
-            per = "tensor and image" if self.ranges == "dynamic" else "tensor"
-            settings["activations"] = f"int8, asymmetric, per {per}"
-        return settings
 
 
 RECIPES = (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import ClassVar, Literal
 
 from edge_moe.converters.recipe import FLOAT, NOTHING, STOCK_WORDS, X86, Recipe, Seen
 
@@ -12,6 +12,7 @@ __all__ = ["CANDIDATES", "GOALS", "RECIPES", "SEEN", "STOCK", "STOCK_GOAL", "Lit
 class LiteRTRecipe(Recipe, frozen=True, kw_only=True):
     """How ai-edge-quantizer treats the operators of a part: 8 bits, weights per output channel."""
 
+    algorithm: ClassVar[str] = "min_max_uniform_quantize"
     quantize: tuple[str, ...] = ()  # LiteRT operators in int8; "*" is every one that the quantizer supports
     except_operators: tuple[str, ...] = ()  # exceptions to "*"
     # Operators in int8 whose activations have the range of the image at hand, whatever `ranges` says. Their output is
@@ -23,17 +24,6 @@ class LiteRTRecipe(Recipe, frozen=True, kw_only=True):
     min_macs_per_conversion: float = 0.0
     # On a 1 x 1 map, as in squeeze-excite, what counts is the weights that need not be read.
     min_point_weights: int = 0
-
-    def settings(self, calibration_images: int) -> dict[str, Any]:
-        """Return everything that is needed to do it again."""
-        settings = super().settings(calibration_images)
-        if not self.is_float:
-            settings["algorithm"] = "min_max_uniform_quantize"
-            if self.ranges == "dynamic":
-                del settings["statistic"]
-            per = "tensor and image" if self.ranges == "dynamic" else "tensor"
-            settings["activations"] = f"int8, asymmetric, per {per}"
-        return settings
 
 
 RECIPES = (

@@ -102,7 +102,12 @@ class OnnxPart(OpenPart):
         return self._results[self._places[name]]
 
     def tensors(self) -> PartTensors:
-        """Return the tensors of the artifact. The format does not say which axis is which: ours have channels last."""
+        """Return the tensors of the artifact. The format does not say which axis is which: ours have channels last.
+
+        Raises:
+            BackendError: one is of a type or a shape that no artifact of edge-moe has.
+            UsageError: the part is closed.
+        """
         if self._session is None:
             raise UsageError(CLOSED)
         return PartTensors(_described(self._session.get_inputs()), _described(self._session.get_outputs()))
@@ -128,6 +133,17 @@ _TYPES: dict[str, Literal["float32", "float16", "int8", "uint8", "int16", "int32
 
 
 def _described(values: list[Any]) -> tuple[PartTensor, ...]:
+    for one in values:
+        if one.type not in _TYPES:
+            raise BackendError(
+                f"the .onnx artifact has {one.name!r} as {one.type}; expected one of {', '.join(_TYPES)}: make it with "
+                "'edge-moe convert'"
+            )
+        if not all(isinstance(side, int) and side > 0 for side in one.shape):  # a name, or None: any length
+            raise BackendError(
+                f"the .onnx artifact has {one.name!r} in shape {one.shape}; expected lengths of at least 1, and no "
+                "names: make it with 'edge-moe convert'"
+            )
     return tuple(
         PartTensor(
             name=one.name,

@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 
 from edge_moe.cli.console import console
-from edge_moe.cli.sets import Backend, Recipe, Set
+from edge_moe.cli.sets import Backend, Recipe, Set, split
 
 if TYPE_CHECKING:
     from edge_moe.benchmarks.choose import Choice
@@ -52,7 +52,7 @@ def choose(
     from edge_moe.defaults import write_defaults
     from edge_moe.errors import DataError
     from edge_moe.intervals import over_groups
-    from edge_moe.sets import Pattern, one_pattern
+    from edge_moe.sets import Pattern, patterns
 
     wish = Wish(
         max_cost=max_cost,
@@ -61,7 +61,7 @@ def choose(
         max_accuracy_drop=max_accuracy_drop,
         exit_rate=exit_rate,
     )
-    found = match(Bundle(bundle), results, one_pattern(set_, backend, recipe))
+    found = match(Bundle(bundle), results, *patterns(split(set_), split(backend), split(recipe)))
     choice = pick(found, wish, statistic=statistic, seed=seed)
     for doubt in found.doubts:
         typer.echo(f"edge-moe: warning: {doubt}", err=True)

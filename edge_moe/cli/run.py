@@ -136,18 +136,21 @@ def run(
     """Classify images: class, probability, whether it exited early, which experts ran, MACs, milliseconds."""
     import msgspec
 
+    from edge_moe.bundle import Bundle
+    from edge_moe.here import pick
     from edge_moe.runtime import Runtime
-    from edge_moe.sets import one_pattern
+    from edge_moe.sets import patterns
 
     rows: list[dict[str, Any]] = []
     failures: list[EdgeMoeError] = []
-    wanted = one_pattern(set_, backend, recipe)
+    opened = Bundle(bundle)
+    key = pick(opened.manifest, patterns(split(set_), split(backend), split(recipe))).key
     with Runtime(
-        bundle,
+        opened,
         tau=tau,
         max_experts=max_experts,
-        backend=next(iter(wanted.backends), None),
-        recipe=wanted.recipe,
+        backend=key.backend,
+        recipe=key.recipe,
         threads=threads,
         expect_digest=expect_digest,
     ) as model:

@@ -24,7 +24,7 @@ Recipes: TypeAlias = Annotated[
     typer.Option("--recipe", help="int8 of every backend, or onnx/int8 of one; several with commas."),
 ]
 
-_FIRST = "The bundle's first by default."
+_FIRST = "Of several with commas the first that will do; the bundle's first by default."
 Set: TypeAlias = Annotated[
     str | None, typer.Option("--set", help=f"litert/int8, or litert for the first of a backend. {_FIRST}")
 ]
@@ -32,9 +32,9 @@ Backend: TypeAlias = Annotated[str | None, typer.Option("--backend", help=_FIRST
 Recipe: TypeAlias = Annotated[str | None, typer.Option("--recipe", help=_FIRST)]
 
 
-def split(given: list[str] | None) -> tuple[str, ...]:
+def split(given: str | list[str] | None) -> tuple[str, ...]:
     """Return what was given by repeating an option, with commas, or both."""
     found: list[str] = []
-    for text in given or ():
+    for text in [given] if isinstance(given, str) else given or ():
         found += [name.strip() for name in text.split(",") if name.strip()] or [text]  # nothing is no name either
     return tuple(found)

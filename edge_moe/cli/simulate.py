@@ -10,7 +10,7 @@ import typer
 from rich.table import Table
 
 from edge_moe.cli.console import console
-from edge_moe.cli.sets import Backend, Recipe, Set
+from edge_moe.cli.sets import Backend, Recipe, Set, split
 
 if TYPE_CHECKING:
     from edge_moe.benchmarks.simulation import Comparison, Simulation
@@ -48,13 +48,13 @@ def simulate(
     from edge_moe.data import NOISE
     from edge_moe.intervals import over_groups
     from edge_moe.progress import bars
-    from edge_moe.sets import one_pattern
+    from edge_moe.sets import patterns
     from edge_moe.work import making
 
     options = Options(
         taus=tuple(tau or ()),
         max_experts=tuple(max_experts or ()),
-        wanted=one_pattern(set_, backend, recipe),
+        wanted=patterns(split(set_), split(backend), split(recipe)),
         validation_images=validation_images,
         seed=seed,
     )

@@ -10,12 +10,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import safetensors.torch
 from torch import Tensor, nn
 
 from edge_moe.anytime import Ensemble, Space
-from edge_moe.bundle import Preprocessing, part_names
-from edge_moe.checkpoint import CheckpointConfig, read_config, write_config
+from edge_moe.bundle import Preprocessing, part_names, sha256
+from edge_moe.checkpoint import CheckpointConfig, check_part, part_file, read_config, write_config
 from edge_moe.errors import UsageError
 from edge_moe.nn import Architecture, SingleGateMoE, build_base
 from edge_moe.output import write_file
@@ -35,7 +36,6 @@ __all__ = [
     "part_bytes",
     "read_weights",
     "save_checkpoint",
-    "save_part",
     "tool_versions",
 ]
 
@@ -46,7 +46,7 @@ _State = Mapping[str, Tensor]
 class Checkpoint:
     """A mixture, or a plain network, and what there is to know about it."""
 
-    config: CheckpointConfig
+    config: CheckpointConfig  # without `parts`: here are no files
     mixture: SingleGateMoE
 
 
@@ -54,11 +54,13 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     """Load a whole checkpoint, on the CPU, in evaluation mode.
 
     Raises:
-        CheckpointError: no checkpoint there, another schema version, or a part that is missing or does not fit.
+        CheckpointError: no checkpoint there, another schema version, or a part that is missing, is another than the
+            checkpoint was finished with, or does not fit.
     """
     path = Path(path)
     config = read_config(path)
-    return Checkpoint(config, load_parts(path, config.architecture, config.experts))
+    mixture = load_parts(path, config.architecture, config.experts, config.parts)
+    return Checkpoint(msgspec.structs.replace(config, parts={}), mixture)
 
 
 def save_checkpoint(
@@ -72,9 +74,12 @@ def save_checkpoint(
     path = Path(path)
     with making(path, command, force=force) as work:
         folder = work.fresh()
+        digests = {}
         for name, part in _parts(checkpoint.mixture).items():
-            save_part(folder, name, part)
-        write_config(folder, checkpoint.config)
+            data = part_bytes(part)
+            write_file(part_file(folder, name), data)
+            digests[name] = sha256(data)
+        write_config(folder, msgspec.structs.replace(checkpoint.config, parts=digests))
         work.publish()
 
 
@@ -98,30 +103,33 @@ def part_bytes(part: nn.Module) -> bytes:
     )
 
 
-def save_part(path: Path, name: str, part: nn.Module) -> None:
-    """Write the tensors of one part into the folder `path`."""
-    write_file(path / f"{name}.safetensors", part_bytes(part))
-
-
-def load_part(path: Path, name: str, part: nn.Module) -> None:
+def load_part(path: Path, name: str, part: nn.Module, digest: str | None = None) -> None:
     """Load one part of the checkpoint in the folder `path` into `part`.
 
+    `digest`: of its file, as the config of a finished checkpoint has it; None: any, as of a part of an unfinished one,
+    whose ledger knows it.
+
     Raises:
-        CheckpointError: the file is missing, damaged or does not fit.
+        CheckpointError: the file is missing, damaged, has another digest or does not fit.
     """
-    file = path / f"{name}.safetensors"
+    check_part(path, name, digest)
+    file = part_file(path, name)
     load_state(part, read_weights(file), str(file))
 
 
-def load_parts(path: Path, architecture: Architecture, experts: int) -> SingleGateMoE:
+def load_parts(
+    path: Path, architecture: Architecture, experts: int, digests: Mapping[str, str] | None = None
+) -> SingleGateMoE:
     """Load every part of the checkpoint in the folder `path`, on the CPU, in evaluation mode; its config is not read.
 
+    `digests`: part -> that of its file, as far as they are known; see `load_part`.
+
     Raises:
-        CheckpointError: a file is missing, damaged or does not fit.
+        CheckpointError: a file is missing, damaged, has another digest or does not fit.
     """
     mixture = new_mixture(architecture, experts)
     for name, part in _parts(mixture).items():
-        load_part(path, name, part)
+        load_part(path, name, part, (digests or {}).get(name))
     return mixture.eval()
 
 

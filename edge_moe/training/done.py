@@ -66,6 +66,11 @@ class Done:
         keep(kept.file, part_bytes(module), of=kept.of)
         forget(kept.file.with_suffix(".state"))
 
+    def digests(self, parts: Sequence[str]) -> dict[str, str]:
+        """Return part -> the SHA-256 of its file, as it was written; of `parts` that are done."""
+        entries = {part: read_entry(self.part(part).file) for part in parts}
+        return {part: entry.now.sha256 for part, entry in entries.items() if entry is not None}
+
     def take(self, checkpoint: Path, parts: Sequence[str]) -> None:
         """Take finished `parts`, the base and the gate first, from a checkpoint.
 

@@ -17,8 +17,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from edge_moe.bundle import expert_name
-from edge_moe.checkpoint import CheckpointConfig, DataDigest, read_config, write_config
+from edge_moe.bundle import expert_name, part_names
+from edge_moe.checkpoint import CheckpointConfig, DataDigest, check_part, read_config, write_config
 from edge_moe.checks import check_at_least_one
 from edge_moe.data import LabelledImages, open_data
 from edge_moe.embedded import EMBEDDED
@@ -106,7 +106,8 @@ def retrain_expert(
     when all is done; until then the work is in a folder beside it, where a killed run is taken up.
 
     Raises:
-        CheckpointError: `out` is no checkpoint that edge-moe trained. UsageError: there is no expert `index`.
+        CheckpointError: `out` is no checkpoint that edge-moe trained, or another part of it was altered since.
+        UsageError: there is no expert `index`.
         DataError: the data cannot be used, or are not what the checkpoint was trained on.
         OutputError: another process makes `out`, or something else is in the folder in which this is done.
     """
@@ -147,10 +148,13 @@ def _retrain(work: Work, out: Path, index: int, data: str | None, workers: int, 
             f"{training.data} is not what {out} was trained on: found {difference}; say where those images are now, or "
             "train a new checkpoint"
         )
+    others = [part for part in part_names(plan.experts) if part != name]
+    for part in others:
+        check_part(out, part, config.parts.get(part))
     planned = msgspec.structs.replace(plan, config=config.training)  # wherever the images are now
     take_up(work, planned, record, expert=index)
     run = _Run(plan, work.folder, images, workers, progress)
-    run.done.take(out, [part for part in ("base", "gate", *map(expert_name, range(plan.experts))) if part != name])
+    run.done.take(out, others)
     run.done.file(AGREEMENT).write(msgspec.json.encode({_KEPT: config.metrics.get(_KEPT)}))
     config = _make(run, validation, config.trained_on, jobs=1)
     work.gather(_CONFIG, _PARTS, beside=out)
@@ -211,6 +215,7 @@ def _make(run: _Run, validation: LabelledImages, trained_on: DataDigest | None, 
         trained_on=trained_on,
         metrics=metrics | (msgspec.json.decode((run.partial / AGREEMENT).read_bytes()) if plan.experts else {}),
         tools=tool_versions(*(["scikit-learn"] if plan.experts else [])),  # of k-means
+        parts=run.done.digests(part_names(plan.experts)),
     )
     write_config(run.partial, config)
     return read_config(run.partial)  # what gets the checkpoint's name can be loaded; its parts were, above

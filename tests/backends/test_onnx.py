@@ -215,3 +215,24 @@ def test_nothing_but_the_caller_s_own_words_on_stderr(artifact, tmp_path):
     command = [sys.executable, "-W", "error", "-c", code, str(tmp_path / "tiny.onnx")]
     done = subprocess.run(command, capture_output=True)
     assert (done.returncode, done.stderr) == (0, b"after 0\nafter 1\n")
+
+
+@pytest.mark.parametrize(
+    ("kind", "shape", "words"),
+    [
+        (
+            TensorProto.DOUBLE,
+            [1, 3],
+            r"has 'x' as tensor\(double\); expected one of tensor\(float\)",
+        ),
+        (TensorProto.FLOAT, ["batch", 3], r"has 'x' in shape \['batch', 3\]; expected lengths of at least 1"),
+        (TensorProto.FLOAT, [None, 3], r"has 'x' in shape \[None, 3\]"),
+    ],
+)
+def test_tensors_of_others(kind, shape, words):
+    values = [helper.make_tensor_value_info(name, kind, shape) for name in ("x", "logits")]
+    graph = helper.make_graph([helper.make_node("Identity", ["x"], ["logits"])], "g", values[:1], values[1:])
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    opened = Onnx().open(made.SerializeToString())
+    with pytest.raises(BackendError, match=words):
+        opened.tensors()

@@ -9,7 +9,7 @@ from edge_moe.bundle import Bundle
 from edge_moe.defaults import write_defaults
 from edge_moe.digest import answers_digest, digest_of_schema_2
 from edge_moe.errors import DataError, UsageError
-from edge_moe.sets import Pattern
+from edge_moe.sets import Pattern, patterns
 from tests.benchmarks.fitted import edited, fitted, replace, save
 from tests.test_bundle import change
 from tests.test_digest import rename
@@ -36,6 +36,18 @@ def test_the_set_that_is_asked_for(bundle, results, tmp_path):
         results.sets[1],
     )
     assert found.doubts == ()
+
+
+def test_of_several_the_first_that_was_named_and_measured(bundle, results, tmp_path):
+    file = save(results, tmp_path / "results.json")
+    assert match(Bundle(bundle), file, *patterns(["fake/fp32", "fake/int8"])).label == "fake/fp32"
+    file = save(replace(results, sets=results.sets[:1]), tmp_path / "first.json")
+    assert match(Bundle(bundle), file, *patterns(["fake/fp32", "fake/int8"])).label == "fake/int8"
+    with pytest.raises(DataError, match="has nothing of fake/fp32; it has fake/int8"):
+        match(Bundle(bundle), file, *patterns(["fake/fp32"]))
+    file = save(replace(results, sets=results.sets[1:]), tmp_path / "second.json")
+    with pytest.raises(DataError, match="has nothing of fake/int8; it has fake/fp32"):  # nobody named another
+        match(Bundle(bundle), file)
 
 
 def test_a_bundle_whose_defaults_changed_is_the_same(bundle, results, tmp_path):

@@ -286,7 +286,7 @@ def test_a_comparison_of_another_bundle(bundle, data, profile, make_bundle, tmp_
         ({"max_experts": (0,)}, "max_experts is 0"),
         ({"validation_images": 0}, "validation_images is 0"),
         ({"seed": -1}, "seed is -1"),
-        ({"wanted": Pattern((), "int4")}, "it has fake/int8"),
+        ({"wanted": (Pattern((), "int4"),)}, "it has fake/int8"),
     ],
 )
 def test_options_out_of_range(bundle, data, profile, options, words):

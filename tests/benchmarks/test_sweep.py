@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edge_moe import Bundle, CheckpointError, DataError, Runtime, UsageError, backends
+from edge_moe import BackendError, Bundle, CheckpointError, DataError, Runtime, UsageError, backends
 from edge_moe.benchmarks import results, sweep, targets
 from edge_moe.benchmarks.journal import journal
 from edge_moe.benchmarks.results import Conditions, Limit, Machine, Peer
@@ -49,6 +49,19 @@ def outputs(tiny_bundle, tiny_images):
         with Runtime(bundle, backend=one.backend, recipe=one.recipe.name) as runtime:
             made[f"{one.backend}/{one.recipe.name}"] = collect(runtime.part, manifest.experts, tensors)
     return made
+
+
+def test_a_set_that_cannot_run_here_is_left_out_unless_it_is_named(make_bundle, monkeypatch, caplog):
+    monkeypatch.setattr(backends, "get", lambda name: FakeBackend())
+    path = make_bundle(recipes=("npu", "int8"), edit=lambda raw: raw["sets"][0]["runs_on"].update(npu="hexagon"))
+    caplog.set_level("INFO", logger="edge_moe")
+    _, selected, _ = sweep.check(path, "noise", Options())
+    assert [str(one.key) for one in selected] == ["fake/int8"]
+    line = "fake/npu cannot run here: it needs the NPU hexagon, which is not here"
+    assert caplog.messages == [f"{line}; it is left out"]
+    for named in ({"sets": ("fake/npu",)}, {"backends": ("fake",)}, {"recipes": ("npu", "int8")}):
+        with pytest.raises(BackendError, match=line):
+            sweep.check(path, "noise", Options(**named))
 
 
 def test_what_was_measured_is_written_down(found, tiny_bundle, tiny_images):

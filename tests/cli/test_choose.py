@@ -48,6 +48,18 @@ def test_a_choice_is_shown_and_not_written(cli, bundle, results, tmp_path):
     assert done.out.endswith("the bundle's default stays tau 0.3, max_experts 1; --write changes it\n")
 
 
+def test_of_several_sets_the_first_that_was_measured(cli, make_bundle, tmp_path):
+    bundle = make_bundle("two", experts=2, recipes=("int8", "fp32"))
+    results = fitted(bundle, images=400, timed=40, rounds=3)
+    file = save(replace(results, sets=results.sets[:1]), tmp_path / "results.json")
+    given = ("--results", file, "--exit-rate", 0.5)
+    for names in (("--set", "fake/fp32,fake/int8"), ("--backend", "fake", "--recipe", "fp32,int8"), ("--set", "fake")):
+        done = cli("choose", bundle, *given, *names)
+        assert (done.code, done.err) == (0, "")
+        assert "fake/int8, 400 images of val" in done.out
+    cli("choose", bundle, *given, "--set", "fake/fp32").refused(1, "has nothing of fake/fp32; it has fake/int8")
+
+
 def test_write_changes_the_default_only(cli, bundle, results):
     before = tree(bundle)
     done = cli("choose", bundle, "--results", results, "--exit-rate", 0.99, "--write")

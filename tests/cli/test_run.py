@@ -175,6 +175,24 @@ def test_run_json_is_what_the_runtime_predicts(cli, tiny_bundle, tiny_images, ta
             }
 
 
+def test_of_several_sets_the_first_that_can_run_answers(cli, own_bundle, bundle, image):
+    digests = {
+        str(one.key): answers_digest(Bundle(own_bundle).manifest, one) for one in Bundle(own_bundle).manifest.sets
+    }
+    for names in ("onnx/fp32,litert/int8", "onnx/fp32, onnx"):
+        done = cli("run", own_bundle, image, "--set", names, "--expect-digest", digests["onnx/fp32"])
+        assert (done.code, done.err) == (0, "")
+    refused = cli("run", own_bundle, image, "--set", "onnx/fp32,litert/int4")
+    refused.refused(2, "the bundle has no artifacts for litert/int4")
+    edit(bundle, lambda raw: [one["runs_on"].update(npu="hexagon") for one in raw["sets"] if one["backend"] == "onnx"])
+    given = ("--set", "onnx/int8,litert/int8", "--expect-digest", digests["litert/int8"])
+    done = cli("run", bundle, image, *given)
+    assert done.code == 0, done.err
+    note = "onnx/int8 cannot run here: it needs the NPU hexagon, which is not here; litert/int8 is taken"
+    assert done.err == f"edge-moe: note: {note}\n"
+    cli("run", bundle, image, "--set", "onnx/int8,onnx/fp32").refused(1, "onnx/fp32 cannot run here", "choose litert")
+
+
 @pytest.mark.parametrize(("tau", "by"), [(0, "base + expert"), (1, "base (exit)")])
 @pytest.mark.parametrize("options", [["--recipe", "int8"], ["--recipe", "fp32"], ["--backend", "onnx"]])
 def test_run_shows_a_table(cli, tiny_bundle, image, tau, by, options):

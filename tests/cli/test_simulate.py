@@ -36,6 +36,17 @@ def command(bundle, profile):
     return ("simulate", bundle, "--profile", profile, "--data", "noise", "--validation-images", 20)
 
 
+def test_of_several_sets_the_first_that_was_measured(cli, make_bundle, tmp_path):
+    bundle = make_bundle("two", tau=0.1, recipes=("int8", "fp32"))
+    profile = save(fitted(bundle, images=20, timed=5), tmp_path / "profile.json")
+    command = ("simulate", bundle, "--profile", profile, "--data", "noise", "--validation-images", 20)
+    for names, expected in (("fake/fp32,fake/int8", "fake/fp32"), ("fake", "fake/int8")):
+        done = cli(*command, "--set", names)
+        assert done.code == 0, done.err
+        assert f"{expected}, 20 images of noise" in done.out
+    cli(*command, "--set", "fake/fp32,onnx/int8").refused(2, "no artifacts for onnx/int8")
+
+
 def test_tables_and_files(cli, command, bundle, tmp_path):
     other = save(fitted(bundle, images=30, timed=5, seed=1, taus=(0.0, 1.0)), tmp_path / "other.json")
     done = cli(*command, "--compare", other, "-o", tmp_path / "out")

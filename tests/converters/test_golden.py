@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 
+import msgspec
 import numpy as np
 import pytest
 from PIL import Image
@@ -12,7 +13,7 @@ from edge_moe import Bundle, Runtime
 from edge_moe.bundle import Preprocessing
 from edge_moe.checkpoint import read_config
 from edge_moe.converters import golden
-from edge_moe.converters.golden_choice import NEEDED, Fitness, Role, candidates, fitness, roles, unlike
+from edge_moe.converters.golden_choice import NEEDED, SURE_EXIT, Fitness, Role, candidates, fitness, roles, unlike
 from edge_moe.converters.golden_image import golden_image
 from edge_moe.data import open_data
 from edge_moe.evaluate import Outputs, collect, route
@@ -70,9 +71,11 @@ def test_an_exit_is_clear_where_the_doubt_is_far_from_one_half():
     assert fitness(rows, 1e-2, "bagging", "logit")["exit"].tier.tolist() == [1, 0]
 
 
-def test_a_plain_network_has_exits_alone():
+def test_a_plain_network_has_exits_alone(own_checkpoint):
     rows = Outputs.of_base(np.array([[5.0, 0], [0.1, 0]]))
     assert fitness(rows, 1e-2, "bagging", "logit")["exit"].tier.tolist() == [1, 1]
+    plain = msgspec.structs.replace(read_config(own_checkpoint), experts=0)
+    assert list(golden._fits(rows, 1e-2, plain)) == [Role("exit", 1.0, 0)]  # and no other in its place
 
 
 def fit(tier, clearness):
@@ -97,8 +100,9 @@ def test_what_tells_an_answer_from_the_base_s():
     assert unlike(one, route(one, 1.0, 1, "bagging", "logit"), 0.01) is None  # an exit is the base's answer
 
 
-def test_where_a_part_is_unsteady_no_sample_hangs_on_it(own_bundle, own_checkpoint, tiny_images, tmp_path, monkeypatch):
-    """A base that right kernels may be far apart in: what is clear by the table alone is not clear there."""
+@pytest.fixture
+def written(own_bundle, own_checkpoint, tiny_images, tmp_path):
+    """written(name) -> what `write_golden` writes for the onnx/fp32 set of `own_bundle`; and that set."""
     bundle, config = Bundle(own_bundle), read_config(own_checkpoint)
     one = bundle.manifest.find("onnx", "fp32")
     images = open_data(tiny_images, "val").with_classes(config.labels)
@@ -106,17 +110,68 @@ def test_where_a_part_is_unsteady_no_sample_hangs_on_it(own_bundle, own_checkpoi
         outputs = collect(model.part, config.experts, images.tensors(config.preprocessing))
     files = {one.key: {part: own_bundle / artifact.file for part, artifact in one.parts.items()}}
     given = (files, {one.key: outputs}, images, bundle.manifest.parts, config)
-    _, steady = golden.write_golden(tmp_path / "steady", *given)
-    assert steady[one.key] == one.golden  # as the conversion chose
+
+    def write(name):
+        inputs, found = golden.write_golden(tmp_path / name, *given)
+        return inputs, found[one.key]
+
+    return write, one, bundle.manifest
+
+
+def test_where_a_part_is_unsteady_no_sample_hangs_on_it(written, tmp_path, monkeypatch, caplog):
+    """A base that right kernels may be far apart in: what is clear by the table alone is not clear there."""
+    write, one, manifest = written
+    caplog.set_level("INFO", logger="edge_moe")
+    _, steady = write("steady")
+    assert steady == one.golden  # as the conversion chose
+    assert caplog.messages == []
 
     monkeypatch.setattr(golden, "part_tolerance", lambda *_: 10.0)
-    inputs, found = golden.write_golden(tmp_path / "unsteady", *given)
-    assert found[one.key].samples == ()
-    assert found[one.key].missing == ("exit", "expert_00", "expert_01", "top 2")
-    assert found[one.key].part_tolerances == dict.fromkeys(bundle.manifest.parts, 10.0)
-    with np.load(tmp_path / "unsteady" / found[one.key].file.file) as stored:  # the parts are checked all the same
-        assert {name.partition(".")[0] for name in stored} == {f"00/{part}" for part in bundle.manifest.parts}
+    inputs, found = write("unsteady")
+    assert found.samples == ()
+    assert found.missing == ("exit", "expert_00", "expert_01", "top 2")
+    assert found.part_tolerances == dict.fromkeys(manifest.parts, 10.0)
+    with np.load(tmp_path / "unsteady" / found.file.file) as stored:  # the parts are checked all the same
+        assert {name.partition(".")[0] for name in stored} == {f"00/{part}" for part in manifest.parts}
     assert list(inputs.images) == ["00"]
+    assert [line.partition(":")[0] for line in caplog.messages] == [
+        f"{part} of onnx/fp32 is chaotic" for part in sorted(manifest.parts)
+    ]
+
+
+def test_where_one_expert_is_unsteady_no_answer_of_two_hangs_on_it(written, monkeypatch):
+    write, one, _ = written
+    steady = golden._Set._own_tolerance
+    monkeypatch.setattr(
+        golden._Set, "_own_tolerance", lambda self, part, i: 10.0 if part == "expert_01" else steady(self, part, i)
+    )
+    _, found = write("unsteady")
+    assert [sample.role for sample in one.golden.samples] == ["exit", "expert_00", "expert_01", "top 2"]
+    assert [sample.role for sample in found.samples] == ["exit", "expert_00"]
+    assert found.missing == ("expert_01", "top 2")
+
+
+def test_where_the_base_is_never_sure_it_exits_all_the_same(written, monkeypatch):
+    """At tau 1, which no alpha reaches; as a network that learned nothing would have it."""
+    write, _, _ = written
+    real = golden.fitness
+
+    def fitness(outputs, tolerance, kind, space, wanted):
+        found = real(outputs, tolerance, kind, space, wanted)
+        nowhere = Fitness(np.zeros_like(found[wanted[0].name].tier), found[wanted[0].name].clearness)
+        return found if SURE_EXIT in wanted else found | {"exit": nowhere}
+
+    monkeypatch.setattr(golden, "fitness", fitness)
+    _, found = write("unsure")
+    sample = found.samples[0]
+    assert (sample.role, sample.tau, sample.max_experts, sample.exited, sample.experts) == ("exit", 1.0, 1, True, ())
+    assert found.missing == ()
+
+
+def test_an_unsure_base_is_an_exit_at_tau_1():
+    rows = outputs(([0.4, 0, 0], [0, 0], [[0] * 3] * 2), ([1e-4, 0, 0], [0, 0], [[0] * 3] * 2))
+    assert fitness(rows, 1e-3, "bagging", "logit")["exit"].tier.tolist() == [0, 0]
+    assert fitness(rows, 1e-3, "bagging", "logit", (SURE_EXIT,))["exit"].tier.tolist() == [1, 1]
 
 
 # --- the files ---

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from edge_moe import Bundle, BundleError, ConversionError, Runtime
-from edge_moe.checkpoint import read_config
+from edge_moe.checkpoint import read_config, write_config
 from edge_moe.converters.same_network import fixed_image
 from edge_moe.nn import Architecture
 from edge_moe.training.checkpoint import Checkpoint, load_checkpoint, new_mixture, save_checkpoint
@@ -86,6 +86,9 @@ def test_experts_may_change_places(make, made_here, own_checkpoint, tmp_path):
     swapped = shutil.copytree(own_checkpoint, tmp_path / "swapped")
     (swapped / "expert_00.safetensors").write_bytes((own_checkpoint / "expert_01.safetensors").read_bytes())
     (swapped / "expert_01.safetensors").write_bytes((own_checkpoint / "expert_00.safetensors").read_bytes())
+    config = read_config(swapped)
+    digests = config.parts | {"expert_00": config.parts["expert_01"], "expert_01": config.parts["expert_00"]}
+    write_config(swapped, msgspec.structs.replace(config, parts=digests))
     make(swapped, force=True)
     assert made_here.calls[1:] == [[]]
     assert all(check.passed for check in verify(make.path))

@@ -8,6 +8,8 @@ import msgspec
 import numpy as np
 import pytest
 
+from edge_moe import backends
+from edge_moe.backends import table
 from edge_moe.bundle import MANIFEST, Bundle, sha256
 from edge_moe.converters import recipes, store, toolchain
 from edge_moe.converters.store import Part, Store, artifact_key
@@ -95,6 +97,45 @@ def test_the_code_that_converts(monkeypatch, tmp_path):
         found.add(key())
     store._own_code.cache_clear()
     assert len(found) == 3
+
+
+def test_the_code_of_a_backend_that_lives_elsewhere(monkeypatch, tmp_path):
+    """Its toolchain and its recipes, with what else is in their folders; not all that lies beside a lone module."""
+    made = tmp_path / "elsewhere"
+    for package in ("tools", "words"):
+        (made / package).mkdir(parents=True)
+        (made / package / "__init__.py").touch()
+    (made / "tools/toolchain.py").write_text(
+        "from edge_moe.converters.onnx.toolchain import OnnxToolchain\n"
+        "class Mine(OnnxToolchain):\n    backend = 'mine'\n    __abstractmethods__ = frozenset()\n"
+    )
+    (made / "words/recipes.py").touch()
+    (made / "alone.py").touch()
+    monkeypatch.syspath_prepend(made)
+    record = backends.record("onnx")
+    one = msgspec.structs.replace(record, name="mine", toolchain="tools.toolchain:Mine", recipes="words.recipes")
+    monkeypatch.setattr(table, "_RECORDS", dict(table._RECORDS))
+    table.register(one)
+
+    def mine():
+        store._own_code.cache_clear()
+        return key(toolchain=toolchain.get("mine"))
+
+    found, others = [mine()], key()
+    for file in ("tools/toolchain.py", "tools/quantizer.py", "words/recipes.py"):
+        with (made / file).open("a") as stream:
+            stream.write("# another line\n")
+        found.append(mine())
+    assert len(set(found)) == len(found)
+    assert key() == others
+    table.register(msgspec.structs.replace(one, recipes="alone"))
+    before = mine()
+    (made / "beside.py").touch()
+    (made / "alone.py").write_text("one = 1")
+    assert mine() != before
+    before = mine()
+    (made / "beside.py").write_text("one = 1")
+    assert mine() == before
 
 
 # --- the folder ---

@@ -7,7 +7,7 @@ import pytest
 
 from edge_moe.backends import names
 from edge_moe.converters import recipes
-from edge_moe.converters.tolerances import part_tolerance, tolerance
+from edge_moe.converters.tolerances import LARGEST, part_tolerance, tolerance
 
 BACKENDS = names()
 ONE_STEP = 1 / 255  # of 64 numbers of 8 standard deviations' range, one moves by a 255th of it
@@ -53,7 +53,12 @@ def test_a_steady_part_has_what_the_table_says():
 
 
 def test_a_part_that_is_on_a_border_has_twice_as_far_as_it_moves():
-    x = np.full(64, 1.5, np.float32)  # half of the numbers go to 1, half to 2
+    x = np.full(64, 3.5, np.float32)  # half of the numbers go to 3, half to 4
     found = part_tolerance("onnx", "int8", Part(True), x, ["y"])
-    moved = np.sqrt(32) / np.linalg.norm(np.full(64, 2.0))  # of 64 that were 2, about 32 become 1
+    moved = np.sqrt(32) / np.linalg.norm(np.full(64, 4.0))  # of 64 that were 4, about 32 become 3
     assert found == pytest.approx(2 * moved, rel=0.3)
+
+
+def test_no_part_may_be_so_far_off_that_zeros_would_pass():
+    x = np.full(64, 0.5, np.float32)  # half of the numbers go to 0, half to 1, from 0
+    assert part_tolerance("onnx", "int8", Part(True), x, ["y"]) == LARGEST == 0.5

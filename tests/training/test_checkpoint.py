@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from edge_moe.checkpoint import read_config
+from edge_moe.checkpoint import read_config, write_config
 from edge_moe.errors import CheckpointError, OutputError, UsageError
 from edge_moe.nn import SingleGateMoE
 from edge_moe.training.checkpoint import Checkpoint, from_state_dicts, load_checkpoint, new_mixture, save_checkpoint
@@ -225,6 +226,36 @@ def test_parts_that_are_missing_damaged_or_swapped_are_named(saved: Path) -> Non
             load_checkpoint(saved)
     expert.write_bytes(whole)
     load_checkpoint(saved)
+
+
+def test_parts_that_fit_but_are_others_are_named(saved: Path) -> None:
+    """Weights that were zeroed in place, and two experts that changed places."""
+    expert, other, gate = (saved / f"{part}.safetensors" for part in ("expert_01", "expert_00", "gate"))
+    digests = read_config(saved).parts
+    assert digests == {file.stem: hashlib.sha256(file.read_bytes()).hexdigest() for file in saved.glob("*.safetensors")}
+    whole = gate.read_bytes()
+    gate.write_bytes(whole[:-8] + bytes(8))
+    found = hashlib.sha256(gate.read_bytes()).hexdigest()[:12]
+    words = rf"gate\.safetensors was altered since .*: found the sha256 {found}\.\.\., expected {digests['gate'][:12]}"
+    with pytest.raises(CheckpointError, match=rf"{words}.*; put back the file .* or train or import again"):
+        load_checkpoint(saved)
+    gate.write_bytes(whole)
+    one, two = expert.read_bytes(), other.read_bytes()
+    expert.write_bytes(two)
+    other.write_bytes(one)
+    with pytest.raises(CheckpointError, match=r"expert_00\.safetensors was altered"):
+        load_checkpoint(saved)
+
+
+def test_a_checkpoint_without_digests_is_loaded_as_it_is(saved: Path) -> None:
+    """An older version wrote none."""
+    write_config(saved, msgspec.structs.replace(read_config(saved), parts={}))
+    gate = saved / "gate.safetensors"
+    gate.write_bytes(gate.read_bytes()[:-8] + bytes(8))
+    load_checkpoint(saved)
+    write_config(saved, msgspec.structs.replace(read_config(saved), parts={"base": "0" * 64}))
+    with pytest.raises(CheckpointError, match=r"has digests of base; expected base, gate, expert_00, expert_01: train"):
+        load_checkpoint(saved)
 
 
 def test_an_existing_checkpoint_is_only_replaced_by_force(saved: Path, mixture: SingleGateMoE) -> None:

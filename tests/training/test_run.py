@@ -430,6 +430,17 @@ def test_an_expert_alone(finished: Path, reference: Path) -> None:
     assert contents(finished, ".keep") == contents(reference)
 
 
+def test_an_expert_alone_beside_another_that_was_altered(finished: Path) -> None:
+    """What is kept is what the checkpoint was finished with, which `train` has written down."""
+    assert read_config(finished).parts.keys() == {file.removesuffix(".safetensors") for file in FILES} - {"config.json"}
+    shutil.copy(finished / "expert_01.safetensors", finished / "expert_00.safetensors")
+    before = contents(finished)
+    with pytest.raises(CheckpointError, match=r"expert_00\.safetensors was altered since .*; put back the file"):
+        retrain_expert(finished, 1)
+    assert contents(finished) == before
+    assert list(finished.parent.iterdir()) == [finished]
+
+
 def test_an_expert_alone_goes_on_and_disturbs_no_other_run(
     finished: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
