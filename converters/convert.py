@@ -69,6 +69,8 @@ def convert(
         check(options, loaded, data, jobs)
         wanted = options.wanted()
         refuse_fewer(out, wanted)
+        # Parts lie under digests of all that decides their bytes: options may change, what is the same is taken over.
+        work.take_up({"checkpoint": str(checkpoint.resolve())}, own=PARTS)
         validation = open_data(data, "val").with_classes(loaded.config.labels)
         if options.validation_images is not None:
             validation = validation.sample(options.validation_images)
@@ -127,8 +129,6 @@ class _Conversion:
         Raises: as `convert`.
         """
         out, partial = work.target, work.folder
-        # Parts lie under digests of all that decides their bytes: options may change, what is the same is taken over.
-        work.take_up({"checkpoint": str(self.maker.checkpoint.resolve())}, own=PARTS)
         clear(partial)
         try:
             report = self.run(work)

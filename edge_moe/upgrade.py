@@ -6,6 +6,7 @@ the folder is a bundle, of the one schema or of the other.
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,7 +21,7 @@ from edge_moe.binding import bind
 from edge_moe.bundle import Bundle, read_artifact
 from edge_moe.comparing import relative_error
 from edge_moe.digest import answers_digest
-from edge_moe.errors import BundleError, UsageError
+from edge_moe.errors import BundleError, OutputError, UsageError
 from edge_moe.lock import acquire
 from edge_moe.manifest import (
     MANIFEST,
@@ -81,6 +82,8 @@ def upgrade(path: Path, out: Path | None = None) -> Upgraded:
             return Upgraded(path, True, _in_place(path))
         finally:
             lock.release()
+    if os.path.lexists(out):
+        raise OutputError(f"{out} exists already; choose another target")
     with making(out, "upgrade", reads=(path,)) as work:
         folder = work.fresh()
         with writing(folder):

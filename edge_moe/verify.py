@@ -47,8 +47,9 @@ def verify(
         threads: of the backend.
 
     Returns:
-        The checks in the order in which they were made. A part whose file was altered is not run; a set that cannot
-        run on this machine is skipped, with one check that says so.
+        The checks in the order in which they were made. A part whose file was altered is not run. Of a set that cannot
+        run on this machine the files are hashed, and one check says that it was skipped; that fails where the set was
+        asked for, or where none can run.
 
     Raises:
         UsageError: the bundle has no such set.
@@ -60,10 +61,14 @@ def verify(
     wanted = {one.key: one for one in opened.manifest.matching(name, recipe)}  # raises where there is none, as select
     chosen = select(wanted, [Pattern((key.backend,), key.recipe) for key in sets])
     checks = verify_shared(opened)
+    asked = bool(sets) or isinstance(backend, str) or recipe is not None
+    runnable = [key for key in chosen if unmet(wanted[key].runs_on) is None]
     for artifacts in (wanted[key] for key in chosen):
         needs = unmet(artifacts.runs_on)
         if needs is not None:
-            checks.append(Check(str(artifacts.key), "set", True, f"cannot run here: {needs}", skipped=True))
+            checks += _hashes(opened, artifacts)
+            passed = not asked and len(runnable) > 0
+            checks.append(Check(str(artifacts.key), "set", passed, f"cannot run here: {needs}", skipped=passed))
             continue
         engine = backend if isinstance(backend, Backend) else backends.get(artifacts.backend)
         checks += _verify_set(opened, artifacts, engine, threads)
@@ -72,13 +77,8 @@ def verify(
 
 def _verify_set(bundle: Bundle, artifacts: ArtifactSet, backend: Backend, threads: int) -> list[Check]:
     name = str(artifacts.key)
-    checks: list[Check] = []
-    intact: list[str] = []
-    for part, artifact in artifacts.parts.items():
-        checks.append(_file(bundle, name, artifact))
-        if checks[-1].passed:
-            intact.append(part)
-    checks.append(_file(bundle, name, artifacts.golden.file))
+    checks = _hashes(bundle, artifacts)
+    intact = [part for part, check in zip(artifacts.parts, checks, strict=False) if check.passed]
     if not checks[-1].passed:
         return checks
     try:
@@ -93,6 +93,12 @@ def _verify_set(bundle: Bundle, artifacts: ArtifactSet, backend: Backend, thread
         why = "no image was found for it about which right kernels are sure to agree"
         checks.append(Check(name, f"answer, {role}", True, why, skipped=True))
     return checks
+
+
+def _hashes(bundle: Bundle, artifacts: ArtifactSet) -> list[Check]:
+    """Check the files of every part, in their order, and that of the golden samples."""
+    files = (*artifacts.parts.values(), artifacts.golden.file)
+    return [_file(bundle, str(artifacts.key), artifact) for artifact in files]
 
 
 def _file(bundle: Bundle, name: str, artifact: Artifact) -> Check:

@@ -122,8 +122,25 @@ def test_none_can_run(make_bundle, fake_backend):
 def test_verify_skips_it_with_a_line(make_bundle, fake_backend):
     path = make_bundle(recipes=("npu", "int8"), edit=needs(0, npu="hexagon"))
     checks = verify(path, backend=fake_backend)
-    (skipped,) = [one for one in checks if one.set == "fake/npu"]
+    *hashed, skipped = [one for one in checks if one.set == "fake/npu"]
+    assert [one.passed for one in hashed] == [True] * 6  # three experts, base, gate and the golden samples
     assert (skipped.passed, skipped.skipped, skipped.what) == (True, True, "set")
     assert skipped.detail == "cannot run here: it needs the NPU hexagon, which is not here"
     assert sum(one.set == "fake/int8" for one in checks) > 10
     assert all(one.passed for one in checks)
+
+
+def test_verify_fails_where_nothing_was_run_that_was_asked_for(make_bundle, fake_backend):
+    path = make_bundle(recipes=("npu", "int8"), edit=needs(0, npu="hexagon"))
+    (failed,) = [one for one in verify(path, backend=fake_backend, recipe="npu") if not one.passed]
+    assert (failed.set, failed.skipped) == ("fake/npu", False)
+    assert "needs the NPU hexagon" in failed.detail
+    alone = make_bundle("alone", recipes=("npu",), edit=needs(0, npu="hexagon"))
+    assert [one.what for one in verify(alone, backend=fake_backend) if not one.passed] == ["set"]
+
+
+def test_the_files_of_a_set_that_cannot_run_are_hashed(make_bundle, fake_backend):
+    path = make_bundle(recipes=("npu", "int8"), edit=needs(0, npu="hexagon"))
+    file = next((path / "fake/npu").glob("base*"))
+    file.write_bytes(file.read_bytes()[:-1] + b"?")
+    assert [one.what for one in verify(path, backend=fake_backend) if not one.passed] == ["fake/npu/base.npz"]
