@@ -53,7 +53,7 @@ class Choice:
 
     unit: Unit
     statistic: Statistic
-    limits: tuple[Bound, ...]
+    bounds: tuple[Bound, ...]
     candidates: tuple[Candidate, ...]
     chosen: Candidate | None  # None: no candidate satisfies every wish
     reason: str  # why this one; or what comes closest, and by how much it misses
@@ -97,7 +97,7 @@ def choose(match: Match, wish: Wish, *, statistic: Statistic = "mean", seed: int
             f"{match.bundle.path} is a plain network: there is nothing to choose, for without experts every image gets "
             "the base's answer at any tau; convert a mixture to choose for"
         )
-    limits = _limits(wish, match)
+    bounds = _bounds(wish, match)
     found = candidates(match, statistic, seed)
     labelled = "accuracy" in found[0].a
     if wish.max_accuracy_drop is not None and not labelled:
@@ -109,8 +109,8 @@ def choose(match: Match, wish: Wish, *, statistic: Statistic = "mean", seed: int
 
     by = "drop" if wish.max_accuracy_drop is not None else "accuracy" if labelled else "use"
     ranked = sorted(found, key=lambda one: _rank(one, by, costed=all("cost" in c.a for c in found)))
-    choice = Choice(match.results.unit, statistic, limits, found, None, "", ())
-    satisfying = [one for one in ranked if not any(limit.miss(one.a[limit.quantity].value) for limit in limits)]
+    choice = Choice(match.results.unit, statistic, bounds, found, None, "", ())
+    satisfying = [one for one in ranked if not any(bound.miss(one.a[bound.quantity].value) for bound in bounds)]
     if not satisfying:
         return dataclasses.replace(choice, reason=_closest(choice, ranked))
     chosen = _plainest(satisfying)
@@ -122,7 +122,7 @@ def choose(match: Match, wish: Wish, *, statistic: Statistic = "mean", seed: int
     return dataclasses.replace(choice, chosen=chosen, reason=best, notes=_notes(choice, chosen))
 
 
-def _limits(wish: Wish, match: Match) -> tuple[Bound, ...]:
+def _bounds(wish: Wish, match: Match) -> tuple[Bound, ...]:
     """Return the wishes in the units of the results, checked."""
     unit = match.results.unit
     if wish.max_cost is not None and wish.max_latency_ms is not None:
@@ -141,15 +141,15 @@ def _limits(wish: Wish, match: Match) -> tuple[Bound, ...]:
             raise UsageError(f"{option} is {value}; expected a number {expected}")
     cost = wish.max_latency_ms if wish.max_cost is None else wish.max_cost
     upper: dict[Quantity, float | None] = {"cost": cost, "macs": wish.max_macs, "drop": wish.max_accuracy_drop}
-    limits = [Bound(quantity, value) for quantity, value in upper.items() if value is not None]
+    bounds = [Bound(quantity, value) for quantity, value in upper.items() if value is not None]
     if wish.exit_rate is not None:
-        limits.append(Bound("exit_rate", wish.exit_rate, at_least=True))
-    if not limits:
+        bounds.append(Bound("exit_rate", wish.exit_rate, at_least=True))
+    if not bounds:
         raise UsageError(
             "nothing to choose by; give at least one of --max-latency-ms, --max-cost, --max-macs, "
             "--max-accuracy-drop and --exit-rate"
         )
-    return tuple(limits)
+    return tuple(bounds)
 
 
 def _rank(one: Candidate, by: str, *, costed: bool) -> tuple[float, ...]:
@@ -174,14 +174,14 @@ def _plainest(ranked: Sequence[Candidate]) -> Candidate:
 
 def _closest(choice: Choice, ranked: Sequence[Candidate]) -> str:
     def miss(one: Candidate) -> float:
-        return sum(limit.relative_miss(one.a[limit.quantity].value) for limit in choice.limits)
+        return sum(bound.relative_miss(one.a[bound.quantity].value) for bound in choice.bounds)
 
     nearest = min(ranked, key=miss)  # the first, hence the best, of equals
     misses = [
-        f"its {choice.name(q)} of {choice.text(q, nearest.a[q].value)} misses {choice.text(q, limit.value)} "
-        f"by {choice.text(q, limit.miss(nearest.a[q].value))}"
-        for limit in choice.limits
-        if limit.miss(nearest.a[q := limit.quantity].value)
+        f"its {choice.name(q)} of {choice.text(q, nearest.a[q].value)} misses {choice.text(q, bound.value)} "
+        f"by {choice.text(q, bound.miss(nearest.a[q].value))}"
+        for bound in choice.bounds
+        if bound.miss(nearest.a[q := bound.quantity].value)
     ]
     return (
         f"no measured point satisfies the wish; tau {nearest.tau:g}, max_experts {nearest.max_experts} comes closest: "
@@ -192,18 +192,18 @@ def _closest(choice: Choice, ranked: Sequence[Candidate]) -> str:
 def _notes(choice: Choice, chosen: Candidate) -> tuple[str, ...]:
     """Return the wishes that half B denies or cannot confirm."""
     notes = []
-    for limit in choice.limits:
-        name, wished = choice.name(limit.quantity), choice.text(limit.quantity, limit.value)
-        figure = chosen.b.get(limit.quantity)
+    for bound in choice.bounds:
+        name, wished = choice.name(bound.quantity), choice.text(bound.quantity, bound.value)
+        figure = chosen.b.get(bound.quantity)
         if figure is None:
             notes.append(f"{name}: half B has no timed image, so that the wish for {wished} was not checked")
             continue
-        value, low, high = (choice.text(limit.quantity, x) for x in (figure.value, figure.low, figure.high))
+        value, low, high = (choice.text(bound.quantity, x) for x in (figure.value, figure.low, figure.high))
         between = f"95% interval {low} to {high}"
-        includes = figure.low <= limit.value <= figure.high
-        if limit.miss(figure.value):
+        includes = figure.low <= bound.value <= figure.high
+        if bound.miss(figure.value):
             but = ", which includes the wish" if includes else ""
             notes.append(f"{name}: the wish for {wished} does NOT hold on half B: {value} ({between}{but})")
-        elif includes and limit.miss(figure.high if not limit.at_least else figure.low):
+        elif includes and bound.miss(figure.high if not bound.at_least else figure.low):
             notes.append(f"{name}: the wish for {wished} holds on half B, {value}, but not surely ({between})")
     return tuple(notes)

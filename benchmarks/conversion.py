@@ -23,11 +23,11 @@ import torch
 from edge_moe.backends import names
 from edge_moe.benchmarks import machine
 from edge_moe.benchmarks.full_size import TITLE, full_size_checkpoint
-from edge_moe.converters.convert import Options, convert
+from edge_moe.converters.convert import ConversionOptions, convert
 from edge_moe.converters.interface import kind_of
 from edge_moe.data import NOISE
 from edge_moe.output import write_file
-from edge_moe.progress import Progress, bars
+from edge_moe.progress import Progress, shown_progress
 from edge_moe.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 
 __all__ = ["main", "measure", "to_markdown"]
@@ -38,7 +38,7 @@ _EVERY_S = 0.1
 def measure(folder: Path, experts: int, backends: tuple[str, ...], jobs: int, progress: Progress) -> dict[str, Any]:
     """Convert a mixture of `experts` experts, then one of an expert more; return what each took."""
     first, more = _checkpoints(folder, experts)
-    options = Options(backends=backends, calibration_images=128, validation_images=8)
+    options = ConversionOptions(backends=backends, calibration_images=128, validation_images=8)
     bundle = folder / "converted"
     runs = {}
     for name, checkpoint, reuse in (
@@ -133,7 +133,7 @@ def main() -> None:
     parser.add_argument("--backends", nargs="+", default=list(names()), choices=names())
     arguments = parser.parse_args()
     arguments.output.mkdir(parents=True, exist_ok=True)
-    with bars() as progress:
+    with shown_progress() as progress:
         report = measure(arguments.output, arguments.experts, tuple(arguments.backends), arguments.jobs, progress)
     write_file(arguments.output / "conversion.json", msgspec.json.encode(report))
     write_file(arguments.output / "conversion.md", to_markdown(report).encode())

@@ -19,7 +19,7 @@ from typing import Any
 from edge_moe.benchmarks.full_size import full_size_bundle
 from edge_moe.output import write_file
 from edge_moe.pool import python
-from edge_moe.progress import bars
+from edge_moe.progress import shown_progress
 
 __all__ = ["import_ms", "main", "memory_bytes"]
 
@@ -82,7 +82,7 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, required=True, help="folder for footprint.json and the bundles")
     arguments = parser.parse_args()
     arguments.output.mkdir(parents=True, exist_ok=True)
-    with bars() as progress:
+    with shown_progress() as progress:
         bundles = {k: full_size_bundle(arguments.output, k, progress) for k in (1, _MANY)}
     memory = {k: statistics.median(memory_bytes(bundle)) for k, bundle in bundles.items()}
     more = memory[_MANY] - memory[1]

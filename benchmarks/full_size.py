@@ -15,7 +15,7 @@ from edge_moe import Runtime
 from edge_moe.backends import names
 from edge_moe.bundle import Bundle, Preprocessing
 from edge_moe.converters import recipes
-from edge_moe.converters.convert import Options, convert
+from edge_moe.converters.convert import ConversionOptions, convert
 from edge_moe.data import NOISE, open_data
 from edge_moe.nn import Architecture
 from edge_moe.progress import Progress
@@ -43,7 +43,7 @@ def full_size_bundle(folder: Path, experts: int, progress: Progress, backends: t
     bundle = folder / f"bundle-{experts}-{'-'.join(backends)}"
     if not bundle.exists():
         wanted = tuple(f"{b}/{name}" for b in backends for name in recipes.book(b).recipes if name != recipes.FLOAT)
-        options = Options(backends=backends, recipes=wanted, calibration_images=32, validation_images=64)
+        options = ConversionOptions(backends=backends, recipes=wanted, calibration_images=32, validation_images=64)
         checkpoint = full_size_checkpoint(folder, experts)
         convert(checkpoint, NOISE, bundle, options, jobs=min(os.cpu_count() or 1, 4), progress=progress)
     return bundle

@@ -25,11 +25,11 @@ from edge_moe.benchmarks.conditions import Watch, judge
 from edge_moe.benchmarks.full_size import TITLE, full_size_bundle, full_size_checkpoint, inputs
 from edge_moe.benchmarks.results import Conditions, Summary
 from edge_moe.benchmarks.stock import PARTS, make_stock, stock_call
-from edge_moe.benchmarks.turns import Bar, at_least, bars_table, take_turns
+from edge_moe.benchmarks.turns import Goal, at_least, goals_table, take_turns
 from edge_moe.bundle import Bundle
 from edge_moe.converters import recipes
 from edge_moe.output import write_file
-from edge_moe.progress import Progress, bars
+from edge_moe.progress import Progress, shown_progress
 from edge_moe.sets import SetKey
 from edge_moe.training.checkpoint import load_checkpoint
 
@@ -72,7 +72,7 @@ def measure(
         "rounds": rounds,
         "versions": opened.manifest.tools,
         "timings": timings,
-        "bars": _bars(timings[threads[0]], threads[0]),
+        "bars": _goals(timings[threads[0]], threads[0]),
         "bytes": {
             f"{one.backend}/{one.recipe.name}": {part: one.parts[name].bytes for part, name in PARTS.items()}
             for one in opened.manifest.sets
@@ -119,7 +119,7 @@ def _eager(checkpoint: Path, part: str, x: _Floats) -> Callable[[], None]:
     return call
 
 
-def _bars(timings: dict[str, dict[str, Summary]], threads: int) -> list[Bar]:
+def _goals(timings: dict[str, dict[str, Summary]], threads: int) -> list[Goal]:
     found = []
     for backend in backends.names():
         book = recipes.book(backend)
@@ -162,7 +162,7 @@ def to_markdown(report: dict[str, Any]) -> str:
                     f"| {name} | {s.median:.3f} | {s.p10:.3f} | {s.p90:.3f} | {faster} | {eager} "
                     f"| {'' if size is None else f'{size / 1024:.0f}'} |"
                 ]
-    return "\n".join([*lines, "", *bars_table(report["bars"])]) + "\n"
+    return "\n".join([*lines, "", *goals_table(report["goals"])]) + "\n"
 
 
 def main() -> None:
@@ -176,7 +176,7 @@ def main() -> None:
     with contextlib.ExitStack() as stack:
         folder = arguments.output or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         folder.mkdir(parents=True, exist_ok=True)
-        progress = stack.enter_context(bars())
+        progress = stack.enter_context(shown_progress())
         bundle = full_size_bundle(folder, 1, progress, tuple(arguments.backends))
         checkpoint = full_size_checkpoint(folder, 1)
         made = Path(stack.enter_context(tempfile.TemporaryDirectory()))

@@ -33,13 +33,13 @@ from edge_moe.runtime import Runtime
 from edge_moe.sets import Pattern
 from edge_moe.trace import Trace, record
 
-__all__ = ["Options", "simulate"]
+__all__ = ["SimulationOptions", "simulate"]
 
 # Confidences of one artifact on two machines agree to this; those of two images hardly ever.
 _SAME_CONFIDENCE, _SAME_SHARE = 1e-3, 0.95
 
 
-class Options(msgspec.Struct, frozen=True, kw_only=True):
+class SimulationOptions(msgspec.Struct, frozen=True, kw_only=True):
     """What a person may choose."""
 
     taus: tuple[float, ...] = ()  # none: those of the profile
@@ -53,7 +53,7 @@ def simulate(
     bundle: Path,
     profile: Path,
     data: str,
-    options: Options,
+    options: SimulationOptions,
     *,
     compare: Path | None = None,
     backend: Backend | None = None,
@@ -138,7 +138,7 @@ def simulate(
     )
 
 
-def _check(options: Options, experts: int) -> None:
+def _check(options: SimulationOptions, experts: int) -> None:
     for tau in options.taus:
         check_tau(tau)
     for max_experts in options.max_experts:

@@ -21,12 +21,12 @@ from edge_moe.benchmarks.full_size import TITLE, full_size_bundle, full_size_che
 from edge_moe.benchmarks.journal import Journal, journal
 from edge_moe.benchmarks.report import write_report
 from edge_moe.benchmarks.results import Peer, PointCosts, Results, SetResults, typical
-from edge_moe.benchmarks.sweep import Options, run_key, sweep
-from edge_moe.benchmarks.turns import Bar, at_most, bars_table
+from edge_moe.benchmarks.sweep import BenchOptions, run_key, sweep
+from edge_moe.benchmarks.turns import Goal, at_most, goals_table
 from edge_moe.converters import recipes
 from edge_moe.data import NOISE
 from edge_moe.output import write_file
-from edge_moe.progress import Progress, bars
+from edge_moe.progress import Progress, shown_progress
 
 __all__ = ["judge", "main", "rank_alike", "to_markdown"]
 
@@ -35,7 +35,7 @@ _APART = 1.03  # operating points nearer than that have no order that two runs c
 _BASE_ONLY, _IF = "base only", "one graph with If"  # names of peers
 
 
-def judge(results: Results) -> list[Bar]:
+def judge(results: Results) -> list[Goal]:
     """Hold one run against its bars."""
     found = []
     threads = f"{results.threads} thread{'s' if results.threads > 1 else ''}"
@@ -66,7 +66,7 @@ def _at_exit_rate_of(one: SetResults, other: SetResults, tau: float) -> PointCos
     return one.points[index]
 
 
-def rank_alike(first: Results, second: Results) -> Bar:
+def rank_alike(first: Results, second: Results) -> Goal:
     """Count the pairs of operating points that two runs put in opposite orders, though both see them apart."""
     means = [
         (a.mean, b.mean)
@@ -83,7 +83,7 @@ def rank_alike(first: Results, second: Results) -> Bar:
     )
 
 
-def to_markdown(runs: Sequence[Results], found: Sequence[Bar]) -> str:
+def to_markdown(runs: Sequence[Results], found: Sequence[Goal]) -> str:
     """Return the bars as a page that a person can read."""
     first = runs[0]
     lines = [
@@ -95,7 +95,7 @@ def to_markdown(runs: Sequence[Results], found: Sequence[Bar]) -> str:
             for i, one in enumerate(runs, 1)
         ),
         "",
-        *bars_table(found),
+        *goals_table(found),
         "",
         *_ways(runs),
     ]
@@ -131,7 +131,7 @@ def _run(
     bundle: Path, checkpoint: Path, kept: ExitStack, folder: Path, threads: int, rounds: int, progress: Progress
 ) -> tuple[Results, Journal]:
     """Return what was measured, and the journal, from which an interrupted benchmark takes the runs that it has."""
-    options = Options(
+    options = BenchOptions(
         recipes=tuple(f"{backend}/{recipes.book(backend).candidates[0]}" for backend in names()),
         threads=threads,
         timed_images=40,
@@ -157,7 +157,7 @@ def main() -> None:
     arguments = parser.parse_args()
     folder: Path = arguments.output
     folder.mkdir(parents=True, exist_ok=True)
-    with ExitStack() as kept, bars() as progress:
+    with ExitStack() as kept, shown_progress() as progress:
         bundle = full_size_bundle(folder, arguments.experts, progress, names())
         checkpoint = full_size_checkpoint(folder, arguments.experts)
         measured = [

@@ -51,13 +51,13 @@ from edge_moe.tensors import Tensors
 from edge_moe.text import counted
 from edge_moe.trace import Trace, record
 
-__all__ = ["Options", "check", "run_key", "sweep"]
+__all__ = ["BenchOptions", "check", "run_key", "sweep"]
 
 _VERSIONS = ("edge-moe", "numpy")
 _PEERS = ("onnx", "torch")  # that peers are made or run with
 
 
-class Options(msgspec.Struct, frozen=True, kw_only=True):
+class BenchOptions(msgspec.Struct, frozen=True, kw_only=True):
     """What a person may choose."""
 
     device: str = "host"
@@ -78,7 +78,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     seed: int = 0
 
 
-def run_key(bundle: Path, data: str, options: Options) -> dict[str, Any]:
+def run_key(bundle: Path, data: str, options: BenchOptions) -> dict[str, Any]:
     """Return all that the figures of a run depend on, by names: what is kept of it is not mixed with another's.
 
     Raises: as `check`.
@@ -109,7 +109,7 @@ def run_key(bundle: Path, data: str, options: Options) -> dict[str, Any]:
     }
 
 
-def check(bundle: Path, data: str, options: Options) -> tuple[Bundle, list[ArtifactSet], LabelledImages]:
+def check(bundle: Path, data: str, options: BenchOptions) -> tuple[Bundle, list[ArtifactSet], LabelledImages]:
     """Return the bundle, the sets of it to measure and the images, before minutes of measuring.
 
     Raises:
@@ -134,7 +134,7 @@ def check(bundle: Path, data: str, options: Options) -> tuple[Bundle, list[Artif
 
 
 def sweep(
-    bundle: Path, data: str, options: Options, *, journal: Journal | None = None, progress: Progress | None = None
+    bundle: Path, data: str, options: BenchOptions, *, journal: Journal | None = None, progress: Progress | None = None
 ) -> Results:
     """Measure every set of `bundle` that `options` selects on validation images of `data`.
 
@@ -239,13 +239,13 @@ def _labels(images: LabelledImages, manifest: Manifest) -> tuple[int, ...] | Non
     return tuple(images.labels.tolist()) if images.labelled and manifest.trained else None
 
 
-def _selected(manifest: Manifest, options: Options) -> list[ArtifactSet]:
+def _selected(manifest: Manifest, options: BenchOptions) -> list[ArtifactSet]:
     """Return the sets that the options name, in the bundle's order; every name must be that of a set that runs here."""
     manifest.select([Pattern((name,)) for name in options.backends])
     return able(manifest, patterns(options.sets, options.backends, options.recipes))
 
 
-def _check(options: Options, experts: int) -> None:
+def _check(options: BenchOptions, experts: int) -> None:
     for tau in options.taus or ():
         check_tau(tau)
     for max_experts in options.max_experts or ():
@@ -311,7 +311,7 @@ def _trace(
     return found
 
 
-def _settings(operating: SetOperating, trace: Trace, options: Options) -> tuple[Setting, ...]:
+def _settings(operating: SetOperating, trace: Trace, options: BenchOptions) -> tuple[Setting, ...]:
     if not trace.gate.shape[1]:
         return (Setting(1.0, 0),)  # of a plain network nothing changes with tau: every image exits
     taus = options.taus or tuple(point.tau for point in operating.operating_points) or _spread(trace)

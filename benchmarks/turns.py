@@ -12,12 +12,12 @@ import numpy as np
 from edge_moe.benchmarks.results import Summary, summary
 from edge_moe.progress import Progress
 
-__all__ = ["Bar", "at_least", "at_most", "bars_table", "take_turns"]
+__all__ = ["Goal", "at_least", "at_most", "goals_table", "take_turns"]
 
 _BLOCK, _WARM_UP = 20, 3
 
 
-class Bar(msgspec.Struct, frozen=True, kw_only=True):
+class Goal(msgspec.Struct, frozen=True, kw_only=True):
     """A ratio and what it should be."""
 
     what: str
@@ -46,17 +46,17 @@ def take_turns(
     return {variant: summary(tuple(samples)) for variant, samples in raw.items()}
 
 
-def at_least(what: str, ratio: float, bar: float) -> Bar:
+def at_least(what: str, ratio: float, bar: float) -> Goal:
     """Return the bar `ratio` >= `bar`."""
-    return Bar(what=what, ratio=ratio, bar=f">= {bar:g}", met=ratio >= bar)
+    return Goal(what=what, ratio=ratio, bar=f">= {bar:g}", met=ratio >= bar)
 
 
-def at_most(what: str, ratio: float, bar: float) -> Bar:
+def at_most(what: str, ratio: float, bar: float) -> Goal:
     """Return the bar `ratio` <= `bar`."""
-    return Bar(what=what, ratio=ratio, bar=f"<= {bar:g}", met=ratio <= bar)
+    return Goal(what=what, ratio=ratio, bar=f"<= {bar:g}", met=ratio <= bar)
 
 
-def bars_table(bars: Sequence[Bar]) -> list[str]:
+def goals_table(bars: Sequence[Goal]) -> list[str]:
     """Return the lines of a markdown table."""
     lines = ["| ratio inside this run | found | bar | met |", "|---|---:|---:|---|"]
     return lines + [f"| {b.what} | {b.ratio:.3f} | {b.bar} | {'yes' if b.met else 'NO'} |" for b in bars]

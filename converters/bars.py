@@ -6,7 +6,7 @@ from edge_moe.converters import recipes
 from edge_moe.converters.kernels import KernelNoise
 from edge_moe.converters.layers import Ranking
 from edge_moe.converters.noise import EIGHT_BITS_DB
-from edge_moe.converters.options import Options
+from edge_moe.converters.options import ConversionOptions
 from edge_moe.converters.report import Missed, PartParity, Routing
 from edge_moe.evaluate import wilson
 from edge_moe.sets import SetKey
@@ -19,7 +19,7 @@ FLOAT_ERROR = 1e-4  # largest relative L2 error of an fp32 artifact against torc
 
 
 def missed_bars(
-    key: SetKey, parts: list[PartParity], routed: list[Routing], trained: bool, options: Options
+    key: SetKey, parts: list[PartParity], routed: list[Routing], trained: bool, options: ConversionOptions
 ) -> list[Missed]:
     """Return where a part is not wholly delegated, or answers otherwise than its reference.
 

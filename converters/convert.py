@@ -15,7 +15,7 @@ from edge_moe.converters.failing import listed
 from edge_moe.converters.judge import Judge
 from edge_moe.converters.layers import Ranking
 from edge_moe.converters.make import Maker
-from edge_moe.converters.options import Options, Wanted, check
+from edge_moe.converters.options import ConversionOptions, Wanted, check
 from edge_moe.converters.parity_page import to_markdown
 from edge_moe.converters.publishing import OWN, PARTS, REPORT, STORE, backends_of, clear, publish_bundle, refuse_fewer
 from edge_moe.converters.report import FILE, Accuracies, Bars, Machine, Report
@@ -32,14 +32,14 @@ from edge_moe.training.checkpoint import Checkpoint, load_checkpoint
 from edge_moe.training.preflight import check_mixture
 from edge_moe.work import Work, making
 
-__all__ = ["Options", "convert"]
+__all__ = ["ConversionOptions", "convert"]
 
 
 def convert(
     checkpoint: Path,
     data: str,
     out: Path,
-    options: Options,
+    options: ConversionOptions,
     *,
     force: bool = False,
     jobs: int = 1,
@@ -111,7 +111,7 @@ class _Conversion:
     """One run of `convert`: the four steps, and which backends it goes on without."""
 
     loaded: Checkpoint
-    options: Options
+    options: ConversionOptions
     wanted: Wanted
     partial: Path
     maker: Maker

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from edge_moe.bundle import OperatingPoint, PartSpec
 from edge_moe.converters import bars, measure, parity
-from edge_moe.converters.options import Options
+from edge_moe.converters.options import ConversionOptions
 from edge_moe.converters.report import Missed, PartParity, Routing
 from edge_moe.data import LabelledImages
 from edge_moe.evaluate import Outputs
@@ -45,7 +45,7 @@ class Judge:
     validation: LabelledImages
     tensors: Tensors  # of the validation images
     specs: dict[str, PartSpec]
-    options: Options
+    options: ConversionOptions
     progress: Progress
     verdicts: dict[SetKey, Verdict] = field(default_factory=dict)
 

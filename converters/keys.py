@@ -14,7 +14,7 @@ from edge_moe.converters import toolchain
 from edge_moe.converters.interface import Floats, Kind, kind_of
 from edge_moe.converters.recipe import Recipe
 from edge_moe.converters.same_network import fixed_image, fixed_outputs
-from edge_moe.converters.store import Part, artifact_key
+from edge_moe.converters.store import StoredPart, artifact_key
 from edge_moe.nn.custom import code_digest
 from edge_moe.sets import FLOAT, SetKey
 from edge_moe.training.checkpoint import Checkpoint
@@ -38,7 +38,7 @@ class Keys:
 
     @cached_property
     def weights(self) -> dict[str, str]:
-        """Part -> digest of its weights and of its code, as far as the file of the builder has that."""
+        """StoredPart -> digest of its weights and of its code, as far as the file of the builder has that."""
         code = code_digest(self.loaded.config.architecture.base)
         return {
             part: sha256(code.encode() + (self.checkpoint / f"{part}.safetensors").read_bytes()) for part in self.parts
@@ -76,16 +76,16 @@ class Keys:
 
     @cached_property
     def outputs(self) -> dict[str, dict[str, Floats]]:
-        """Part -> output -> what torch makes of the fixed input, see same_network."""
+        """StoredPart -> output -> what torch makes of the fixed input, see same_network."""
         return fixed_outputs(self.loaded.mixture, fixed_image(*self.images[0].shape[1:3]))
 
     @property
-    def known(self) -> list[Part]:
+    def known(self) -> list[StoredPart]:
         """What the store has to know of every part."""
         used = dict.fromkeys(key.backend for key in self.recipes)
         plain = not self.loaded.config.experts
         return [
-            Part(
+            StoredPart(
                 part,
                 self.weights[part],
                 keys=tuple(parts[part] for parts in self.made_from.values()),

@@ -18,12 +18,12 @@ from edge_moe.sets import patterns
 from edge_moe.training.checkpoint import Checkpoint
 from edge_moe.training.preflight import check_expectation
 
-__all__ = ["Options", "Wanted", "check"]
+__all__ = ["ConversionOptions", "Wanted", "check"]
 
 Wanted: TypeAlias = dict[str, tuple[str, ...]]  # backend -> recipes asked for; none: its candidates, in turn
 
 
-class Options(msgspec.Struct, frozen=True, kw_only=True):
+class ConversionOptions(msgspec.Struct, frozen=True, kw_only=True):
     """The choices, with their defaults."""
 
     # Which sets: "litert/int8", or "onnx" for the first of its candidates that misses no bar. The first backend is the
@@ -55,7 +55,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
         return recipes.choose(patterns(self.sets, named, self.recipes), named)
 
 
-def check(options: Options, loaded: Checkpoint, data: str, jobs: int) -> None:
+def check(options: ConversionOptions, loaded: Checkpoint, data: str, jobs: int) -> None:
     """Raise UsageError, or BundleError for what is to be reused, where a conversion should not begin."""
     if len(set(options.backends)) != len(options.backends):
         raise UsageError(f"backends are {', '.join(options.backends)}; expected each at most once")

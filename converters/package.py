@@ -23,7 +23,7 @@ from edge_moe.bundle import (
     Manifest,
     PartArtifact,
     PartSpec,
-    Recipe,
+    RecipeRecord,
     RunsOn,
     SetOperating,
     TensorSpec,
@@ -35,7 +35,7 @@ from edge_moe.converters.golden import write_golden
 from edge_moe.converters.interface import channels_last, kind_of, tensor_shapes
 from edge_moe.converters.judge import Judge
 from edge_moe.converters.make import Maker
-from edge_moe.converters.options import Options
+from edge_moe.converters.options import ConversionOptions
 from edge_moe.digest import answers_digest
 from edge_moe.nn import part_costs
 from edge_moe.npz import pack
@@ -78,7 +78,7 @@ def _role(part: str) -> Literal["base", "gate", "expert"]:
     return "expert" if part.startswith("expert_") else part  # type: ignore[return-value]
 
 
-def write(folder: Path, maker: Maker, judge: Judge, shipped: Sequence[SetKey], options: Options) -> None:
+def write(folder: Path, maker: Maker, judge: Judge, shipped: Sequence[SetKey], options: ConversionOptions) -> None:
     """Make the folder a bundle of the sets `shipped`, the default first: artifacts, golden samples, manifest."""
     config = maker.loaded.config
     files = {key: maker.files(key) for key in shipped}
@@ -110,7 +110,7 @@ def tools(used: Iterable[str]) -> dict[str, str]:
     return tool_versions(*dict.fromkeys(name for one in used for name in toolchain.get(one).packages))
 
 
-def _operating(manifest: Manifest, artifacts: ArtifactSet, judge: Judge, options: Options) -> SetOperating:
+def _operating(manifest: Manifest, artifacts: ArtifactSet, judge: Judge, options: ConversionOptions) -> SetOperating:
     """Return the defaults of a set, and what it was seen to do."""
     verdict = judge.verdicts[artifacts.key]
     return SetOperating(
@@ -122,7 +122,7 @@ def _operating(manifest: Manifest, artifacts: ArtifactSet, judge: Judge, options
 
 
 def _artifact_set(
-    folder: Path, key: SetKey, maker: Maker, specs: dict[str, PartSpec], golden: Golden, options: Options
+    folder: Path, key: SetKey, maker: Maker, specs: dict[str, PartSpec], golden: Golden, options: ConversionOptions
 ) -> ArtifactSet:
     """Put the artifacts of one set into the bundle `folder` and describe them."""
     artifacts = {}
@@ -132,7 +132,7 @@ def _artifact_set(
         artifacts[part] = _part_artifact(folder, target, key.backend, specs[part])
     return ArtifactSet(
         backend=key.backend,
-        recipe=Recipe(name=key.recipe, settings=maker.recipes[key].settings(options.calibration_images)),
+        recipe=RecipeRecord(name=key.recipe, settings=maker.recipes[key].settings(options.calibration_images)),
         runs_on=RunsOn(),
         parts=artifacts,
         made_from=maker.keys.made_from[key],

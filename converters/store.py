@@ -28,7 +28,7 @@ from edge_moe.errors import BundleError
 from edge_moe.ledger import forget, keep
 from edge_moe.npz import pack, unpack
 
-__all__ = ["Part", "Store", "artifact_key"]
+__all__ = ["Store", "StoredPart", "artifact_key"]
 
 
 def artifact_key(
@@ -79,7 +79,7 @@ def _own_code(modules: tuple[str, ...]) -> str:
     return sha256(b"".join(file.read_bytes() for file in files))
 
 
-class Part(NamedTuple):
+class StoredPart(NamedTuple):
     """A part of the checkpoint that is converted."""
 
     name: str
@@ -101,7 +101,7 @@ class Store:
         self._folder = folder
         self._earlier: dict[str, list[tuple[Bundle, str]]] = {}  # key -> bundles, and which part of it that is
         self._networks: dict[Path, dict[str, Floats]] = {}  # of the bundles that were asked; each is read once
-        self._parts: dict[str, Part] = {}  # by key
+        self._parts: dict[str, StoredPart] = {}  # by key
         self._anew: dict[str, dict[str, None]] = {}  # why -> parts
         for path in earlier:
             try:
@@ -117,7 +117,7 @@ class Store:
         """What was there and is not taken over, and why, in words."""
         return [f"{', '.join(parts)}: made anew, because {why}" for why, parts in self._anew.items()]
 
-    def sift(self, parts: Iterable[Part]) -> None:
+    def sift(self, parts: Iterable[StoredPart]) -> None:
         """Get to know the parts, and drop what the folder has of another network than theirs.
 
         A graph has no weights: it is kept if every part of its kind is known to be the same.

@@ -27,7 +27,7 @@ __all__ = [
     "PartArtifact",
     "PartSpec",
     "Preprocessing",
-    "Recipe",
+    "RecipeRecord",
     "RunsOn",
     "TensorSpec",
     "expert_name",
@@ -98,7 +98,7 @@ class PartArtifact(Artifact, frozen=True):
         return Artifact(file=self.file, sha256=self.sha256, bytes=self.bytes)
 
 
-class Recipe(Strict, frozen=True):
+class RecipeRecord(Strict, frozen=True):
     """How the parts of a set were quantized."""
 
     name: str
@@ -151,7 +151,7 @@ class ArtifactSet(Strict, frozen=True):
     """All parts of one model for one backend, made by one recipe."""
 
     backend: str
-    recipe: Recipe
+    recipe: RecipeRecord
     runs_on: RunsOn
     parts: dict[str, PartArtifact]
     # Part -> digest of all that its artifact was made from: weights, recipe, calibration images, tools. Where it is

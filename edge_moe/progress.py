@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol, TypeVar
 
-__all__ = ["Progress", "Silent", "bars", "track"]
+__all__ = ["Progress", "Silent", "shown_progress", "track"]
 
 T = TypeVar("T")
 
@@ -73,7 +73,7 @@ _LINE_SECONDS = 10
 
 
 @contextmanager
-def bars() -> Iterator[Progress]:
+def shown_progress() -> Iterator[Progress]:
     """Show progress on stderr while the block runs: bars on a terminal, lines elsewhere."""
     if not sys.stderr.isatty():
         yield _Lines()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from edge_moe.anytime import Ensemble, Space
-from edge_moe.manifest import Artifact, PartSpec, Preprocessing, Recipe
+from edge_moe.manifest import Artifact, PartSpec, Preprocessing, RecipeRecord
 from edge_moe.operating import OperatingPoint
 from edge_moe.records import Count, Digest, Fraction, Positive, Strict
 from edge_moe.sets import SetKey
@@ -30,7 +30,7 @@ class ArtifactSet2(Strict, frozen=True):
     """A set, with what stands in operating.json today."""
 
     backend: str
-    recipe: Recipe
+    recipe: RecipeRecord
     parts: dict[str, Artifact]
     made_from: dict[str, Digest]
     golden: Golden2

@@ -67,10 +67,10 @@ def ruined_checkpoint(own_checkpoint: Path) -> Path:
 @pytest.fixture(scope="session")
 def tiny_bundle(tiny_checkpoint: Path, tiny_images: Path) -> Path:
     """Its bundle, see `tiny.SETS`, through the real converter and its processes. Not to be written to."""
-    from edge_moe.converters.convert import Options, convert
+    from edge_moe.converters.convert import ConversionOptions, convert
 
     out = tiny_images.parent / "bundle"
-    options = Options(backends=("litert", "onnx"), recipes=("int8",))  # and the bars that users have
+    options = ConversionOptions(backends=("litert", "onnx"), recipes=("int8",))  # and the bars that users have
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2
     convert(tiny_checkpoint, str(tiny_images), out, options, jobs=min(cores, 2))
     return out
@@ -87,7 +87,7 @@ def own_bundle(own_checkpoint: Path, tiny_images: Path, _made_before: tiny.Parts
     from edge_moe.converters import convert
 
     out = own_checkpoint.with_name("own_bundle")
-    options = convert.Options(
+    options = convert.ConversionOptions(
         backends=("litert", "onnx"), recipes=("int8",), calibration_images=8, min_agreement=0, min_routing=0
     )
     with pytest.MonkeyPatch.context() as patch, tiny.one_thread():

@@ -30,7 +30,7 @@ from edge_moe.bundle import (
     PartArtifact,
     PartSpec,
     Preprocessing,
-    Recipe,
+    RecipeRecord,
     RunsOn,
     SetOperating,
     TensorSpec,
@@ -204,7 +204,7 @@ def write_bundle(
     sets = tuple(
         ArtifactSet(
             backend="fake",
-            recipe=Recipe(name=recipe, settings={}),
+            recipe=RecipeRecord(name=recipe, settings={}),
             runs_on=RunsOn(),
             parts={name: part(name, recipe) for name in weights},
             made_from={part: sha256(f"{seed} {recipe} {part}".encode()) for part in weights},

@@ -18,7 +18,7 @@ pytest.importorskip("onnxscript")
 from edge_moe import ConversionError, Runtime, backends  # noqa: E402
 from edge_moe.bundle import Preprocessing  # noqa: E402
 from edge_moe.converters import recipes, toolchain, workers  # noqa: E402
-from edge_moe.converters.convert import Options, convert  # noqa: E402
+from edge_moe.converters.convert import ConversionOptions, convert  # noqa: E402
 from edge_moe.converters.interface import channels_first  # noqa: E402
 from edge_moe.data import open_data  # noqa: E402
 from edge_moe.nn import Architecture  # noqa: E402
@@ -35,7 +35,7 @@ EXAMPLES = ROOT / "examples"
 SIZE, CLASSES, EXPERTS, IMAGES = 32, 4, 2, 8
 SPEC = Preprocessing(image_size=SIZE, resize=SIZE, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
 INT8 = {backend: recipes.book(backend).candidates[0] for backend in backends.names()}
-OPTIONS = Options(
+OPTIONS = ConversionOptions(
     backends=backends.names(),
     recipes=tuple(f"{backend}/{name}" for backend, name in INT8.items()),
     calibration_images=IMAGES,
@@ -221,7 +221,7 @@ def test_an_operator_that_no_backend_takes(backend, tmp_path, monkeypatch, capfd
     monkeypatch.delitem(sys.modules, "odd_network", raising=False)
     monkeypatch.setattr(workers, "Pool", PoolHere)
     save_checkpoint(tmp_path / "checkpoint", untrained("odd_network:odd", 1))
-    options = Options(backends=(backend,), calibration_images=2, validation_images=2)
+    options = ConversionOptions(backends=(backend,), calibration_images=2, validation_images=2)
     with pytest.raises(ConversionError, match=rf"^{backend}/base: .*\bpeculiar\.1\b.*bessel_j0") as caught:
         convert(tmp_path / "checkpoint", "noise", tmp_path / "bundle", options)
     assert "\n" not in str(caught.value)

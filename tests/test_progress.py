@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from edge_moe import progress as module
-from edge_moe.progress import Progress, Silent, bars, track
+from edge_moe.progress import Progress, Silent, shown_progress, track
 
 
 class Terminal(io.StringIO):
@@ -45,7 +45,7 @@ def test_a_log_gets_a_line_now_and_then_and_one_at_the_end(
 ) -> None:
     now = [1000.0]
     monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
-    with bars() as progress:
+    with shown_progress() as progress:
         progress.start("base", 5, 1)
         for epoch in range(2, 6):
             progress.advance("base", f"loss {epoch}")
@@ -65,7 +65,7 @@ def test_a_terminal_gets_bars(monkeypatch: pytest.MonkeyPatch) -> None:
         progress.start("base", 3, 3)  # a name that comes again goes on
         progress.start("gate", 7)
 
-    with bars() as progress:
+    with shown_progress() as progress:
         report(progress)
     last = terminal.getvalue().split("base")[-1]
     assert "3/3" in last

@@ -21,7 +21,7 @@ from edge_moe.ledger import SCAFFOLD, keep
 
 if TYPE_CHECKING:
     from edge_moe.nn import SingleGateMoE
-    from edge_moe.training.plan import Plan
+    from edge_moe.training.plan import TrainingPlan
 
 CLASSES = ("across", "diagonal", "down")
 SIZE = 32
@@ -59,12 +59,12 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-def plan(images: Path, base: str) -> Plan:
+def plan(images: Path, base: str) -> TrainingPlan:
     """What the checkpoints say of how they were made."""
     from edge_moe.bundle import Preprocessing
     from edge_moe.checkpoint import TrainingConfig
     from edge_moe.nn import Architecture
-    from edge_moe.training.run import Plan
+    from edge_moe.training.run import TrainingPlan
 
     config = TrainingConfig(
         data=str(images),
@@ -76,7 +76,7 @@ def plan(images: Path, base: str) -> Plan:
         kmeans_restarts=1,
         expert_epochs=1,
     )
-    return Plan(
+    return TrainingPlan(
         architecture=Architecture(base=base, classes=len(CLASSES), image_size=SIZE, stem_stride=1),
         experts=EXPERTS,
         labels=CLASSES,

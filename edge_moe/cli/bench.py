@@ -59,15 +59,15 @@ def bench(
 
     from edge_moe.benchmarks.journal import journal, journal_path
     from edge_moe.benchmarks.report import write_report
-    from edge_moe.benchmarks.sweep import Options, run_key, sweep
+    from edge_moe.benchmarks.sweep import BenchOptions, run_key, sweep
     from edge_moe.cli.stopping import stop
     from edge_moe.errors import StoppedError, UsageError
     from edge_moe.ledger import works
-    from edge_moe.progress import bars
+    from edge_moe.progress import shown_progress
 
     if checkpoint is not None and not peers:
         raise UsageError("--checkpoint is for the peers; add --peers")
-    options = Options(
+    options = BenchOptions(
         device=device,
         sets=split(sets),
         backends=split(backend),
@@ -87,7 +87,7 @@ def bench(
     begun = bool(output.name) and journal_path(output).exists()
     replaces = force or (begun and _is_partial(output))
     with journal(output, key, force=replaces, reads=(bundle, data, checkpoint)) as kept:
-        with stop.going_on(lambda: bool(works(kept.folder))), bars() as progress:
+        with stop.going_on(lambda: bool(works(kept.folder))), shown_progress() as progress:
             results = sweep(bundle, data, options, journal=kept, progress=progress)
             files = write_report([results], output, force=True)
         if results.complete:

@@ -103,7 +103,7 @@ def _promise(choice: Choice, chosen: Candidate, setting: str) -> Table:
     table = Table(title=f"{setting} on half B")
     for column in ("", "value", "95% interval", "wish"):
         table.add_column(column, justify="right" if column else "left")
-    wishes = {one.quantity: one for one in choice.limits}
+    wishes = {one.quantity: one for one in choice.bounds}
     for quantity in _quantities():
         figure, wish = chosen.b.get(quantity), wishes.get(quantity)
         if figure is not None:

@@ -84,13 +84,13 @@ def convert(
     named = {"sets": split(sets), "backends": split(backend), "recipes": split(recipe)}
     require_conversion("edge-moe convert", **named)
 
-    from edge_moe.converters.convert import Options
+    from edge_moe.converters.convert import ConversionOptions
     from edge_moe.converters.convert import convert as run
     from edge_moe.ledger import works
     from edge_moe.output import partial_path
-    from edge_moe.progress import bars
+    from edge_moe.progress import shown_progress
 
-    options = Options(
+    options = ConversionOptions(
         **named,
         keep_float=tuple(keep_float or ()),
         ship_float=fp32,
@@ -107,7 +107,7 @@ def convert(
     )
     left_out = None
     try:
-        with stop.going_on(lambda: bool(works(partial_path(output)))), bars() as progress:
+        with stop.going_on(lambda: bool(works(partial_path(output)))), shown_progress() as progress:
             processes = min(os.cpu_count() or 1, 4) if jobs is None else jobs
             report = run(
                 checkpoint, data, output, options, force=force, jobs=processes, progress=progress, say=typer.echo

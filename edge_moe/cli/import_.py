@@ -90,7 +90,7 @@ def import_(
     from edge_moe.data import open_data
     from edge_moe.nn import build_base
     from edge_moe.output import check_target
-    from edge_moe.progress import bars
+    from edge_moe.progress import shown_progress
     from edge_moe.training.checkpoint import from_state_dicts, load_state, read_weights, save_checkpoint
     from edge_moe.training.given import class_count, find_weights
     from edge_moe.training.preflight import check_expectation, check_mixture
@@ -131,7 +131,7 @@ def import_(
     typer.echo(f"{prepared}; labels {source}{rule}")
     with making(output, "import", force=force):
         if images is not None:
-            with bars() as progress:
+            with shown_progress() as progress:
                 found = check_mixture(
                     checkpoint, images.with_classes(names), expect_accuracy, say=typer.echo, progress=progress
                 )

@@ -42,16 +42,16 @@ def simulate(
     """Predict a device's costs at any tau on any data, from its parts' costs; the routing is decided here."""
     import msgspec
 
-    from edge_moe.benchmarks.simulate import Options
+    from edge_moe.benchmarks.simulate import SimulationOptions
     from edge_moe.benchmarks.simulate import simulate as predict
     from edge_moe.benchmarks.simulation import write
     from edge_moe.data import NOISE
     from edge_moe.intervals import over_groups
-    from edge_moe.progress import bars
+    from edge_moe.progress import shown_progress
     from edge_moe.sets import patterns
     from edge_moe.work import making
 
-    options = Options(
+    options = SimulationOptions(
         taus=tuple(tau or ()),
         max_experts=tuple(max_experts or ()),
         wanted=patterns(split(set_), split(backend), split(recipe)),
@@ -60,7 +60,7 @@ def simulate(
     )
     place = nullcontext() if output is None else making(output, "simulate", force=force, reads=(bundle, data, profile))
     with place:
-        with bars() as progress:
+        with shown_progress() as progress:
             simulation = predict(bundle, profile, data, options, compare=compare, progress=progress)
         files = [] if output is None else write(simulation, output, force=force)
     if data == NOISE and simulation.bundle.trained:

@@ -35,7 +35,7 @@ from edge_moe.text import counted
 if TYPE_CHECKING:
     from edge_moe.checkpoint import CheckpointConfig
     from edge_moe.training.given import Given
-    from edge_moe.training.plan import Plan
+    from edge_moe.training.plan import TrainingPlan
 
 __all__ = ["register"]
 
@@ -101,16 +101,16 @@ def train(
     from edge_moe.data import open_data
     from edge_moe.embedded import EMBEDDED
     from edge_moe.ledger import works
-    from edge_moe.progress import bars
+    from edge_moe.progress import shown_progress
     from edge_moe.training.given import find_weights
     from edge_moe.training.preflight import check_expectation, check_given_base
     from edge_moe.training.preparation import decide
-    from edge_moe.training.run import Plan, expert_folder, retrain_expert
+    from edge_moe.training.run import TrainingPlan, expert_folder, retrain_expert
     from edge_moe.training.run import train as run
     from edge_moe.work import making
 
     if only_expert is not None:
-        with stop.going_on(lambda: bool(works(expert_folder(output, only_expert)))), bars() as progress:
+        with stop.going_on(lambda: bool(works(expert_folder(output, only_expert)))), shown_progress() as progress:
             config = retrain_expert(output, only_expert, data=data, workers=workers, progress=progress)
         _report(config, output)
         return
@@ -137,7 +137,7 @@ def train(
         "ensemble": ensemble,
         "space": space,
     }
-    plan = Plan(
+    plan = TrainingPlan(
         architecture=architecture(base, len(labels), prepared),
         experts=some_experts(experts),
         labels=labels,
@@ -147,7 +147,7 @@ def train(
     with (
         making(output, "train", force=force, reads=(data, base_weights)) as work,
         stop.going_on(lambda: bool(works(work.folder))),
-        bars() as progress,
+        shown_progress() as progress,
     ):
         typer.echo(prepared)
         if given is not None or expect_accuracy is not None or finetune != "all":
@@ -164,7 +164,7 @@ def _ordered(classes: tuple[str, ...], given: Given | None) -> tuple[str, ...]:
     return known if set(known) == set(classes) and len(known) == len(classes) else classes
 
 
-def _planned(plan: Plan) -> str:
+def _planned(plan: TrainingPlan) -> str:
     """Say in one line what of the network learns, for how long; what does not learn has neither epochs nor rate."""
     config = plan.config
     start = "from its given weights" if config.base_weights else "from scratch"

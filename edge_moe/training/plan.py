@@ -14,10 +14,10 @@ from edge_moe.output import write_file
 from edge_moe.training.record import RECORD, DataRecord, first_difference, read_record
 from edge_moe.work import Work
 
-__all__ = ["Plan", "take_up"]
+__all__ = ["TrainingPlan", "take_up"]
 
 
-class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class TrainingPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What a run makes.
 
     Runs with equal plans make equal checkpoints, byte for byte, on one machine with the same numbers of threads and
@@ -43,7 +43,7 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
             )
 
 
-def take_up(work: Work, plan: Plan, record: DataRecord, *, expert: int | None = None) -> None:
+def take_up(work: Work, plan: TrainingPlan, record: DataRecord, *, expert: int | None = None) -> None:
     """Make the folder of `work`, or go on as an interrupted run with the same plan left it, on the same images.
 
     `expert`: the only one that is trained.

@@ -24,7 +24,7 @@ from edge_moe.tensors import Tensors
 from edge_moe.training.base import check_finetune, load_base_weights
 from edge_moe.training.checkpoint import Checkpoint
 from edge_moe.training.fit import pick_device
-from edge_moe.training.plan import Plan
+from edge_moe.training.plan import TrainingPlan
 
 __all__ = ["MOST", "Found", "check_expectation", "check_given_base", "check_mixture"]
 
@@ -65,7 +65,7 @@ def check_expectation(per_cent: float | None) -> None:
 
 
 def check_given_base(
-    plan: Plan,
+    plan: TrainingPlan,
     expected: float | None = None,
     *,
     say: Callable[[str], None] | None = None,

@@ -36,12 +36,12 @@ from edge_moe.training.fit import pick_device
 from edge_moe.training.gate import cluster, embed, train_gate
 from edge_moe.training.images import Images
 from edge_moe.training.measure import collect_torch, mixture_metrics
-from edge_moe.training.plan import Plan, take_up
+from edge_moe.training.plan import TrainingPlan, take_up
 from edge_moe.training.processes import in_processes
 from edge_moe.training.record import record_data
 from edge_moe.work import Work, making
 
-__all__ = ["Plan", "retrain_expert", "train"]
+__all__ = ["TrainingPlan", "retrain_expert", "train"]
 
 _CONFIG, _PARTS = "config.json", "*.safetensors"
 _OWN = (_CONFIG, _PARTS, EMBEDDINGS, AGREEMENT, "*.state")
@@ -49,7 +49,7 @@ _KEPT = "gate_agreement_train"
 
 
 def train(
-    plan: Plan,
+    plan: TrainingPlan,
     out: Path,
     *,
     force: bool = False,
@@ -71,7 +71,7 @@ def train(
         return _train(work, plan, jobs, workers, progress or Silent())
 
 
-def _train(work: Work, plan: Plan, jobs: int, workers: int, progress: Progress) -> CheckpointConfig:
+def _train(work: Work, plan: TrainingPlan, jobs: int, workers: int, progress: Progress) -> CheckpointConfig:
     check_at_least_one(jobs=jobs)
     images, validation = _open(plan)
     plan.check()
@@ -133,7 +133,7 @@ def _retrain(work: Work, out: Path, index: int, data: str | None, workers: int, 
     training = config.training
     if data is not None:
         training = msgspec.structs.replace(training, data=data if data in EMBEDDED else str(Path(data).resolve()))
-    plan = Plan(
+    plan = TrainingPlan(
         architecture=config.architecture,
         experts=config.experts,
         labels=config.labels,
@@ -163,7 +163,7 @@ def _retrain(work: Work, out: Path, index: int, data: str | None, workers: int, 
     return config
 
 
-def _open(plan: Plan) -> tuple[LabelledImages, LabelledImages]:
+def _open(plan: TrainingPlan) -> tuple[LabelledImages, LabelledImages]:
     """Return the training and the validation images, once they and the network are known to fit the plan."""
     images = open_data(plan.config.data, "train", strict=True)
     if len(images.classes) < 2:
@@ -224,7 +224,9 @@ def _make(run: _Run, validation: LabelledImages, trained_on: DataDigest | None, 
 class _Run:
     """The steps of a run. Each leaves a file in `partial` and is skipped where its file is there already."""
 
-    def __init__(self, plan: Plan, partial: Path, source: LabelledImages, workers: int, progress: Progress) -> None:
+    def __init__(
+        self, plan: TrainingPlan, partial: Path, source: LabelledImages, workers: int, progress: Progress
+    ) -> None:
         self.plan, self.partial, self.workers, self.progress = plan, partial, workers, progress
         self.done, self.device = Done(partial), pick_device()
         self.source = source
@@ -303,7 +305,7 @@ class _Run:
 _run_here: _Run  # of a process that trains experts, set when it starts
 
 
-def _start_worker(plan: Plan, partial: Path, source: LabelledImages, threads: int, progress: Progress) -> None:
+def _start_worker(plan: TrainingPlan, partial: Path, source: LabelledImages, threads: int, progress: Progress) -> None:
     global _run_here
     torch.set_num_threads(threads)
     _run_here = _Run(plan, partial, source, 0, progress)

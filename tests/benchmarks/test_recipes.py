@@ -79,7 +79,7 @@ def test_sizes_are_those_of_the_files(measured, sets, own_bundle):
 
 
 def test_bars_are_ratios_of_what_was_timed(measured, sets):
-    bars = {bar.what: bar for bar in measured["bars"]}
+    bars = {bar.what: bar for bar in measured["goals"]}
     timings = measured["timings"][1]
     expected = {}
     for backend, part, least in (
@@ -111,7 +111,7 @@ def test_bars_of_every_backend():
     times = {f"{backend}/fp32": summary(4.0) for backend in ("litert", "onnx", "executorch")}
     times |= {name: summary(2.0) for name in ("litert/int8", "onnx/int8", "executorch/int8-dynamic")}
     times |= {f"{backend}/int8-stock": summary(5.0) for backend in ("litert", "onnx", "executorch")}
-    bars = recipes._bars({"base": times, "expert": times}, 1)
+    bars = recipes._goals({"base": times, "expert": times}, 1)
     assert len(bars) == 8
     for bar in bars:
         assert bar.ratio == (2.5 if "stock" in bar.what else 2.0)
@@ -139,7 +139,7 @@ def test_the_page_has_every_row(measured):
                     f"{timings['torch eager'].median / one.median:.2f}",
                     f"{size / 1024:.0f}" if size else "",
                 ]
-    for bar in measured["bars"]:
+    for bar in measured["goals"]:
         assert f"| {bar.what} | {bar.ratio:.3f} | {bar.bar} | {'yes' if bar.met else 'NO'} |" in lines
 
 

@@ -15,7 +15,7 @@ from PIL import Image
 from edge_moe import Runtime
 from edge_moe.benchmarks import simulate as module
 from edge_moe.benchmarks.results import StoredTrace, load
-from edge_moe.benchmarks.simulate import Options, simulate
+from edge_moe.benchmarks.simulate import SimulationOptions, simulate
 from edge_moe.benchmarks.simulation import SCHEMA_VERSION, Simulation, write
 from edge_moe.bundle import Bundle, expert_name
 from edge_moe.data import open_data
@@ -60,7 +60,7 @@ def profile(bundle, tmp_path):
 
 
 def run(bundle, profile, data, compare=None, **options):
-    return simulate(bundle, profile, str(data), Options(**options), compare=compare, backend=FakeBackend())
+    return simulate(bundle, profile, str(data), SimulationOptions(**options), compare=compare, backend=FakeBackend())
 
 
 def predictions(bundle, data, tau, max_experts):
@@ -313,5 +313,5 @@ class NotInstalled(FakeBackend):
 
 def test_a_backend_that_is_not_installed_here(bundle, profile):
     with pytest.raises(MissingExtraError, match=r"pip install 'edge-moe\[fake\]'"):
-        simulate(bundle, profile, "noise", Options(), backend=NotInstalled())
+        simulate(bundle, profile, "noise", SimulationOptions(), backend=NotInstalled())
     assert not issubclass(MissingExtraError, BackendError)

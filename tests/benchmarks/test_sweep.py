@@ -15,7 +15,7 @@ from edge_moe import BackendError, Bundle, CheckpointError, DataError, Runtime, 
 from edge_moe.benchmarks import results, sweep, targets
 from edge_moe.benchmarks.journal import journal
 from edge_moe.benchmarks.results import Conditions, Limit, Machine, Peer
-from edge_moe.benchmarks.sweep import Options, run_key
+from edge_moe.benchmarks.sweep import BenchOptions, run_key
 from edge_moe.benchmarks.targets import Availability, Round, Session, SetRound, Target
 from edge_moe.data import open_data
 from edge_moe.digest import answers_digest
@@ -35,7 +35,7 @@ FAST = {"rounds": 2, "cold_starts": 0, "timed_images": 6}
 def found(tiny_bundle, tiny_images):
     with pytest.MonkeyPatch.context() as patch:
         hurry(patch)
-        return sweep.sweep(tiny_bundle, str(tiny_images), Options(timed_images=8, rounds=3, cold_starts=0))
+        return sweep.sweep(tiny_bundle, str(tiny_images), BenchOptions(timed_images=8, rounds=3, cold_starts=0))
 
 
 @pytest.fixture(scope="module")
@@ -55,13 +55,13 @@ def test_a_set_that_cannot_run_here_is_left_out_unless_it_is_named(make_bundle, 
     monkeypatch.setattr(backends, "get", lambda name: FakeBackend())
     path = make_bundle(recipes=("npu", "int8"), edit=lambda raw: raw["sets"][0]["runs_on"].update(npu="hexagon"))
     caplog.set_level("INFO", logger="edge_moe")
-    _, selected, _ = sweep.check(path, "noise", Options())
+    _, selected, _ = sweep.check(path, "noise", BenchOptions())
     assert [str(one.key) for one in selected] == ["fake/int8"]
     line = "fake/npu cannot run here: it needs the NPU hexagon, which is not here"
     assert caplog.messages == [f"{line}; it is left out"]
     for named in ({"sets": ("fake/npu",)}, {"backends": ("fake",)}, {"recipes": ("npu", "int8")}):
         with pytest.raises(BackendError, match=line):
-            sweep.check(path, "noise", Options(**named))
+            sweep.check(path, "noise", BenchOptions(**named))
 
 
 def test_what_was_measured_is_written_down(found, tiny_bundle, tiny_images):
@@ -91,7 +91,7 @@ def test_noise_is_told_where_the_network_is_trained(monkeypatch, make_bundle):
     monkeypatch.setattr(backends, "get", lambda name: FakeBackend())
     for trained in (True, False):
         bundle = make_bundle(str(trained), edit=lambda raw, trained=trained: raw.update(trained=trained))
-        measured = sweep.sweep(bundle, "noise", Options(**FAST, validation_images=8))
+        measured = sweep.sweep(bundle, "noise", BenchOptions(**FAST, validation_images=8))
         told = [remark for remark in measured.conditions.remarks if "noise" in remark]
         assert len(told) == trained
         assert measured.labels is None
@@ -183,7 +183,7 @@ def fake(tmp_path, monkeypatch):
 
 
 def noise(bundle, **options):
-    return sweep.sweep(bundle, "noise", Options(**(FAST | options)))
+    return sweep.sweep(bundle, "noise", BenchOptions(**(FAST | options)))
 
 
 @pytest.mark.parametrize("timed_images", [1, 2, 3, 4, 11])
@@ -255,7 +255,7 @@ def test_labels_do_not_count_for_an_untrained_network(tiny_bundle, tiny_images, 
     bundle = shutil.copytree(tiny_bundle, tmp_path / "bundle")
     raw = json.loads((bundle / "manifest.json").read_text())
     (bundle / "manifest.json").write_text(json.dumps(raw | {"trained": False}))
-    options = Options(backends=("litert",), recipes=("int8",), taus=(0.5,), validation_images=9, **FAST)
+    options = BenchOptions(backends=("litert",), recipes=("int8",), taus=(0.5,), validation_images=9, **FAST)
     measured = sweep.sweep(bundle, str(tiny_images), options)
     assert (measured.bundle.trained, measured.labels) == (False, None)
     assert {point.point.accuracy for point in measured.sets[0].points} == {None}
@@ -275,7 +275,7 @@ def test_labels_do_not_count_for_an_untrained_network(tiny_bundle, tiny_images, 
     ],
 )
 def test_backends_and_recipes_that_were_asked_for(tiny_bundle, options, expected):
-    _, selected, _ = sweep.check(tiny_bundle, "noise", Options(**options))
+    _, selected, _ = sweep.check(tiny_bundle, "noise", BenchOptions(**options))
     assert [f"{one.backend}/{one.recipe.name}" for one in selected] == list(expected)
 
 
@@ -299,7 +299,7 @@ def test_backends_and_recipes_that_were_asked_for(tiny_bundle, options, expected
 )
 def test_names_that_the_bundle_does_not_have(tiny_bundle, options, words):
     with pytest.raises(UsageError, match=words):
-        sweep.check(tiny_bundle, "noise", Options(**options))
+        sweep.check(tiny_bundle, "noise", BenchOptions(**options))
 
 
 @pytest.mark.parametrize(
@@ -327,16 +327,16 @@ def test_classes_that_the_model_does_not_know(tiny_bundle, tiny_images, tmp_path
     shutil.copytree(tiny_images / "val", tmp_path / "data")
     (tmp_path / "data/down").rename(tmp_path / "data/sideways")
     with pytest.raises(DataError, match="'sideways', which the model does not know"):
-        sweep.sweep(tiny_bundle, str(tmp_path / "data"), Options())
+        sweep.sweep(tiny_bundle, str(tmp_path / "data"), BenchOptions())
 
 
 def test_a_checkpoint_of_another_network(tiny_bundle, tiny_checkpoint, own_checkpoint, tmp_path):
-    sweep.check(tiny_bundle, "noise", Options(checkpoint=str(tiny_checkpoint)))
+    sweep.check(tiny_bundle, "noise", BenchOptions(checkpoint=str(tiny_checkpoint)))
     words = r"tests.own:network for 32 pixels .* but the bundle is mobilenet_v3_small .*; give the checkpoint"
     with pytest.raises(CheckpointError, match=words):
-        sweep.check(tiny_bundle, "noise", Options(checkpoint=str(own_checkpoint)))
+        sweep.check(tiny_bundle, "noise", BenchOptions(checkpoint=str(own_checkpoint)))
     with pytest.raises(CheckpointError):
-        sweep.check(tiny_bundle, "noise", Options(checkpoint=str(tmp_path)))
+        sweep.check(tiny_bundle, "noise", BenchOptions(checkpoint=str(tmp_path)))
 
 
 COSTS = {"base": 1000.0, "gate": 10.0, "expert_00": 300.0, "expert_01": 500.0, "expert_02": 700.0}
@@ -469,7 +469,7 @@ def recorded(monkeypatch):
 
 def test_a_run_that_was_stopped_goes_on(fake, core, recorded, tmp_path):
     bundle = fake(recipes=("int8", "fp32"))
-    options = Options(device="core", **(FAST | {"rounds": 4}))
+    options = BenchOptions(device="core", **(FAST | {"rounds": 4}))
 
     def sitting():
         with journal(tmp_path / "report", run_key(bundle, "noise", options)) as kept:
@@ -497,7 +497,7 @@ def test_a_run_that_was_stopped_goes_on(fake, core, recorded, tmp_path):
 
 
 def test_a_round_that_cannot_be_read_is_measured_again_with_all_that_follow(fake, core, tmp_path):
-    bundle, options = fake(), Options(device="core", **(FAST | {"rounds": 3}))
+    bundle, options = fake(), BenchOptions(device="core", **(FAST | {"rounds": 3}))
     for _ in range(2):
         with journal(tmp_path / "report", run_key(bundle, "noise", options)) as kept:
             measured = sweep.sweep(bundle, "noise", options, journal=kept)
@@ -509,7 +509,7 @@ def test_a_round_that_cannot_be_read_is_measured_again_with_all_that_follow(fake
 @pytest.mark.parametrize("name", ["round-0000.json", "trace-*.json"])
 @pytest.mark.parametrize("damage", ["empty", "cut", "zeros", "other shape", "other value"])
 def test_what_was_damaged_is_measured_again(fake, core, recorded, tmp_path, name, damage):
-    bundle, options = fake(), Options(device="core", **(FAST | {"rounds": 3}))
+    bundle, options = fake(), BenchOptions(device="core", **(FAST | {"rounds": 3}))
     core.stop_in = 2
     with journal(tmp_path / "report", run_key(bundle, "noise", options)) as kept:
         sweep.sweep(bundle, "noise", options, journal=kept)
@@ -543,7 +543,7 @@ def _without_a_row(data):
 
 @pytest.mark.parametrize("name", ["round-0000.json", "trace-*.json"])
 def test_another_shape_is_not_believed_though_it_was_entered(fake, core, recorded, tmp_path, name):
-    bundle, options = fake(), Options(device="core", **FAST)
+    bundle, options = fake(), BenchOptions(device="core", **FAST)
     with journal(tmp_path / "report", run_key(bundle, "noise", options)) as kept:
         sweep.sweep(bundle, "noise", options, journal=kept)
         (file,) = kept.folder.glob(name)
@@ -553,7 +553,7 @@ def test_another_shape_is_not_believed_though_it_was_entered(fake, core, recorde
 
 
 def test_a_host_s_rounds_are_read_as_they_were_written(fake, tmp_path):
-    bundle, options = fake(), Options(**FAST)
+    bundle, options = fake(), BenchOptions(**FAST)
     with journal(tmp_path / "report", run_key(bundle, "noise", options)) as kept:
         first = sweep.sweep(bundle, "noise", options, journal=kept)
         before = tree(kept.folder)
@@ -587,14 +587,14 @@ def test_whatever_the_figures_depend_on_is_in_the_key(tmp_path, monkeypatch, cha
     def key(name, bundle=None, data="noise", **options):
         path = write_bundle(tmp_path / name / "bundle", **(bundle or {}))
         data = data.replace("folder", str(tmp_path / "folder"))
-        return msgspec.json.encode(run_key(path, data, Options(**(FAST | options))))
+        return msgspec.json.encode(run_key(path, data, BenchOptions(**(FAST | options))))
 
     assert key("first") == key("second") != key("third", **change)
 
 
 def test_images_that_are_versions_of_originals(tiny_bundle, tiny_images, monkeypatch):
     """Their groups are written down, every interval is over them, and a begun run of others is not gone on with."""
-    plain, options = str(tiny_images), Options(recipes=("litert/int8",), **FAST)
+    plain, options = str(tiny_images), BenchOptions(recipes=("litert/int8",), **FAST)
     alone = run_key(tiny_bundle, plain, options)
     groups = np.arange(VALIDATION_IMAGES) // 4
 

@@ -79,11 +79,11 @@ def test_progress_is_a_step_a_round():
 def test_a_bar(bar, met):
     assert bar.met is met
     assert bar.bar == (">= 1.5" if bar.ratio > 1.2 else "<= 1.05")
-    line = turns.bars_table([bar])[-1]
+    line = turns.goals_table([bar])[-1]
     assert line == f"| x | {bar.ratio:.3f} | {bar.bar} | {'yes' if met else 'NO'} |"
 
 
 def test_the_table_is_a_table():
-    lines = turns.bars_table([turns.at_least("a", 1.0, 2.0), turns.at_most("b", 1.0, 2.0)])
+    lines = turns.goals_table([turns.at_least("a", 1.0, 2.0), turns.at_most("b", 1.0, 2.0)])
     assert [line.count("|") for line in lines] == [5] * 4
-    assert turns.bars_table([]) == lines[:2]
+    assert turns.goals_table([]) == lines[:2]

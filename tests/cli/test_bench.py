@@ -111,7 +111,7 @@ def test_sets_with_commas_and_repeated(cli, tmp_path, asked):
 
 def test_what_was_not_said_is_the_default(cli, tmp_path, asked):
     cli("bench", "bundle", "--data", "noise", "-o", tmp_path / "report").refused(1, "enough")
-    assert asked == [sweep.Options()]
+    assert asked == [sweep.BenchOptions()]
 
 
 def test_peers_without_a_checkpoint(cli, own_bundle, tmp_path):

@@ -18,7 +18,9 @@ from tests import own, tiny
 from tests.benchmarks.conftest import hurry
 from tests.tiny import CLASSES, VALIDATION_IMAGES
 
-OPTIONS = convert.Options(backends=("litert", "onnx"), recipes=("int8",), calibration_images=8, keep_going=True)
+OPTIONS = convert.ConversionOptions(
+    backends=("litert", "onnx"), recipes=("int8",), calibration_images=8, keep_going=True
+)
 FAST = ("--images", 3, "--rounds", 2, "--cold-starts", 1)
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from edge_moe.backends import get
 from edge_moe.bundle import Bundle
 from edge_moe.converters import recipes, toolchain
-from edge_moe.converters.convert import Options, convert
+from edge_moe.converters.convert import ConversionOptions, convert
 from edge_moe.converters.interface import channels_first
 from edge_moe.nn import Gate, SplitBase
 from edge_moe.training.checkpoint import load_checkpoint
@@ -187,7 +187,7 @@ def make(made_here, own_checkpoint, tiny_images, tmp_path):
 
     def call(checkpoint=own_checkpoint, data=tiny_images, out=None, force=False, **options):
         call.path = out or tmp_path / "bundle"
-        call.report = convert(checkpoint, str(data), call.path, Options(**(FAST | options)), force=force)
+        call.report = convert(checkpoint, str(data), call.path, ConversionOptions(**(FAST | options)), force=force)
         return Bundle(call.path).manifest
 
     call.partial = tmp_path / "bundle.partial"

@@ -9,14 +9,14 @@ from edge_moe.converters import recipes
 from edge_moe.converters.bars import advice, missed_bars
 from edge_moe.converters.kernels import KernelNoise
 from edge_moe.converters.layers import LayerNoise, Ranking
-from edge_moe.converters.options import Options
+from edge_moe.converters.options import ConversionOptions
 from edge_moe.converters.report import Agreement, Missed, PartParity, Routing
 from edge_moe.converters.toolchain import Structure
 from edge_moe.sets import SetKey
 
 INT8, FLOAT = SetKey("onnx", "int8"), SetKey("onnx", "fp32")
 WHOLE = Structure(1, 0)
-OPTIONS = Options(min_agreement=0.95, min_routing=0.9)
+OPTIONS = ConversionOptions(min_agreement=0.95, min_routing=0.9)
 
 
 def row(part="base", top1=1.0, images=100, structure=WHOLE, torch_error=None):

@@ -10,7 +10,7 @@ import pytest
 
 from edge_moe.converters import measure, package
 from edge_moe.converters.judge import Judge
-from edge_moe.converters.options import Options
+from edge_moe.converters.options import ConversionOptions
 from edge_moe.data import open_data
 from edge_moe.evaluate import Outputs
 from edge_moe.progress import Silent
@@ -47,7 +47,7 @@ def judge(loaded, tiny_images, monkeypatch, tmp_path):
             validation=validation,
             tensors=Tensors(validation, config.preprocessing),
             specs=package.part_specs(loaded),
-            options=options or Options(),
+            options=options or ConversionOptions(),
             progress=Silent(),
         )
 
@@ -82,7 +82,7 @@ def test_the_default_tau_is_held_against_the_bar(judge, monkeypatch):
     found = one.verdicts[INT8]
     assert ([setting.tau for setting in found.routed], found.default_tau) == ([0.0, 0.15, 0.25], 0.15)
     assert "litert/int8 as routed at tau 0.15 exits or wakes" in [m.problem for m in found.missed if not m.part][1]
-    given = judge(Options(tau=0.3, max_experts=2))
+    given = judge(ConversionOptions(tau=0.3, max_experts=2))
     given.judge({FP32: judge.files, INT8: judge.files})
     assert [(one.tau, one.max_experts) for one in given.verdicts[INT8].routed] == [(0.0, 2), (0.3, 2)]
 

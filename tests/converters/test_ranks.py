@@ -12,7 +12,7 @@ from edge_moe import Runtime
 from edge_moe.anytime import softmax
 from edge_moe.backends import names
 from edge_moe.bundle import Bundle, Preprocessing
-from edge_moe.converters.convert import Options, convert
+from edge_moe.converters.convert import ConversionOptions, convert
 from edge_moe.converters.interface import channels_last, kind_of, tensor_shapes, with_channels_last
 from edge_moe.converters.sharing import fold_batch_norm
 from edge_moe.data import NOISE, open_data
@@ -24,7 +24,7 @@ from edge_moe.verify import verify
 from tests import own, ranks, whole
 
 SPEC = Preprocessing(image_size=32, resize=32, mean=(0.5,) * 3, std=(0.25,) * 3)
-OPTIONS = Options(backends=names(), recipes=("int8",), calibration_images=8, validation_images=8)
+OPTIONS = ConversionOptions(backends=names(), recipes=("int8",), calibration_images=8, validation_images=8)
 FEATURES = {**ranks.FEATURES, own.NAME: (1, 8, 8, 80)}
 
 

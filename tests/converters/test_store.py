@@ -12,7 +12,7 @@ from edge_moe import backends
 from edge_moe.backends import table
 from edge_moe.bundle import MANIFEST, Bundle, sha256
 from edge_moe.converters import recipes, store, toolchain
-from edge_moe.converters.store import Part, Store, artifact_key
+from edge_moe.converters.store import Store, StoredPart, artifact_key
 from edge_moe.npz import pack
 from tests.test_bundle import flip
 from tests.tiny import visible
@@ -144,7 +144,7 @@ OUTPUTS = {"logits": np.arange(1, 6, dtype=np.float32)}
 
 
 def part(name="k", *keys, outputs=OUTPUTS, weights="w", graphs=("g",)):
-    return Part(name, weights, keys or (name,), graphs, outputs)
+    return StoredPart(name, weights, keys or (name,), graphs, outputs)
 
 
 def keys(bundle):

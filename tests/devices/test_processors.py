@@ -10,7 +10,7 @@ from edge_moe.backends import names
 from edge_moe.backends.onnx import UNSIGNED
 from edge_moe.bundle import Bundle
 from edge_moe.converters import recipes
-from edge_moe.converters.convert import Options, convert
+from edge_moe.converters.convert import ConversionOptions, convert
 from tests.devices import look, network
 from tests.devices.emulated import PROCESSORS, run_as
 
@@ -27,7 +27,7 @@ def bundle(tmp_path_factory):
     folder = tmp_path_factory.mktemp("devices")
     checkpoint, out = network.write_checkpoint(folder / "checkpoint"), folder / "bundle"
     wanted = tuple(sorted(SETS - {f"{backend}/{recipes.FLOAT}" for backend in BACKENDS}))
-    options = Options(backends=BACKENDS, recipes=wanted, calibration_images=8, validation_images=8)
+    options = ConversionOptions(backends=BACKENDS, recipes=wanted, calibration_images=8, validation_images=8)
     convert(checkpoint, "noise", out, options, jobs=2)
     return out
 

@@ -14,7 +14,7 @@ from edge_moe.checkpoint import TrainingConfig
 from edge_moe.data import open_data
 from edge_moe.nn import Architecture
 from edge_moe.training.images import Images
-from edge_moe.training.plan import Plan
+from edge_moe.training.plan import TrainingPlan
 
 SIZE = 16
 CLASSES = ("cat", "dog", "eel")
@@ -54,9 +54,9 @@ def small_architecture(classes: int = 3) -> Architecture:
     return Architecture(base="mobilenet_v3_small", classes=classes, image_size=SIZE, stem_stride=2)
 
 
-def small_plan(folder: Path, *, experts: int = 2, labels: tuple[str, ...] = CLASSES, **config: Any) -> Plan:
+def small_plan(folder: Path, *, experts: int = 2, labels: tuple[str, ...] = CLASSES, **config: Any) -> TrainingPlan:
     few = {"epochs": 1, "expert_epochs": 1, "gate_epochs": 2, "kmeans_restarts": 1, "batch_size": 8}
-    return Plan(
+    return TrainingPlan(
         architecture=small_architecture(len(labels)),
         experts=experts,
         labels=labels,
@@ -66,7 +66,7 @@ def small_plan(folder: Path, *, experts: int = 2, labels: tuple[str, ...] = CLAS
 
 
 @pytest.fixture
-def plan(folder: Path) -> Callable[..., Plan]:
+def plan(folder: Path) -> Callable[..., TrainingPlan]:
     """plan(experts=2, labels=..., **fields of TrainingConfig) -> a plan over `folder` that trains in about a second."""
     return lambda **options: small_plan(folder, **options)
 

@@ -12,7 +12,7 @@ from edge_moe.nn import Base, build_base
 from edge_moe.progress import Silent
 from edge_moe.training.base import load_base_weights, train_base
 from edge_moe.training.images import Images
-from edge_moe.training.plan import Plan
+from edge_moe.training.plan import TrainingPlan
 from tests.training.conftest import small_architecture
 
 LAST = "classifier.3"
@@ -65,7 +65,7 @@ def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
             load_base_weights(new_base(), tmp_path / "w.pth")
 
 
-def test_training_moves_everything_and_freezes(images: Images, plan: Callable[..., Plan]) -> None:
+def test_training_moves_everything_and_freezes(images: Images, plan: Callable[..., TrainingPlan]) -> None:
     base = new_base()
     before = state(base)
     train_base(base, images, plan().config, progress=Silent())
@@ -76,7 +76,7 @@ def test_training_moves_everything_and_freezes(images: Images, plan: Callable[..
 
 @pytest.mark.parametrize("classes", [3, 7])
 def test_finetuning_the_head_moves_the_last_layer_only(
-    images: Images, plan: Callable[..., Plan], weights: Callable[[int], Path], classes: int
+    images: Images, plan: Callable[..., TrainingPlan], weights: Callable[[int], Path], classes: int
 ) -> None:
     base = new_base()
     load_base_weights(base, weights(classes))
@@ -87,7 +87,9 @@ def test_finetuning_the_head_moves_the_last_layer_only(
     assert not any(parameter.requires_grad for parameter in base.parameters())
 
 
-def test_no_finetuning_moves_nothing(images: Images, plan: Callable[..., Plan], weights: Callable[[int], Path]) -> None:
+def test_no_finetuning_moves_nothing(
+    images: Images, plan: Callable[..., TrainingPlan], weights: Callable[[int], Path]
+) -> None:
     base = new_base()
     train_base(base, images, plan(base_weights=str(weights(3)), finetune="none").config, progress=Silent())
     assert changed(state(new_base(seed=5)), base) == set()
@@ -95,7 +97,7 @@ def test_no_finetuning_moves_nothing(images: Images, plan: Callable[..., Plan], 
 
 
 def test_a_new_classifier_must_be_trained(
-    images: Images, plan: Callable[..., Plan], weights: Callable[[int], Path]
+    images: Images, plan: Callable[..., TrainingPlan], weights: Callable[[int], Path]
 ) -> None:
     config = plan(base_weights=str(weights(7)), finetune="none").config
     with pytest.raises(UsageError, match=r"another number of classes .* --finetune head or --finetune all"):
@@ -103,19 +105,19 @@ def test_a_new_classifier_must_be_trained(
 
 
 @pytest.mark.parametrize("finetune", ["head", "none"])
-def test_a_base_kept_as_it_is_needs_weights(images: Images, plan: Callable[..., Plan], finetune: str) -> None:
+def test_a_base_kept_as_it_is_needs_weights(images: Images, plan: Callable[..., TrainingPlan], finetune: str) -> None:
     with pytest.raises(UsageError, match=f"finetune={finetune}.*--base-weights"):
         train_base(new_base(), images, plan(finetune=finetune).config, progress=Silent())
 
 
-def test_a_last_batch_of_one_image_is_left_out(images: Images, plan: Callable[..., Plan]) -> None:
+def test_a_last_batch_of_one_image_is_left_out(images: Images, plan: Callable[..., TrainingPlan]) -> None:
     assert len(images) % 2 == 1
     with pytest.raises(ValueError, match="more than 1 value per channel"):
         new_base().train()(torch.zeros(1, 3, 16, 16))  # what would happen otherwise
     train_base(new_base(), images, plan(batch_size=2).config, progress=Silent())
 
 
-def test_settled_statistics_are_those_of_the_training_images(images: Images, plan: Callable[..., Plan]) -> None:
+def test_settled_statistics_are_those_of_the_training_images(images: Images, plan: Callable[..., TrainingPlan]) -> None:
     base = new_base()
     train_base(base, images, plan(augment="none", batch_size=64).config, progress=Silent())
     x = torch.stack([image for image, _ in images]).float() / 255

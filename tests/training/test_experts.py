@@ -17,7 +17,7 @@ from edge_moe.training.experts import draw_weights, train_expert
 from edge_moe.training.fit import settle_statistics
 from edge_moe.training.gate import embed
 from edge_moe.training.images import Images
-from edge_moe.training.plan import Plan
+from edge_moe.training.plan import TrainingPlan
 from tests import ranks
 from tests.training.conftest import Recorder, small_architecture
 
@@ -53,7 +53,7 @@ def test_weights_worked_by_hand() -> None:
 
 
 def test_images_are_drawn_by_their_weights(
-    frozen: Frozen, images: Images, plan: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch
+    frozen: Frozen, images: Images, plan: Callable[..., TrainingPlan], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     base, gate, embeddings = frozen
     drawn: list[list[int]] = []
@@ -82,7 +82,9 @@ def test_images_are_drawn_by_their_weights(
     assert np.abs((counts - n * share) / spread).max() < 4.5
 
 
-def test_base_and_gate_stay_and_the_expert_moves(frozen: Frozen, images: Images, plan: Callable[..., Plan]) -> None:
+def test_base_and_gate_stay_and_the_expert_moves(
+    frozen: Frozen, images: Images, plan: Callable[..., TrainingPlan]
+) -> None:
     base, gate, embeddings = frozen
     before = state(base), state(gate)
     recorder = Recorder()
@@ -100,7 +102,7 @@ def test_base_and_gate_stay_and_the_expert_moves(frozen: Frozen, images: Images,
 
 
 def test_an_expert_starts_from_the_bases_tail(
-    frozen: Frozen, images: Images, plan: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch
+    frozen: Frozen, images: Images, plan: Callable[..., TrainingPlan], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     base, gate, embeddings = frozen
     starts: list[dict[str, bytes]] = []
@@ -121,7 +123,7 @@ def test_an_expert_starts_from_the_bases_tail(
 def test_the_loss_goes_through_the_ensemble(
     frozen: Frozen,
     images: Images,
-    plan: Callable[..., Plan],
+    plan: Callable[..., TrainingPlan],
     monkeypatch: pytest.MonkeyPatch,
     kind: str,
     space: str,
@@ -143,7 +145,7 @@ def test_the_loss_goes_through_the_ensemble(
     assert loss.item() == pytest.approx(-d[range(6), y].log().mean().item(), rel=1e-5)
 
 
-def test_experts_wait_for_no_other(frozen: Frozen, images: Images, plan: Callable[..., Plan]) -> None:
+def test_experts_wait_for_no_other(frozen: Frozen, images: Images, plan: Callable[..., TrainingPlan]) -> None:
     base, gate, embeddings = frozen
 
     def train(*order: int) -> dict[int, dict[str, bytes]]:
@@ -156,7 +158,9 @@ def test_experts_wait_for_no_other(frozen: Frozen, images: Images, plan: Callabl
     assert forth[0] != forth[1]
 
 
-def test_batchnorm_keeps_the_statistics_of_the_base(frozen: Frozen, images: Images, plan: Callable[..., Plan]) -> None:
+def test_batchnorm_keeps_the_statistics_of_the_base(
+    frozen: Frozen, images: Images, plan: Callable[..., TrainingPlan]
+) -> None:
     base, gate, embeddings = frozen
     trained = state(train_expert(base, gate, 1, images, embeddings, plan().config, progress=Silent()))
     statistics = [key for key in trained if key.endswith(("running_mean", "running_var", "num_batches_tracked"))]
@@ -166,7 +170,7 @@ def test_batchnorm_keeps_the_statistics_of_the_base(frozen: Frozen, images: Imag
 
 
 def test_what_the_base_makes_of_images_is_kept_where_they_stay_the_same(
-    frozen: Frozen, images: Images, plan: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch
+    frozen: Frozen, images: Images, plan: Callable[..., TrainingPlan], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     base, gate, embeddings = copy.deepcopy(frozen)
     for module_ in base.modules():
@@ -193,7 +197,7 @@ def test_what_the_base_makes_of_images_is_kept_where_they_stay_the_same(
 @pytest.mark.parametrize("name", [ranks.VECTOR, ranks.TOKENS])
 @pytest.mark.parametrize("augment", ["none", "crop"])
 def test_an_expert_of_features_that_are_no_maps(
-    images: Images, plan: Callable[..., Plan], name: str, augment: str
+    images: Images, plan: Callable[..., TrainingPlan], name: str, augment: str
 ) -> None:
     torch.manual_seed(0)
     base = build_base(msgspec.structs.replace(small_architecture(), base=name))

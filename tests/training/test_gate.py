@@ -17,7 +17,7 @@ from edge_moe.progress import Silent
 from edge_moe.training import gate as module
 from edge_moe.training.gate import cluster, embed, train_gate
 from edge_moe.training.images import Images
-from edge_moe.training.plan import Plan
+from edge_moe.training.plan import TrainingPlan
 from tests.training.conftest import Recorder, small_architecture, small_preprocessing
 
 
@@ -35,7 +35,7 @@ def floored_deviation(embeddings: npt.NDArray[np.float32]) -> npt.NDArray[np.flo
 
 
 def test_a_channel_that_hardly_moves_is_not_blown_up(
-    embeddings: npt.NDArray[np.float32], plan: Callable[..., Plan]
+    embeddings: npt.NDArray[np.float32], plan: Callable[..., TrainingPlan]
 ) -> None:
     quiet = embeddings.copy()
     quiet[:, 5] = 1e-5 * np.arange(len(quiet))
@@ -47,7 +47,7 @@ def test_a_channel_that_hardly_moves_is_not_blown_up(
 
 @pytest.mark.parametrize("normalization", get_args(Normalization))
 def test_the_target_is_sklearns_own(
-    embeddings: npt.NDArray[np.float32], plan: Callable[..., Plan], normalization: Normalization
+    embeddings: npt.NDArray[np.float32], plan: Callable[..., TrainingPlan], normalization: Normalization
 ) -> None:
     clusters = cluster(embeddings, 4, plan(normalization=normalization).config)
     points = {
@@ -62,13 +62,15 @@ def test_the_target_is_sklearns_own(
     assert clusters.nearest(embeddings).tolist() == by_hand.tolist()
 
 
-def test_normalisations_are_different_choices(embeddings: npt.NDArray[np.float32], plan: Callable[..., Plan]) -> None:
+def test_normalisations_are_different_choices(
+    embeddings: npt.NDArray[np.float32], plan: Callable[..., TrainingPlan]
+) -> None:
     found = [cluster(embeddings, 4, plan(normalization=n).config).nearest(embeddings) for n in get_args(Normalization)]
     shares = {tuple(np.sort(np.bincount(f, minlength=4))) for f in found}
     assert len(shares) > 1
 
 
-def test_one_expert_gets_everything(embeddings: npt.NDArray[np.float32], plan: Callable[..., Plan]) -> None:
+def test_one_expert_gets_everything(embeddings: npt.NDArray[np.float32], plan: Callable[..., TrainingPlan]) -> None:
     clusters = cluster(embeddings, 1, plan().config)
     assert set(clusters.nearest(embeddings)) == {0}
     gate = train_gate(embeddings, clusters, plan().config, Silent())
@@ -76,7 +78,7 @@ def test_one_expert_gets_everything(embeddings: npt.NDArray[np.float32], plan: C
 
 
 def test_more_experts_than_there_is_to_tell_apart(
-    embeddings: npt.NDArray[np.float32], plan: Callable[..., Plan]
+    embeddings: npt.NDArray[np.float32], plan: Callable[..., TrainingPlan]
 ) -> None:
     with pytest.raises(UsageError, match="121 experts need at least as many training images; found 120"):
         cluster(embeddings, 121, plan().config)
@@ -91,7 +93,7 @@ def test_more_experts_than_there_is_to_tell_apart(
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_embeddings_of_a_diverged_base(
-    embeddings: npt.NDArray[np.float32], plan: Callable[..., Plan], value: float
+    embeddings: npt.NDArray[np.float32], plan: Callable[..., TrainingPlan], value: float
 ) -> None:
     spoiled = embeddings.copy()
     spoiled[3, 1] = value
@@ -99,7 +101,7 @@ def test_embeddings_of_a_diverged_base(
         cluster(spoiled, 2, plan().config)
 
 
-def test_the_gate_learns_the_target(embeddings: npt.NDArray[np.float32], plan: Callable[..., Plan]) -> None:
+def test_the_gate_learns_the_target(embeddings: npt.NDArray[np.float32], plan: Callable[..., TrainingPlan]) -> None:
     config = plan(gate_epochs=60, gate_learning_rate=0.05).config
     clusters = cluster(embeddings, 4, config)
     recorder = Recorder()
@@ -110,7 +112,7 @@ def test_the_gate_learns_the_target(embeddings: npt.NDArray[np.float32], plan: C
 
 
 def test_the_standardisation_is_folded_into_the_weights(
-    embeddings: npt.NDArray[np.float32], plan: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch
+    embeddings: npt.NDArray[np.float32], plan: Callable[..., TrainingPlan], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kept: dict[str, torch.Tensor] = {}
     fit = module.fit
@@ -129,7 +131,7 @@ def test_the_standardisation_is_folded_into_the_weights(
 
 
 def test_the_loss_is_the_divergence_from_the_target(
-    embeddings: npt.NDArray[np.float32], plan: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch
+    embeddings: npt.NDArray[np.float32], plan: Callable[..., TrainingPlan], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found: list[tuple[float, dict[str, torch.Tensor]]] = []
 

@@ -19,7 +19,7 @@ from edge_moe.training import preflight
 from edge_moe.training.checkpoint import Checkpoint, load_checkpoint
 from edge_moe.training.images import Images
 from edge_moe.training.measure import collect_torch, mixture_metrics
-from edge_moe.training.plan import Plan
+from edge_moe.training.plan import TrainingPlan
 from edge_moe.training.preflight import Found, check_expectation, check_given_base, check_mixture
 
 
@@ -133,9 +133,9 @@ def test_where_nothing_can_be_measured(checkpoint: Checkpoint, validation: Label
     assert said == []
 
 
-def plan(checkpoint: Checkpoint, file: Path | None, data: Path, labels: tuple[str, ...]) -> Plan:
+def plan(checkpoint: Checkpoint, file: Path | None, data: Path, labels: tuple[str, ...]) -> TrainingPlan:
     architecture = msgspec.structs.replace(checkpoint.config.architecture, classes=len(labels))
-    return Plan(
+    return TrainingPlan(
         architecture=architecture,
         experts=1,
         labels=labels,

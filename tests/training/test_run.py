@@ -26,7 +26,7 @@ from edge_moe.nn import Architecture, Base, SplitBase, base_builder
 from edge_moe.output import partial_path
 from edge_moe.training import run as module
 from edge_moe.training.checkpoint import load_checkpoint, save_checkpoint
-from edge_moe.training.plan import Plan
+from edge_moe.training.plan import TrainingPlan
 from edge_moe.training.run import retrain_expert, train
 from edge_moe.training.untrained import new_untrained
 from edge_moe.work import Work
@@ -203,7 +203,7 @@ def test_a_lost_process_ends_the_run_but_not_its_work(reference: Path, folder: P
 # --- folders of other runs ---
 
 
-def _interrupted(plan: Plan, out: Path, monkeypatch: pytest.MonkeyPatch, at: str) -> Path:
+def _interrupted(plan: TrainingPlan, out: Path, monkeypatch: pytest.MonkeyPatch, at: str) -> Path:
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(module, at, _interrupt)
         train(plan, out)
