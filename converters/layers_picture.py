@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from edge_moe.converters.layers import LayerNoise
 
-__all__ = ["draw"]
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["draw", "painted"]
 
 _TOP_DB = 80.0  # above, nothing is lost that could be seen
 _NAMED = 3
@@ -15,6 +19,13 @@ _NAMED = 3
 
 def draw(layers: Mapping[str, Sequence[LayerNoise]]) -> bytes:
     """Return a PNG with a panel for each part: SQNR by layer, in the order of execution, the worst by name."""
+    picture = io.BytesIO()
+    painted(layers).savefig(picture, format="png", dpi=130)
+    return picture.getvalue()
+
+
+def painted(layers: Mapping[str, Sequence[LayerNoise]]) -> Figure:
+    """Return the figure of `draw`."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -36,7 +47,6 @@ def draw(layers: Mapping[str, Sequence[LayerNoise]]) -> bytes:
         axes.set_title(f"{name}: quantized against float", loc="left", fontsize=10)
         axes.set_ylabel(f"SQNR, dB (higher is better,\ncut at {_TOP_DB:.0f})", fontsize=8)
         axes.set_ylim(0, _TOP_DB * 1.05)
-        axes.legend(fontsize=7, loc="upper right")
-    picture = io.BytesIO()
-    figure.savefig(picture, format="png", dpi=130)
-    return picture.getvalue()
+    # The same for all panels, above them: bars and curve may reach the top anywhere.
+    figure.legend(*panels[0].get_legend_handles_labels(), fontsize=7, loc="outside upper right", ncols=2, frameon=False)
+    return figure
