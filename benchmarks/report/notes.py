@@ -108,5 +108,8 @@ def _peers(mixtures: bool, plain: bool) -> tuple[str, ...]:
         )
     if plain:
         whose = "Of a plain network, base only" if mixtures else "Base only"
-        found.append(f"{whose} is the same network by the backend's own call, and answers as ours does.")
+        found.append(
+            f"{whose}, where its backend and recipe are the same, is the very network by the backend's own call: it "
+            "answers as ours does."
+        )
     return tuple(found)

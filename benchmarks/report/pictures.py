@@ -24,15 +24,18 @@ _LONGEST_NAME = 40  # letters of a set beside its bar
 
 def draw(content: Content, folder: Path) -> list[str]:
     """Draw cost.png, parts.png and, where labels are known, accuracy.png into `folder`; return their names."""
-    heading = "Cost of an image; bars from p10 to p90" if content.plain else "Cost against tau; bands from p10 to p90"
+    whiskers = "whiskers from p10 to p90"
+    heading = f"Cost of an image; {whiskers}" if content.plain else "Cost against tau; bands from p10 to p90"
     _picture(content, folder / "cost.png", heading, _cost)
     found = ["cost.png"]
     if content.labelled:
-        known = sum(point.accuracy is not None for one in content.series for point in one.points)
-        heading = "Accuracy against cost; bars: 95% intervals" + ("; grey: Pareto front" if known > 1 else "")
+        units = {one.unit for one in content.series}
+        seen = any(len(_best([one for one in content.series if one.unit == unit])) > 1 for unit in units)
+        heading = "Accuracy against cost; bars: 95% intervals" + ("; grey: Pareto front" if seen else "")
         _picture(content, folder / "accuracy.png", heading, _accuracy)
         found.append("accuracy.png")
-    _picture(content, folder / "parts.png", "Cost by part; bars from p10 to p90", _parts)
+    heading = f"Cost of the base by itself; {whiskers}" if content.plain else "Cost by part; bars from p10 to p90"
+    _picture(content, folder / "parts.png", heading, _parts)
     return [*found, "parts.png"]
 
 
@@ -71,7 +74,7 @@ def _picture(content: Content, file: Path, heading: str, paint: Callable[[Any, l
                 names.append(name)
         if not handles:
             pass  # all are named where they stand
-        elif len(content.series) <= _FEW:
+        elif len(content.series) <= _FEW and not content.plain:
             all_axes[0, 0].legend(handles, [_plain(name) for name in names], frameon=False, fontsize=8)
         else:  # beside the picture, where it hides nothing
             names = [_plain(name) for name in names]
@@ -106,7 +109,8 @@ def _cost(axes: Any, series: list[Series], unit: Unit) -> None:
                     alpha=0.15 if len(series) <= _FEW else 0.06,
                 )
             means = [scaled(point.costs.mean, unit) for point in points]
-            name = None if number else f"{one.label}, mean" if len(series) <= _FEW else one.label
+            what = one.label + (", a plain network" if one.plain else "")
+            name = None if number else f"{what}, mean" if len(series) <= _FEW else what
             marker = "" if one.plain else style.marker
             axes.plot(taus, means, marker + style.line, color=style.colour, markersize=5, label=name)
             if whole and len(points) == 1:  # neither a band nor a line can be seen
@@ -114,7 +118,7 @@ def _cost(axes: Any, series: list[Series], unit: Unit) -> None:
                 axes.errorbar(taus, means, yerr=error, color=style.colour, capsize=2, linewidth=0.8)
             elif len(series) <= _FEW and whole:
                 medians = [scaled(s.median, unit) for s in spreads]
-                axes.plot(taus, medians, ":", color=style.colour, label=None if number else f"{one.label}, median")
+                axes.plot(taus, medians, ":", color=style.colour, label=None if number else f"{what}, median")
     axes.set_xlabel("tau (larger: more images exit early)")
     axes.set_ylabel(f"cost of one image, {cost_column(unit)}")
     axes.set_xlim(*TAU_RANGE)
@@ -148,9 +152,14 @@ def _hatch(one: Series) -> str:
     return ("", "//", "..", "xx")[one.place // 6 % 4]
 
 
+def _best(series: list[Series]) -> list[Point]:
+    """Return the points of the Pareto front, those with the least cost first."""
+    known = [p for one in series for p in one.points if p.accuracy is not None]
+    return [known[i] for i in front([(p.costs.mean, p.accuracy or 0.0) for p in known])]
+
+
 def _accuracy(axes: Any, series: list[Series], unit: Unit) -> None:
-    known = [(one, p) for one in series for p in one.points if p.accuracy is not None]
-    best = [known[i][1] for i in front([(p.costs.mean, p.accuracy or 0.0) for _, p in known])]
+    best = _best(series)
     axes.plot(
         [scaled(p.costs.mean, unit) for p in best], [100 * (p.accuracy or 0) for p in best], "-", color="grey",
         linewidth=7, alpha=0.25, solid_capstyle="round",
@@ -173,7 +182,7 @@ def _accuracy(axes: Any, series: list[Series], unit: Unit) -> None:
                     across, up, yerr=error, color=style.colour, capsize=2, linewidth=0.8,
                     alpha=0.5 if len(series) <= _FEW else 0.25,
                 )  # fmt: skip
-    if known:
+    if best:
         _name_points(axes, series[0], unit)
     axes.set_xlabel(f"mean cost of one image, {cost_column(unit)}")
     axes.set_ylabel("accuracy, %")

@@ -132,13 +132,14 @@ def axes_of(monkeypatch, tmp_path):
 
 def test_the_picture_of_costs(axes_of):
     found = axes_of(collect([plain()]), "cost.png")
-    assert found["title"].startswith("Cost of an image; bars from p10 to p90\n")
+    assert found["title"].startswith("Cost of an image; whiskers from p10 to p90\n")
     assert "tau" not in found["x"]
     assert (found["bars"], found["yticks"], found["legend"]) == (2, ["litert/int8", "litert/fp32"], [])
 
 
 def test_the_picture_of_parts(axes_of):
     found = axes_of(collect([plain()]), "parts.png")
+    assert found["title"].startswith("Cost of the base by itself; whiskers from p10 to p90\n")
     assert (found["xticks"], found["bars"]) == (["base"], 2)
     found = axes_of(collect([plain(sets=SETS[:1]), make(sets=SETS[:1], images=60, timed=6)]), "parts.png")
     assert (found["xticks"], found["bars"]) == (["base", "gate", "an expert (mean)"], 4)
@@ -148,6 +149,14 @@ def test_the_picture_of_accuracy_names_no_tau(axes_of):
     found = axes_of(collect([plain(sets=SETS[:1])]), "accuracy.png")
     assert found["texts"] == []
     assert "Pareto" not in found["title"]
+
+
+def test_the_picture_of_costs_of_both(axes_of):
+    mixture = make(images=60, timed=6, sets=SETS[:1], name="mixed")
+    found = axes_of(collect([plain(sets=SETS[:1]), mixture]), "cost.png")
+    assert found["title"].startswith("Cost against tau")
+    assert found["legend"] == [f"litert/int8 ({who}, {what}" for who in ("flat), a plain network", "mixed)") for what in
+                               ("mean", "median")]  # fmt: skip
 
 
 def test_a_mixture_with_one_setting_names_no_line_that_is_not_drawn(axes_of):
