@@ -168,6 +168,8 @@ def _accuracy(axes: Any, series: list[Series], unit: Unit) -> None:
         style = look(one.place)
         for number, all_points in enumerate(lines(one)):
             points = [point for point in all_points if point.accuracy is not None]
+            if not points:  # its images have no labels
+                continue
             x = [scaled(point.costs.mean, unit) for point in points]
             y = [100 * (point.accuracy or 0) for point in points]
             axes.plot(

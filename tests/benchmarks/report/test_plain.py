@@ -172,6 +172,11 @@ def test_pictures_of_both_are_drawn(tmp_path):
         assert np.asarray(image).std() > 0
 
 
+def test_what_has_no_accuracy_is_not_in_the_legend(axes_of):
+    found = axes_of(collect([plain(name="a"), plain(name="b", labels=False)]), "accuracy.png")
+    assert found["legend"] == ["litert/int8 (a)", "litert/fp32 (a)"]
+
+
 @pytest.mark.parametrize("names", [("a", "b"), ("a", "a")])
 def test_an_untrained_run_is_marked_beside_a_trained_one(axes_of, names):
     untrained = plain(name=names[0], trained=False, sets=SETS[:1])
