@@ -18,7 +18,7 @@ def of_sections(series: Sequence[Series]) -> dict[str, tuple[str, ...]]:
         "points": (_points(mixtures, plain), *story.over([one.results for one in series])),
         "parts": _parts(series, mixtures, plain),
         "agreement": _agreement(series, mixtures, plain),
-        "peers": _peers(mixtures, plain),
+        "peers": _peers(any(len(one.points) > 1 for one in series), mixtures, plain),
     }
     if mixtures:
         notes["shares"] = _shares(series)
@@ -94,7 +94,7 @@ def _agreement(series: Sequence[Series], mixtures: bool, plain: bool) -> tuple[s
     return first, f"No fp32 of the same backend is in the file of {listed(alone)}: nothing to compare with."
 
 
-def _peers(mixtures: bool, plain: bool) -> tuple[str, ...]:
+def _peers(several: bool, mixtures: bool, plain: bool) -> tuple[str, ...]:
     found = [
         "What one would do otherwise, on the same timed images. Over 1, the alternative costs more and ours wins; "
         "under 1, ours loses. The interval says how far the ratio moves if other rounds are drawn; where it spans "
@@ -105,6 +105,9 @@ def _peers(mixtures: bool, plain: bool) -> tuple[str, ...]:
             "An alternative without a tau of its own stands beside our middle operating point, where it need not "
             "answer alike; the last column sets it beside our smallest and largest tau. There, always an expert and "
             "base only answer as ours does."
+            if several
+            else "An alternative without a tau of its own stands beside our one operating point, where it need not "
+            "answer alike."
         )
     if plain:
         whose = "Of a plain network, base only" if mixtures else "Base only"
