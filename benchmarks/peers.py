@@ -113,8 +113,10 @@ def _parts(plan: Plan, runtime: Runtime) -> list[Way]:
     backend, recipe = artifacts.backend, artifacts.recipe.name
     base = bare(runtime.part("base"))
     raw = base.native_call()
+    whole = "the network by the backend's own call"
+    about = "the base by the backend's own call: no gate, no expert" if manifest.experts else whole
     alone = Way(
-        _peer("base only", backend, recipe, "the base by the backend's own call: no gate, no expert"),
+        _peer("base only", backend, recipe, about),
         lambda index: raw(plan.inputs[index]),
     )
     if not manifest.experts:

@@ -1,4 +1,4 @@
-"""Charts with bars and rows: cost by part, the share of each expert, ratios to the alternatives."""
+"""Charts with bars and rows: cost of plain networks, cost by part, the share of each expert, ratios to alternatives."""
 
 from __future__ import annotations
 
@@ -7,16 +7,37 @@ from html import escape
 
 from edge_moe.benchmarks.report.compare import Beside, peer_name
 from edge_moe.benchmarks.report.limits import EXPERTS, Speed, speeds
-from edge_moe.benchmarks.report.plot import Json, View, axes
+from edge_moe.benchmarks.report.plot import Json, View, axes, hover, whiskers
 from edge_moe.benchmarks.report.series import Series
 from edge_moe.benchmarks.report.style import look, pattern
 from edge_moe.benchmarks.report.words import cost, cost_column, macs, percent, scaled, tau
 from edge_moe.benchmarks.results import Peer, Unit
 
-__all__ = ["parts", "peers", "shares"]
+__all__ = ["images", "parts", "peers", "shares"]
 
 _RATIOS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 0.7, 1, 1.5, 2, 3, 5, 10, 20, 50, 100)
 _MOST_BARS = 48  # in one view of the parts
+
+
+def images(series: Sequence[Series], unit: Unit) -> View:
+    """Return the cost of an image by each plain network, from p10 to p90: nothing in it depends on tau."""
+    traces: list[Json] = []
+    for one in series:
+        (point,) = one.points
+        value, s = scaled(point.costs.mean, unit), point.spread
+        traces.append(
+            {
+                "type": "bar", "orientation": "h", "name": escape(one.label), "legendgroup": escape(one.label),
+                "meta": {"label": one.label}, "x": [value], "y": [escape(one.label)],
+                "marker": {"color": f"@{look(one.place).number}", "pattern": pattern(one.place)},
+                **({} if s is None else {"error_x": whiskers([value], [scaled(s.p10, unit)], [scaled(s.p90, unit)])}),
+                "text": [hover(one, point)], "textposition": "none", "hovertemplate": "%{text}<extra></extra>",
+            }
+        )  # fmt: skip
+    layout = axes(f"cost of one image, {cost_column(unit)}", "")
+    layout["yaxis"] |= {"autorange": "reversed", "type": "category"}
+    layout |= {"barmode": "overlay", "bargap": 0.4}
+    return View(f"cost, {cost_column(unit)}", traces, layout, rows=2 * len(series) + 2)
 
 
 def parts(series: Sequence[Series], unit: Unit) -> list[View]:
@@ -25,8 +46,9 @@ def parts(series: Sequence[Series], unit: Unit) -> list[View]:
     if sum(len(rows) for _, rows in every) <= _MOST_BARS:
         return [_bars(every, unit, f"all, {cost_column(unit)}")]
     together = [(one, [row for row in speeds(one) if row.name in ("base", "gate", EXPERTS)]) for one in series]
+    shown = "base" if all(one.plain for one in series) else "base, gate and a mean expert"
     return [
-        _bars(together, unit, f"base, gate and a mean expert of all sets, {cost_column(unit)}"),
+        _bars(together, unit, f"{shown} of all sets, {cost_column(unit)}"),
         *(_bars([pair], unit, pair[0].label) for pair in every),
     ]
 
@@ -44,11 +66,7 @@ def _bars(sets: Sequence[tuple[Series, list[Speed]]], unit: Unit, name: str) -> 
                 "type": "bar", "orientation": "h", "name": escape(one.label), "legendgroup": escape(one.label),
                 "meta": {"label": one.label}, "x": costs, "y": [_part_name(row.name) for row in rows],
                 "marker": {"color": f"@{style.number}", "pattern": pattern(one.place)},
-                "error_x": {
-                    "type": "data", "symmetric": False, "thickness": 1, "width": 2, "color": "@ink",
-                    "array": [max(0.0, high - c) for high, c in zip(highs, costs, strict=True)],
-                    "arrayminus": [max(0.0, c - low) for low, c in zip(lows, costs, strict=True)],
-                },
+                "error_x": whiskers(costs, lows, highs),
                 "text": [_part_hover(one, row) for row in rows],
                 "textposition": "none", "hovertemplate": "%{text}<extra></extra>",
             }
@@ -137,9 +155,10 @@ def _two_lines(peer: Peer) -> str:
 
 def _peer_hover(pair: Beside) -> str:
     unit = pair.series.unit
+    where = "" if pair.series.plain else f" at tau {tau(pair.point.tau)}"
     lines = [
         f"<b>{escape(peer_name(pair.peer))}</b>: {cost(pair.cost, unit, named=True)}",
-        f"{escape(pair.series.label)} at tau {tau(pair.point.tau)}: {cost(pair.point.costs.mean, unit, named=True)}",
+        f"{escape(pair.series.label)}{where}: {cost(pair.point.costs.mean, unit, named=True)}",
         f"ratio {pair.ratio:.3f}"
         + ("" if pair.low is None or pair.high is None else f" (95%: {pair.low:.3f} to {pair.high:.3f})")
         + f": {pair.verdict}",
@@ -151,7 +170,8 @@ def _part_hover(one: Series, row: Speed) -> str:
     lines = [f"<b>{escape(one.label)}</b>, {_part_name(row.name)}", f"{cost(row.cost, one.unit, named=True)}"]
     lines.append(f"{macs(row.macs)} M MACs" + ("" if row.gmacs is None else f", {row.gmacs:.2f} GMAC/s"))
     lines += [f"{percent(share)} of the best {kind} product" for kind, share in row.of_best.items()]
-    lines.append(f"{percent(row.time_share)} of a prediction at tau {tau(one.middle.tau)}")
+    if not one.plain:
+        lines.append(f"{percent(row.time_share)} of a prediction at tau {tau(one.middle.tau)}")
     return "<br>".join(lines)
 
 

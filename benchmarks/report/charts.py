@@ -39,8 +39,13 @@ def draw(content: Content) -> dict[str, Chart]:
     add(
         "cost",
         "Unit",
-        "Mean cost of one image against tau, for each set, with bands from p10 to p90.",
-        [curves.cost_against_tau(group, unit) for unit, group in by_unit.items()],
+        "Mean cost of one image by each set, from p10 to p90."
+        if content.plain
+        else "Mean cost of one image against tau, for each set, with bands from p10 to p90.",
+        [
+            bars.images(group, unit) if all(one.plain for one in group) else curves.cost_against_tau(group, unit)
+            for unit, group in by_unit.items()
+        ],
     )
     if content.labelled:
         add(
@@ -59,7 +64,10 @@ def draw(content: Content) -> dict[str, Chart]:
         "Cost of one run of each part, from p10 to p90.",
         [view for unit, group in by_unit.items() for view in bars.parts(group, unit)],
     )
-    add("shares", "Set", "Share of images that exit and that wake each expert, against tau.", map(bars.shares, series))
+    mixtures = [one for one in series if not one.plain]
+    add(
+        "shares", "Set", "Share of images that exit and that wake each expert, against tau.", map(bars.shares, mixtures)
+    )
     add(
         "agreement",
         "Of",

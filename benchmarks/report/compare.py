@@ -49,7 +49,8 @@ class Beside:
     ratio: float  # cost of the alternative / ours: under 1, ours loses
     low: float | None  # 95% interval over rounds; None: one round has none
     high: float | None
-    ends: tuple[float, float] | None  # the ratio at our smallest and largest tau; None: it has a tau of its own
+    # The ratio at our smallest and largest tau; None: it has a tau of its own, or ours is one operating point.
+    ends: tuple[float, float] | None
 
     @property
     def verdict(self) -> str:
@@ -149,7 +150,8 @@ def _beside(one: Series, peer: Peer) -> Beside:
         value, low, high = ratio(raw, point.costs.raw)
     if one.results.unit != "ms":  # counted, not timed: another run gives the same
         low = high = value
-    ends = None if peer.tau is not None else (cost / points[0].costs.mean, cost / points[-1].costs.mean)
+    one_setting = peer.tau is not None or len(points) == 1
+    ends = None if one_setting else (cost / points[0].costs.mean, cost / points[-1].costs.mean)
     return Beside(peer, summary(raw), cost, one, point, value, low, high, ends)
 
 

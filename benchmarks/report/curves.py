@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 
 from edge_moe.benchmarks.report.content import Content
-from edge_moe.benchmarks.report.plot import TAU_RANGE, Json, View, axes, curve, hover, lines
+from edge_moe.benchmarks.report.plot import TAU_RANGE, Json, View, axes, curve, hover, lines, whiskers
 from edge_moe.benchmarks.report.series import Point, Series, front
 from edge_moe.benchmarks.report.style import look
 from edge_moe.benchmarks.report.words import cost, cost_column, scaled, tau
@@ -21,10 +21,11 @@ _QUANTILES = np.concatenate([np.linspace(0, 0.9, 91), np.linspace(0.905, 0.99, 1
 
 
 def cost_against_tau(series: Sequence[Series], unit: Unit) -> View:
-    """Return mean lines with bands from p10 to p90."""
+    """Return mean lines with bands from p10 to p90; those of plain networks are level, whatever tau is."""
     traces: list[Json] = []
-    for one, points, name, style in lines(series):
-        x = [point.tau for point in points]
+    for one, found, name, style in lines(series):
+        x = [0.0, 1.0] if one.plain else [point.tau for point in found]
+        points = found * 2 if one.plain else found
         spreads = [point.spread for point in points if point.spread is not None]
         if len(spreads) == len(points):
             edge = {"x": x, "mode": "lines", "line": {"width": 0}, "hoverinfo": "skip", "showlegend": False}
@@ -34,7 +35,13 @@ def cost_against_tau(series: Sequence[Series], unit: Unit) -> View:
                  "fill": "tonexty", "fillcolor": f"@{style.number}-pale"},
             ]  # fmt: skip
         means = [scaled(point.costs.mean, unit) for point in points]
-        traces.append(curve(name, style, x, means, [hover(one, point) for point in points]))
+        line = curve(name, style, x, means, [hover(one, point) for point in points])
+        if one.plain:
+            line["mode"] = "lines"
+        elif len(points) == 1 and spreads:  # a band has no width here
+            s = spreads[0]
+            line["error_y"] = whiskers(means, [scaled(s.p10, unit)], [scaled(s.p90, unit)])
+        traces.append(line)
     layout = axes("tau (larger: more images exit early)", f"cost of one image, {cost_column(unit)}")
     layout["yaxis"]["rangemode"] = "tozero"
     layout["xaxis"]["range"] = TAU_RANGE
@@ -83,10 +90,11 @@ def samples(one: Series) -> View | None:
             continue
         flat = np.concatenate([np.asarray(row) for row in point.costs.raw])
         x = [scaled(float(value), one.unit) for value in np.quantile(flat, _QUANTILES)]
-        name = f"tau {tau(point.tau)}"
+        name = one.label if one.plain else f"tau {tau(point.tau)}"
+        head = escape(name) if one.plain else f"{escape(one.label)}, {name}"
         style = look(len(traces))
         hover = [
-            f"{escape(one.label)}, {name}<br>{share:.1%} of predictions<br>took at most {cost(q, one.unit, named=True)}"
+            f"{head}<br>{share:.1%} of predictions<br>took at most {cost(q, one.unit, named=True)}"
             for share, q in zip(_QUANTILES, np.quantile(flat, _QUANTILES).tolist(), strict=True)
         ]
         trace = curve(name, style, x, [100 * float(share) for share in _QUANTILES], hover)
@@ -102,9 +110,9 @@ def samples(one: Series) -> View | None:
 
 
 def agreement(content: Content, what: Literal["answers", "routing"]) -> View:
-    """Return how alike quantized sets and fp32 answer, or route, against tau."""
+    """Return how alike quantized sets and fp32 answer, or route, against tau; of a plain network the table tells."""
     traces: list[Json] = []
-    for one, points, name, style in lines(content.series):
+    for one, points, name, style in lines([one for one in content.series if not one.plain]):
         pairs = {(a.tau, a.max_experts): a for a in content.agreements if a.series is one}
         found = [pairs[p.tau, p.max_experts] for p in points if (p.tau, p.max_experts) in pairs]
         if not found:

@@ -43,6 +43,7 @@ def set_labels(results: Sequence[Results], names: Sequence[str]) -> list[list[st
     """Return a label for every set of every file, all of them distinct.
 
     backend/recipe; where files share one, what tells them apart follows: the bundle, the machine, and last the file.
+    Where some bundles are trained and others not, every set names its bundle, and the others' are marked UNTRAINED.
     """
     plain = [[one.label for one in file.sets] for file in results]
     qualifiers: tuple[Callable[[int], str], ...] = (
@@ -51,14 +52,16 @@ def set_labels(results: Sequence[Results], names: Sequence[str]) -> list[list[st
         lambda i: names[i],
     )
     used: list[list[str]] = [[] for _ in results]
-    for qualifier in qualifiers:
-        labels = _joined(plain, used)
-        if _distinct(labels):
+    trained = [file.bundle.trained for file in results]
+    marks = [["UNTRAINED"] if any(trained) and not one else [] for one in trained]
+    for number, qualifier in enumerate(qualifiers):
+        labels = _joined(plain, used, marks)
+        if _distinct(labels) and (number or not any(marks)):
             return labels
         if len({qualifier(i) for i in range(len(results))}) > 1:
             for i, parts in enumerate(used):
                 parts.append(qualifier(i))
-    labels = _joined(plain, used)
+    labels = _joined(plain, used, marks)
     seen: dict[str, int] = {}
     for row in labels:  # the same backend and recipe twice in one file
         for place, label in enumerate(row):
@@ -68,8 +71,8 @@ def set_labels(results: Sequence[Results], names: Sequence[str]) -> list[list[st
     return labels
 
 
-def _joined(plain: list[list[str]], used: list[list[str]]) -> list[list[str]]:
-    ends = [f" ({', '.join(parts)})" if parts else "" for parts in used]
+def _joined(plain: list[list[str]], used: list[list[str]], marks: list[list[str]]) -> list[list[str]]:
+    ends = [f" ({', '.join(parts)})" if parts else "" for parts in map(list.__add__, used, marks)]
     return [[label + end for label in row] for row, end in zip(plain, ends, strict=True)]
 
 

@@ -67,7 +67,7 @@ def speeds(one: Series) -> list[Speed]:
         gain = share * max(0.0, 1 - of_best[dtype]) if dtype in of_best else None
         found.append(Speed(name, macs, cost, achieved, of_best, share, gain, most=False))
     gains = {row.name: row.gain for row in found if row.name in judged and row.gain is not None}
-    winner = max(gains, key=lambda name: gains[name]) if gains else None
+    winner = max(gains, key=lambda name: gains[name]) if len(gains) > 1 else None  # alone, none has the most
     return [row if row.name != winner else Speed(**{**vars(row), "most": True}) for row in found]
 
 

@@ -32,12 +32,18 @@ def page(content: Content) -> str:
     for warning in content.warnings:
         lines += [f"**{_plain(warning)}**", ""]
     lines += ["## What was measured", "", *table(content.measured)]
-    lines += ["## Operating points", "", *_paragraphs(content.notes["points"])]
+    lines += [f"## {content.points_heading}", "", *_paragraphs(content.notes["points"])]
     lines += _titled(content.points)
     notes = content.notes
-    lines += ["## Cost by part, and the machine's limits", "", *_paragraphs(notes["parts"]), *table(content.products)]
+    lines += [
+        f"## {'The graph by itself' if content.plain else 'Cost by part'}, and the machine's limits",
+        "",
+        *_paragraphs(notes["parts"]),
+        *table(content.products),
+    ]
     lines += _titled(content.parts)
-    lines += ["## Share of each expert", "", *_paragraphs(notes["shares"]), *_titled(content.shares)]
+    if content.shares:
+        lines += ["## Share of each expert", "", *_paragraphs(notes["shares"]), *_titled(content.shares)]
     lines += ["## Agreement with fp32", "", *_paragraphs(notes["agreement"]), *_titled(content.agreement)]
     lines += ["## Size, cold start, memory", "", *table(content.starts)]
     if content.about_peers:

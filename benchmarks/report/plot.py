@@ -15,7 +15,7 @@ from edge_moe.benchmarks.report.series import Point, Series
 from edge_moe.benchmarks.report.style import Look, look
 from edge_moe.benchmarks.report.words import accuracy, cost, interval, macs, percent, tau
 
-__all__ = ["TAU_RANGE", "Json", "View", "axes", "curve", "hover", "lines"]
+__all__ = ["TAU_RANGE", "Json", "View", "axes", "curve", "hover", "lines", "whiskers"]
 
 Json = dict[str, Any]
 TAU_RANGE = [-0.03, 1.03]
@@ -64,14 +64,30 @@ def axes(x: str, y: str) -> Json:
     return {"xaxis": {"title": {"text": x}}, "yaxis": {"title": {"text": y}}}
 
 
+def whiskers(values: Sequence[float], lows: Sequence[float], highs: Sequence[float]) -> Json:
+    """Return error bars from `lows` to `highs` around `values`, or none where rounding turned them over."""
+    return {
+        "type": "data",
+        "symmetric": False,
+        "thickness": 1,
+        "width": 2,
+        "color": "@ink",
+        "array": [max(0.0, high - value) for high, value in zip(highs, values, strict=True)],
+        "arrayminus": [max(0.0, value - low) for low, value in zip(lows, values, strict=True)],
+    }
+
+
 def hover(one: Series, point: Point) -> str:
     """Return the operating point in words, for the pointer that rests on it."""
     what, s, unit = point.costs.point, point.spread, one.unit
-    lines = [
-        f"<b>{escape(one.label)}</b>",
-        f"tau {tau(what.tau)}, at most {what.max_experts} expert{'' if what.max_experts == 1 else 's'}",
-        f"exit rate {percent(what.exit_rate)}, {macs(what.mean_macs)} M MACs",
-    ]
+    lines = [f"<b>{escape(one.label)}</b>"]
+    if one.plain:
+        lines.append(f"a plain network, {macs(what.mean_macs)} M MACs")
+    else:
+        lines += [
+            f"tau {tau(what.tau)}, at most {what.max_experts} expert{'' if what.max_experts == 1 else 's'}",
+            f"exit rate {percent(what.exit_rate)}, {macs(what.mean_macs)} M MACs",
+        ]
     if what.accuracy is not None:
         lines.append(f"accuracy {accuracy(what.accuracy)} ({interval(what.accuracy_low, what.accuracy_high)})")
     lines.append(f"mean {cost(point.costs.mean, unit, named=True)}" + ("" if s else ", predicted from its parts"))

@@ -72,6 +72,11 @@ class Series:
         """Of all costs."""
         return self.results.unit
 
+    @property
+    def plain(self) -> bool:
+        """Whether it is a plain network: the base alone, one operating point, nothing that depends on tau."""
+        return not self.results.bundle.experts
+
     @cached_property
     def trace(self) -> Trace:
         """What decides about the N validation images."""

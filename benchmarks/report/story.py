@@ -136,17 +136,18 @@ def lost(series: Sequence[Series], found: Sequence[Beside]) -> list[str]:
                 peer = pair.peer
                 kinds.setdefault(f"{peer.name} ({peer.backend}/{peer.recipe})", []).append(pair)
         if kinds:
-            words = [f"{name}, {_times(pairs)}" for name, pairs in kinds.items()]
+            words = [f"{name}, {_times(pairs, plain=one.plain)}" for name, pairs in kinds.items()]
             sentences.append(f"{one.label} loses to {'; to '.join(words)}.")
     return sentences
 
 
-def _times(pairs: Sequence[Beside]) -> str:
+def _times(pairs: Sequence[Beside], *, plain: bool) -> str:
     """Return how little of our cost an alternative needs, and where."""
     ratios = sorted(pair.ratio for pair in pairs)
     taus = sorted({pair.point.tau for pair in pairs})
     times = f"{ratios[0]:.2f}" if len(ratios) == 1 else f"{ratios[0]:.2f} to {ratios[-1]:.2f}"
-    return f"which needs {times} times our cost at tau = {listed([tau(value) for value in taus])}"
+    where = "" if plain else f" at tau = {listed([tau(value) for value in taus])}"
+    return f"which needs {times} times our cost{where}"
 
 
 def warnings(results: Sequence[Results], names: Sequence[str]) -> list[str]:
@@ -172,7 +173,9 @@ def blind_spots(results: Sequence[Results]) -> list[str]:
         "Other devices. A phone has other cores, caches, memory and kernels. Ratios between sets travel better than "
         "absolute figures, and even they are not certain to.",
         "Other images. Exit rates and accuracy are those of these validation images; harder images wake more experts. "
-        "Where a tau was chosen on the same images, expect a little less on others.",
+        "Where a tau was chosen on the same images, expect a little less on others."
+        if any(file.bundle.experts for file in results)
+        else "Other images. Accuracy is that of these validation images; others may be harder.",
         "Sustained load. Nothing ran long enough to heat a device until it slows down, and nothing ran beside it.",
         "Power and energy. They were not measured, and do not follow from costs.",
         "The way from a file to the input tensor. Reading, decoding, resizing and normalising an image come on top.",
@@ -188,6 +191,8 @@ def blind_spots(results: Sequence[Results]) -> list[str]:
         found.append(
             "Whole predictions, where the target ran parts only: the cost of a point is then the sum of its parts, "
             "without what the runtime adds between them."
+            if any(file.bundle.experts for file in results)
+            else "Whole predictions, where the target ran the network's graph only: what the runtime adds is not in it."
         )
     return found
 
@@ -219,7 +224,8 @@ def _mixed(results: Sequence[Results]) -> list[str]:
         )
         answers = [name for name, get in images.items() if len({repr(get(r)) for r in results}) > 1]
         if answers:
-            found.append(f"The files also differ in {listed(answers)}: their accuracies and exit rates do not compare.")
+            what = "accuracies and exit rates" if any(file.bundle.experts for file in results) else "accuracies"
+            found.append(f"The files also differ in {listed(answers)}: their {what} do not compare.")
     return found
 
 

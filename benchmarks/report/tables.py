@@ -101,7 +101,8 @@ def _facts(file: Results) -> dict[str, str]:
         "Answers decided by": f"rule {b.rule_sha256[:12]}{_digests(file)}",
         "Data": f"{file.data}: {file.images:,} images{_originals(file)}, "
         f"{'with' if file.labels is not None else 'without'} labels",
-        "Samples": f"{len(file.timed):,} images x {file.rounds} rounds at each operating point; seed {file.seed}",
+        "Samples": f"{len(file.timed):,} images x {file.rounds} rounds"
+        f"{' at each operating point' if b.experts else ''}; seed {file.seed}",
         "Sets": ", ".join(f"{one.label} ({one.backend_version})" for one in file.sets),
         "Versions": ", ".join(f"{name} {version}" for name, version in sorted(file.versions.items())),
     }
@@ -122,6 +123,9 @@ def points(one: Series) -> Table:
         row = point_row(point.costs, one.unit, several=several)
         what = point.costs.point
         rows.append((*row[:place], interval(what.accuracy_low, what.accuracy_high), *row[place:]))
+    if one.plain:  # no tau, no exit rate: what is said of a mixture's settings
+        first = columns.index("mean MACs (M)")
+        rows, columns, place = [row[first:] for row in rows], ("MACs (M)", *columns[first + 1 :]), place - first
     unit = cost_column(one.unit)
     named = tuple(f"{name}, {unit}" if name in ("median", "p10", "p90", "mean") else name for name in columns)
     return without_empty(Table((*named[:place], "95% interval", *named[place:]), tuple(rows), words=0, title=one.label))

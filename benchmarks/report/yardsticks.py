@@ -35,7 +35,7 @@ def parts(one: Series) -> Table:
                 cost(row.cost, one.unit),
                 *([f"{row.gmacs:.2f}" if row.gmacs is not None else ""] if timed else []),
                 *(percent(row.of_best[kind]) if kind in row.of_best else "" for kind in order),
-                percent(row.time_share),
+                *([] if one.plain else [percent(row.time_share)]),
                 *([gain + (" (most)" if row.most else "")] if best else []),
             )
         )
@@ -45,7 +45,7 @@ def parts(one: Series) -> Table:
     columns += (
         *(("GMAC/s",) if timed else ()),
         *(f"of best {kind} product" for kind in order),
-        f"share of {'time' if timed else 'cost'} at tau {tau(one.middle.tau)}",
+        *(() if one.plain else (f"share of {'time' if timed else 'cost'} at tau {tau(one.middle.tau)}",)),
         *(("to gain",) if best else ()),
     )
     return Table(columns, tuple(rows), title=one.label, marked=frozenset(marked))
@@ -71,6 +71,9 @@ def agreement(one: Series, found: Sequence[Agreement]) -> Table | None:
     pairs = [pair for pair in found if pair.series is one]
     if not pairs:
         return None
+    title = f"{one.label} beside {pairs[0].reference.label}"
+    if one.plain:
+        return Table(("answers alike",), tuple((f"{a.answers:.2%}",) for a in pairs), words=0, title=title)
     several = len({pair.max_experts for pair in pairs}) > 1
     rows = tuple(
         (
@@ -83,7 +86,7 @@ def agreement(one: Series, found: Sequence[Agreement]) -> Table | None:
         for a in pairs
     )
     columns = ("tau", *(("max experts",) if several else ()), "base answers alike", "answers alike", "routed alike")
-    return Table(columns, rows, words=0, title=f"{one.label} beside {pairs[0].reference.label}")
+    return Table(columns, rows, words=0, title=title)
 
 
 def peers(one: Series, found: Sequence[Beside]) -> Table | None:
@@ -110,7 +113,7 @@ def peers(one: Series, found: Sequence[Beside]) -> Table | None:
     name, ends = cost_column(unit), f"at tau {tau(points[0])}, {tau(points[-1])}"
     columns = ("alternative", "verdict", *(("our tau",) if several else ()), f"our cost, {name}", f"its cost, {name}")
     columns += ("its cost / ours", "95% over rounds", ends)
-    where = "" if several else f" at tau {tau(pairs[0].point.tau)}"
+    where = "" if several or one.plain else f" at tau {tau(pairs[0].point.tau)}"
     marked = frozenset(number for number, pair in enumerate(pairs) if pair.verdict == "ours loses")
     return without_empty(Table(columns, tuple(rows), words=2, title=f"Beside {one.label}{where}", marked=marked))
 

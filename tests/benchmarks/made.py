@@ -72,7 +72,7 @@ def make(
         sets: (backend, recipe) of each; recipes that begin with int8 answer a little differently from fp32.
         taus: of the operating points.
         max_experts: of the operating points; every tau is measured at each of them.
-        experts: K.
+        experts: K. 0 is a plain network: one operating point, whatever `taus` and `max_experts` are.
         classes: Y.
         images: N.
         timed: T.
@@ -88,6 +88,8 @@ def make(
     """
     draw = np.random.default_rng(seed)
     asked = rounds if rounds_asked is None else rounds_asked
+    if not experts:
+        taus, max_experts = (1.0,), (0,)
     chosen = np.sort(draw.permutation(images)[:timed])
     scale = _PER_MS[unit] / speed
     truth, clean = _outputs(draw, images, experts, classes)
@@ -168,7 +170,7 @@ def make(
         threads=threads,
         seed=seed,
         sets=tuple(made),
-        peers=_peers(draw, sets, taus, scale, timed, rounds) if peers and raw else (),
+        peers=_peers(draw, sets, taus, scale, timed, rounds, plain=not experts) if peers and raw else (),
         limits=_limits(draw, rounds, speed) if limits and unit == "ms" else (),
     )
 
@@ -199,7 +201,10 @@ def _specs(experts: int) -> dict[str, PartSpec]:
     def spec(kind: Any, millions: float) -> PartSpec:
         return PartSpec(kind=kind, macs=round(millions * 1e6), parameters=1000, inputs=(), outputs=())
 
-    found = {"base": spec("base", _BASE_MACS), "gate": spec("gate", _GATE_MACS)}
+    found = {"base": spec("base", _BASE_MACS)}
+    if not experts:
+        return found
+    found["gate"] = spec("gate", _GATE_MACS)
     return found | {expert_name(k): spec("expert", _EXPERT_MACS) for k in range(experts)}
 
 
@@ -211,7 +216,7 @@ def _whole(costs: dict[str, float], stored: Trace, tau: float, most: int) -> npt
     """[T] what each image costs, from the parts that it runs."""
     routed = stored.at(tau, most)
     experts = routed.active @ np.array([costs[expert_name(k)] for k in range(routed.active.shape[1])])
-    found: npt.NDArray[np.float64] = costs["base"] + routed.gate_ran * costs["gate"] + experts
+    found: npt.NDArray[np.float64] = costs["base"] + routed.gate_ran * costs.get("gate", 0.0) + experts
     return found
 
 
@@ -232,6 +237,8 @@ def _peers(
     scale: float,
     timed: int,
     rounds: int,
+    *,
+    plain: bool,
 ) -> tuple[schema.Peer, ...]:
     backend, recipe = sets[0]
     found = []
@@ -244,6 +251,8 @@ def _peers(
         ("one graph with If", "onnx", "int8", "the whole early exit in one ONNX program", tau, 0.61 - 0.2 * tau)
         for tau in taus
     ]
+    if plain:
+        told = [("base only", backend, recipe, "the network by the backend's own call", None, 0.39)]
     told += [("stock int8, base only", backend, "int8-stock", "as its quantizer makes it by itself", None, 2.1)]
     for name, where, how, about, tau, ms in told:
         rows = _samples(draw, np.full(timed, scale * ms), rounds)

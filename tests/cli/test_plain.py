@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -166,6 +167,7 @@ def test_bench(measured, base_accuracy):
     page = (measured / "results.md").read_text()
     assert "litert/int8, a plain network, answers in" in page
     assert "mends" not in page
+    assert re.findall(r"\b(?:experts?|gates?|routed|tau|exits?)\b", page, re.IGNORECASE) == []
 
 
 def test_report_beside_a_mixture(cli, measured, own_bundle, tiny_images, tmp_path, monkeypatch):
