@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from edge_moe.benchmarks.report import bars, curves
+from edge_moe.benchmarks.report import bar_charts, curves
 from edge_moe.benchmarks.report.content import Content
 from edge_moe.benchmarks.report.plot import View
 
@@ -43,7 +43,7 @@ def draw(content: Content) -> dict[str, Chart]:
         if content.plain
         else "Mean cost of one image against tau, for each set, with bands from p10 to p90.",
         [
-            bars.images(group, unit) if all(one.plain for one in group) else curves.cost_against_tau(group, unit)
+            bar_charts.images(group, unit) if all(one.plain for one in group) else curves.cost_against_tau(group, unit)
             for unit, group in by_unit.items()
         ],
     )
@@ -62,11 +62,14 @@ def draw(content: Content) -> dict[str, Chart]:
         "parts",
         "Show",
         "Cost of one run of each part, from p10 to p90.",
-        [view for unit, group in by_unit.items() for view in bars.parts(group, unit)],
+        [view for unit, group in by_unit.items() for view in bar_charts.parts(group, unit)],
     )
     mixtures = [one for one in series if not one.plain]
     add(
-        "shares", "Set", "Share of images that exit and that wake each expert, against tau.", map(bars.shares, mixtures)
+        "shares",
+        "Set",
+        "Share of images that exit and that wake each expert, against tau.",
+        map(bar_charts.shares, mixtures),
     )
     add(
         "agreement",
@@ -78,6 +81,6 @@ def draw(content: Content) -> dict[str, Chart]:
         "peers",
         "Beside",
         "Cost of each alternative divided by ours.",
-        [bars.peers(one, content.beside) for one in series],
+        [bar_charts.peers(one, content.beside) for one in series],
     )
     return charts

@@ -14,7 +14,7 @@ import numpy as np
 from edge_moe.benchmarks.report.series import Point, Series
 from edge_moe.benchmarks.results import Peer, Rows, Summary, summary, typical
 
-__all__ = ["Agreement", "Beside", "agreements", "beside_peers", "has_reference", "peer_name", "ratio"]
+__all__ = ["Beside", "SetsAlike", "agreements", "beside_peers", "has_reference", "peer_name", "ratio"]
 
 _REFERENCE = "fp32"
 # Student's t, 97.5%, by degrees of freedom from 1; the last is used for all beyond.
@@ -25,7 +25,7 @@ _T_975 = (
 
 
 @dataclass(frozen=True)
-class Agreement:
+class SetsAlike:
     """How alike two sets of one file treat the same N images at one setting, as shares of the images."""
 
     series: Series
@@ -65,7 +65,7 @@ def has_reference(series: Sequence[Series], one: Series) -> bool:
     return one.one.recipe == _REFERENCE or _reference(series, one) is not None
 
 
-def agreements(series: Sequence[Series]) -> list[Agreement]:
+def agreements(series: Sequence[Series]) -> list[SetsAlike]:
     """Compare every set with fp32 of its backend in the same file, at each of its operating points."""
     found = []
     for one in series:
@@ -78,7 +78,7 @@ def agreements(series: Sequence[Series]) -> list[Agreement]:
             theirs = other.trace.at(point.tau, point.max_experts)
             answers = float((ours.predictions == theirs.predictions).mean())
             routing = float((ours.active == theirs.active).all(axis=1).mean())
-            found.append(Agreement(one, other, point.tau, point.max_experts, base, answers, routing))
+            found.append(SetsAlike(one, other, point.tau, point.max_experts, base, answers, routing))
     return found
 
 

@@ -21,7 +21,7 @@ class Content:
     results: tuple[Results, ...]
     names: tuple[str, ...]  # of the files
     series: tuple[Series, ...]
-    agreements: tuple[compare.Agreement, ...]
+    agreements: tuple[compare.SetsAlike, ...]
     beside: tuple[compare.Beside, ...]
     title: str
     subject: str

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from edge_moe.benchmarks.report.compare import Agreement, Beside, peer_name
+from edge_moe.benchmarks.report.compare import Beside, SetsAlike, peer_name
 from edge_moe.benchmarks.report.limits import best_products, native_dtype, speeds
 from edge_moe.benchmarks.report.series import Series
 from edge_moe.benchmarks.report.tables import Table, without_empty
@@ -66,7 +66,7 @@ def products(results: Sequence[Results], names: Sequence[str]) -> Table:
     return Table((*(("file",) if several else ()), *columns), tuple(rows), words=3 + several)
 
 
-def agreement(one: Series, found: Sequence[Agreement]) -> Table | None:
+def agreement(one: Series, found: Sequence[SetsAlike]) -> Table | None:
     """Return how alike a quantized set and fp32 of its backend answer and route; None: it was not compared."""
     pairs = [pair for pair in found if pair.series is one]
     if not pairs:
