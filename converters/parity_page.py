@@ -40,8 +40,7 @@ def to_markdown(report: Report) -> str:
     if report.operating_points:
         lines += _operating_points(report.operating_points)
     for name, layers in report.layers.items():
-        missed = bool(report.missed_bars[name.rpartition("/")[0]])
-        lines += _layers(name, layers, report.kernels.get(name), missed=missed)
+        lines += _layers(name, layers, report.kernels.get(name))
     if report.seconds:
         lines += ["## Seconds that converting took", "", "| what | s |", "|---|---:|"]
         lines += [f"| {what} | {seconds:.1f} |" for what, seconds in sorted(report.seconds.items())]
@@ -131,7 +130,7 @@ def _operating_points(rows: list[Spread]) -> list[str]:
     return [*lines, ""]
 
 
-def _layers(name: str, layers: list[LayerNoise], kernels: KernelNoise | None, *, missed: bool) -> list[str]:
+def _layers(name: str, layers: list[LayerNoise], kernels: KernelNoise | None) -> list[str]:
     lines = [f"## Layers of {name}, the noisiest first", ""]
     lines += ["| layer | adds itself, SQNR dB | in, SQNR dB | out, SQNR dB |", "|---|---:|---:|---:|"]
     for one in layers[:_WORST]:
@@ -139,7 +138,7 @@ def _layers(name: str, layers: list[LayerNoise], kernels: KernelNoise | None, *,
     more = len(layers) - _WORST
     lines += ["", f"and {more} more, see parity.json"] if more > 0 else []
     if kernels is not None:
-        suspect = ": **a kernel is the suspect, not the layers**" if missed and kernels.is_suspect else ""
+        suspect = ": **a kernel is the suspect, not the layers**" if kernels.is_suspect else ""
         lines += [
             "",
             f"Of the logits, the graph without the backend's kernels has an SQNR of {kernels.graph_sqnr_db:.1f} dB; "

@@ -186,7 +186,7 @@ def _show(report: Report, output: Path) -> None:
             table.add_row(one.layer, f"{one.own_sqnr_db:.1f}", f"{one.input_sqnr_db:.1f}", f"{one.sqnr_db:.1f}")
         screen.print(table)
         kernels = report.kernels.get(name)
-        if kernels is not None and kernels.is_suspect and report.missed_bars[name.rpartition("/")[0]]:
+        if kernels is not None and kernels.is_suspect:
             typer.echo(
                 f"a kernel of this processor is the suspect, not the layers: without the backend's kernels {name} "
                 f"follows fp32 at {kernels.graph_sqnr_db:.1f} dB, and with them that at {kernels.kernel_sqnr_db:.1f} dB"

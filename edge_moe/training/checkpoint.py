@@ -112,9 +112,9 @@ def load_part(path: Path, name: str, part: nn.Module, digest: str | None = None)
     Raises:
         CheckpointError: the file is missing, damaged, has another digest or does not fit.
     """
-    check_part(path, name, digest)
     file = part_file(path, name)
-    load_state(part, read_weights(file), str(file))
+    load_state(part, read_weights(file), str(file))  # says more than that the digest is another
+    check_part(path, name, digest)
 
 
 def load_parts(
