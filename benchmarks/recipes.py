@@ -72,7 +72,7 @@ def measure(
         "rounds": rounds,
         "versions": opened.manifest.tools,
         "timings": timings,
-        "bars": _goals(timings[threads[0]], threads[0]),
+        "goals": _goals(timings[threads[0]], threads[0]),
         "bytes": {
             f"{one.backend}/{one.recipe.name}": {part: one.parts[name].bytes for part, name in PARTS.items()}
             for one in opened.manifest.sets
