@@ -58,6 +58,11 @@ def rename(raw):
         one["parts"]["gate"]["inputs"][0]["name"] = "other"
 
 
+def both(*edits):
+    """What has to change together, so that the manifest stays sound."""
+    return lambda raw: [edit(raw) for edit in edits]
+
+
 @pytest.mark.parametrize(
     "edit",
     [
@@ -68,8 +73,14 @@ def rename(raw):
         change("ensemble", to="expert"),
         change("space", to="probability"),
         rename,
-        change("parts", "base", "outputs", 1, "shape", to=[1, 2, 2, 4]),
-        change("sets", 0, "parts", "base", "outputs", 1, "layout", to="NCHW"),
+        both(
+            change("parts", "base", "outputs", 1, "shape", to=[1, 2, 2, 4]),
+            change("sets", 0, "parts", "base", "outputs", 1, "shape", to=[1, 2, 2, 4]),
+        ),
+        both(
+            change("sets", 0, "parts", "base", "outputs", 1, "layout", to="NCHW"),
+            change("sets", 0, "parts", "base", "outputs", 1, "shape", to=[1, 3, 2, 2]),
+        ),
         change("sets", 0, "parts", "base", "outputs", 1, "tensor", to="another"),
         change("sets", 0, "parts", "base", "inputs", 0, "scale", to=0.5),
     ],
