@@ -46,7 +46,7 @@ def answers(bundles: Sequence[Path], images: int, like: Arrays | None) -> Arrays
         bundle = Bundle(path)
         inputs = list(open_data(NOISE, "val").sample(images).tensors(bundle.manifest.preprocessing))
         for artifacts in bundle.manifest.sets:
-            name = f"{path.name} {artifacts.backend}/{artifacts.recipe.name}"
+            name = f"{path.name} {artifacts.key}"
             for number, (tensors, whole) in enumerate(_of_set(bundle, artifacts, inputs, like, name)):
                 found |= {f"{name} {number} {tensor}": value for tensor, value in (tensors | whole).items()}
     return found

@@ -15,7 +15,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -23,17 +23,16 @@ from edge_moe.anytime import ensemble, top
 from edge_moe.benchmarks.results import Peer
 from edge_moe.benchmarks.targets.base import Plan
 from edge_moe.bundle import expert_name
+from edge_moe.converters import recipes
 from edge_moe.errors import ConversionError
 from edge_moe.progress import Progress
 from edge_moe.runtime import Runtime
+from edge_moe.sets import FLOAT, SetKey
 from edge_moe.turns import bare
-
-if TYPE_CHECKING:
-    from edge_moe.sets import SetKey  # needs torch, which a host without peers does without
 
 __all__ = ["StockFiles", "Way", "make_stock_parts", "ways"]
 
-_EAGER = "torch eager"
+_EAGER, _TORCH = "torch eager", SetKey("torch", FLOAT)
 _STOCK = "stock int8"
 _GIVE_CHECKPOINT = "needs the checkpoint; repeat with --checkpoint"
 _CALIBRATED_ON = 8  # images
@@ -89,34 +88,32 @@ def ways(plan: Plan, runtimes: Sequence[Runtime], stock: StockFiles, stack: cont
             try:
                 found += _one_graph(plan, runtime)
             except ConversionError as error:  # one alternative less is no reason to measure nothing
-                lost = _peer("one graph with If", "onnx", runtime.artifacts.recipe.name, "", missing=str(error))
+                lost = _peer("one graph with If", runtime.artifacts.key, "", missing=str(error))
                 found.append(Way(lost, None))
     if plan.checkpoint is None:
         backends = sorted({runtime.artifacts.backend for runtime in runtimes})
-        missing = [(_STOCK, backend, "int8-stock") for backend in backends] + [(_EAGER, "torch", "fp32")]
-        for name, backend, recipe in missing:
-            found.append(Way(_peer(name, backend, recipe, "", missing=_GIVE_CHECKPOINT), None))
+        missing = [(_STOCK, SetKey(backend, recipes.book(backend).stock.name)) for backend in backends]
+        for name, key in (*missing, (_EAGER, _TORCH)):
+            found.append(Way(_peer(name, key, "", missing=_GIVE_CHECKPOINT), None))
     else:
         found += _stock(plan, runtimes[0], stock)
         found += _eager(plan, plan.checkpoint, stack)
     return found
 
 
-def _peer(
-    name: str, backend: str, recipe: str, about: str, tau: float | None = None, missing: str | None = None
-) -> Peer:
-    return Peer(name=name, backend=backend, recipe=recipe, about=about, tau=tau, raw=None, missing=missing)
+def _peer(name: str, key: SetKey, about: str, tau: float | None = None, missing: str | None = None) -> Peer:
+    return Peer(name=name, backend=key.backend, recipe=key.recipe, about=about, tau=tau, raw=None, missing=missing)
 
 
 def _parts(plan: Plan, runtime: Runtime) -> list[Way]:
     manifest, artifacts = runtime.manifest, runtime.artifacts
-    backend, recipe = artifacts.backend, artifacts.recipe.name
+    key = artifacts.key
     base = bare(runtime.part("base"))
     raw = base.native_call()
     whole = "the network by the backend's own call"
     about = "the base by the backend's own call: no gate, no expert" if manifest.experts else whole
     alone = Way(
-        _peer("base only", backend, recipe, about),
+        _peer("base only", key, about),
         lambda index: raw(plan.inputs[index]),
     )
     if not manifest.experts:
@@ -140,11 +137,11 @@ def _parts(plan: Plan, runtime: Runtime) -> list[Way]:
     return [
         alone,
         Way(
-            _peer("base + its expert, always", backend, recipe, "base, gate and the gate's first choice, written out"),
+            _peer("base + its expert, always", key, "base, gate and the gate's first choice, written out"),
             lambda index: answer(index, lambda best: (best,)),
         ),
         Way(
-            _peer("all experts, always", backend, recipe, "every expert runs for every image, part by part"),
+            _peer("all experts, always", key, "every expert runs for every image, part by part"),
             lambda index: answer(index, lambda best: every),
         ),
     ]
@@ -154,7 +151,7 @@ def _one_graph(plan: Plan, runtime: Runtime) -> list[Way]:
     from edge_moe.benchmarks.one_graph import OneGraph, all_experts_graph, early_exit_graph
 
     artifacts = runtime.artifacts
-    backend, recipe = artifacts.backend, artifacts.recipe.name
+    key = artifacts.key
     graph = OneGraph(early_exit_graph(plan.bundle, artifacts), threads=plan.threads)
     traced = OneGraph(all_experts_graph(plan.bundle, artifacts), threads=plan.threads)
 
@@ -164,14 +161,12 @@ def _one_graph(plan: Plan, runtime: Runtime) -> list[Way]:
     settings = next(one.settings for one in plan.sets if one.artifacts is artifacts)
     about = "the whole early exit in one ONNX program, the same artifacts inside"
     found = [
-        Way(_peer("one graph with If", backend, recipe, about, tau=tau), at(tau))
+        Way(_peer("one graph with If", key, about, tau=tau), at(tau))
         for tau, max_experts in settings
         if max_experts == 1
     ]
     about = "one ONNX program without control flow, as a trace gives: every branch runs, a mask chooses"
-    found.append(
-        Way(_peer("one graph, all experts", backend, recipe, about), lambda index: traced(plan.inputs[index], 0.0))
-    )
+    found.append(Way(_peer("one graph, all experts", key, about), lambda index: traced(plan.inputs[index], 0.0)))
     return found
 
 
@@ -184,12 +179,12 @@ def _stock(plan: Plan, runtime: Runtime, files: StockFiles) -> list[Way]:
     for key, file in files["base"].items():
         first = stock_call(key, file, plan.threads, image)
         about = "as its quantizer makes it by itself"
-        found.append(Way(_peer(f"{_STOCK}, base only", key.backend, key.recipe, about), _ignoring(first)))
+        found.append(Way(_peer(f"{_STOCK}, base only", key, about), _ignoring(first)))
         if not runtime.manifest.experts:
             continue
         then = stock_call(key, files["expert"][key], plan.threads, base.output("features"))
         about = "base, then one expert; no gate"
-        found.append(Way(_peer(f"{_STOCK}, base + expert", key.backend, key.recipe, about), _ignoring(first, then)))
+        found.append(Way(_peer(f"{_STOCK}, base + expert", key, about), _ignoring(first, then)))
     return found
 
 
@@ -228,18 +223,18 @@ def _eager(plan: Plan, checkpoint: Path, stack: contextlib.ExitStack) -> list[Wa
         with torch.inference_mode():
             mixture.base(inputs[index])
 
-    alone = Way(_peer(f"{_EAGER}, base only", "torch", "fp32", "the checkpoint as it is"), base)
+    alone = Way(_peer(f"{_EAGER}, base only", _TORCH, "the checkpoint as it is"), base)
     if gate is None:
         return [alone]
     every = range(len(mixture.experts))
     return [
         alone,
         Way(
-            _peer(f"{_EAGER}, base + its expert", "torch", "fp32", "the gate's first choice, always"),
+            _peer(f"{_EAGER}, base + its expert", _TORCH, "the gate's first choice, always"),
             lambda index: answer(index, lambda best: (best,)),
         ),
         Way(
-            _peer(f"{_EAGER}, all experts", "torch", "fp32", "every expert, always"),
+            _peer(f"{_EAGER}, all experts", _TORCH, "every expert, always"),
             lambda index: answer(index, lambda best: every),
         ),
     ]

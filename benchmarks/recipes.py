@@ -74,8 +74,7 @@ def measure(
         "timings": timings,
         "goals": _goals(timings[threads[0]], threads[0]),
         "bytes": {
-            f"{one.backend}/{one.recipe.name}": {part: one.parts[name].bytes for part, name in PARTS.items()}
-            for one in opened.manifest.sets
+            str(one.key): {part: one.parts[name].bytes for part, name in PARTS.items()} for one in opened.manifest.sets
         },
     }
 
@@ -89,7 +88,7 @@ def _calls(
     threads: int,
     stack: contextlib.ExitStack,
 ) -> dict[str, Callable[[], Any]]:
-    artifacts = {SetKey(s.backend, s.recipe.name): bundle.read(s.parts[PARTS[part]]) for s in bundle.manifest.sets}
+    artifacts = {s.key: bundle.read(s.parts[PARTS[part]]) for s in bundle.manifest.sets}
     calls: dict[str, Callable[[], Any]] = {_EAGER: _eager(checkpoint, part, x)}
     calls |= {str(key): stock_call(key, file, threads, x) for key, file in stock.items()}
     for key in sorted(artifacts):
@@ -124,7 +123,7 @@ def _goals(timings: dict[str, dict[str, Summary]], threads: int) -> list[Goal]:
     for backend in backends.names():
         book = recipes.book(backend)
         for part, least in book.goals.items():
-            fp32, int8 = f"{backend}/{recipes.FLOAT}", f"{backend}/{book.candidates[0]}"
+            fp32, int8 = str(SetKey(backend, recipes.FLOAT)), str(SetKey(backend, book.candidates[0]))
             times = timings[part]
             if int8 not in times:
                 continue

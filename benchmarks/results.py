@@ -21,6 +21,7 @@ import numpy.typing as npt
 from edge_moe.bundle import Artifact, Manifest, OperatingPoint, sha256
 from edge_moe.digest import stated
 from edge_moe.errors import DataError
+from edge_moe.sets import SetKey
 from edge_moe.sizes import StoredSize
 from edge_moe.trace import Trace
 
@@ -151,6 +152,11 @@ class Peer(_Strict, frozen=True):
     raw: Rows | None  # [R][T]; None: not measured
     missing: str | None  # why it was not measured, and what to do
 
+    @property
+    def key(self) -> SetKey:
+        """Which set it is an alternative to, or what runs it instead."""
+        return SetKey(self.backend, self.recipe)
+
 
 class Limit(_Strict, frozen=True):
     """A large matrix product: what this machine reaches where nothing but arithmetic counts."""
@@ -183,9 +189,14 @@ class SetResults(_Strict, frozen=True):
     default_max_experts: int | None = None
 
     @property
+    def key(self) -> SetKey:
+        """Which set it is."""
+        return SetKey(self.backend, self.recipe)
+
+    @property
     def label(self) -> str:
         """What people call the set: backend/recipe."""
-        return f"{self.backend}/{self.recipe}"
+        return str(self.key)
 
 
 class BundleInfo(_Strict, frozen=True):
@@ -306,7 +317,7 @@ def _inconsistency(results: Results) -> str | None:
         return "it has a set twice"
     for peer in results.peers:
         if peer.raw is not None and (len(peer.raw) != rounds or any(len(row) != t for row in peer.raw)):
-            return f"{peer.name} of {peer.backend}/{peer.recipe} has not {rounds} x {t} samples"
+            return f"{peer.name} of {peer.key} has not {rounds} x {t} samples"
     if any(not limit.raw for limit in results.limits):
         return "it has a matrix product without a sample"
     for one in results.sets:

@@ -11,6 +11,7 @@ import msgspec
 from edge_moe.benchmarks.results import BundleInfo, Machine, Unit
 from edge_moe.bundle import OperatingPoint
 from edge_moe.output import write_file
+from edge_moe.sets import SetKey
 from edge_moe.work import making
 
 __all__ = [
@@ -112,6 +113,11 @@ class Simulation(_Strict, frozen=True):
     comparison: Comparison | None
     digest: str | None = None  # of all that decides the answers, see edge_moe.digest; None: of an older edge-moe
     groups: int | None = None  # over how many originals the intervals are; None: over the images
+
+    @property
+    def key(self) -> SetKey:
+        """Which set was simulated."""
+        return SetKey(self.backend, self.recipe)
 
 
 def write(simulation: Simulation, out: Path, *, force: bool = False) -> list[Path]:

@@ -114,7 +114,7 @@ def _ways(runs: Sequence[Results]) -> list[str]:
         for peer in run.peers:
             if peer.raw is not None:
                 at = "" if peer.tau is None else f", exit rate {_exit_rate(run, peer):.0%}"
-                means[f"{peer.name}{at}", f"{peer.backend}/{peer.recipe}"] = typical(peer.raw)
+                means[f"{peer.name}{at}", str(peer.key)] = typical(peer.raw)
         for way, mean in means.items():
             table.setdefault(way, [""] * len(runs))[index] = f"{mean:.3f}"
     heads = [f"run {i}, {run.threads} thread{'s' if run.threads > 1 else ''}" for i, run in enumerate(runs, 1)]

@@ -303,7 +303,7 @@ def _trace(
     if kept is not None:
         return kept.restored()
     with Runtime(bundle, backend=artifacts.backend, recipe=artifacts.recipe.name) as runtime:
-        step = f"measuring {artifacts.backend}/{artifacts.recipe.name}"
+        step = f"measuring {artifacts.key}"
         images = track(tensors, step, len(tensors), progress)
         found = record(runtime.part, manifest.experts, manifest.ensemble, manifest.space, images)
     if journal:

@@ -119,7 +119,7 @@ def _nearest_tau(peer: Peer, peers: Sequence[Peer], default: Series) -> bool:
 
 def peer_name(peer: Peer) -> str:
     """Return an alternative's name with its backend and recipe, and its tau if it has one."""
-    return f"{peer.name} ({peer.backend}/{peer.recipe}" + ("" if peer.tau is None else f", tau {peer.tau:.3g}") + ")"
+    return f"{peer.name} ({peer.key}" + ("" if peer.tau is None else f", tau {peer.tau:.3g}") + ")"
 
 
 def ratio(theirs: Rows, ours: Rows) -> tuple[float, float | None, float | None]:

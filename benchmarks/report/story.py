@@ -134,7 +134,7 @@ def lost(series: Sequence[Series], found: Sequence[Beside]) -> list[str]:
         for pair in found:
             if pair.series is one and pair.verdict == "ours loses":
                 peer = pair.peer
-                kinds.setdefault(f"{peer.name} ({peer.backend}/{peer.recipe})", []).append(pair)
+                kinds.setdefault(f"{peer.name} ({peer.key})", []).append(pair)
         if kinds:
             words = [f"{name}, {_times(pairs, plain=one.plain)}" for name, pairs in kinds.items()]
             sentences.append(f"{one.label} loses to {'; to '.join(words)}.")

@@ -125,5 +125,5 @@ def about_peers(results: Sequence[Results]) -> tuple[tuple[str, str], ...]:
         for peer in file.peers:
             missing = "" if peer.raw is not None else f"not measured: {peer.missing or 'no reason given'}"
             about = ". ".join(sentence(text).rstrip(".") for text in (peer.about, missing) if text)
-            whose.setdefault((peer.name, about + "."), []).append(f"{peer.backend}/{peer.recipe}")
+            whose.setdefault((peer.name, about + "."), []).append(str(peer.key))
     return tuple((f"{name} ({', '.join(dict.fromkeys(sets))})", about) for (name, about), sets in whose.items())

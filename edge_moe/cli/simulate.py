@@ -93,7 +93,7 @@ def _doubts(simulation: Simulation) -> list[str]:
 
 def _points(simulation: Simulation) -> Table:
     machine, unit = simulation.profile.machine, simulation.unit
-    routed = f"{simulation.backend}/{simulation.recipe}, {simulation.images} images of {simulation.data}"
+    routed = f"{simulation.key}, {simulation.images} images of {simulation.data}"
     device = f"{simulation.profile.target}: {machine.title}, {simulation.profile.threads} thread(s)"
     table = Table(title=f"{routed}; PREDICTED for {device}")
     columns = ("tau", "max experts", "exit rate", "mean MACs (M)", "accuracy", "95%")
