@@ -117,6 +117,8 @@ def test_a_file_that_is_no_image_is_named(tmp_path: Path) -> None:
 # --- processes that decode ---
 
 
+# JAX, which LiteRT's exporter brings into this process where another test converts, warns of every fork.
+@pytest.mark.filterwarnings(r"ignore:os\.fork\(\) was called:RuntimeWarning")
 def test_a_process_that_decodes_names_the_file_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_MEMORY_BYTES", 0)
     write_images(tmp_path, ("a",), {"train": 3})
