@@ -26,6 +26,7 @@ from edge_moe.errors import ConversionError, LeftOutError
 from edge_moe.output import write_file
 from edge_moe.processor import this_processor
 from edge_moe.progress import Progress, Silent
+from edge_moe.records import to_json
 from edge_moe.sets import SetKey
 from edge_moe.tensors import Tensors
 from edge_moe.training.checkpoint import Checkpoint, load_checkpoint
@@ -254,7 +255,7 @@ class _Conversion:
         return parity.accuracies(outputs, validation.labels, config.ensemble, config.space, validation.groups)
 
     def _write(self, report: Report) -> None:
-        write_file(self.partial / FILE, package.to_json(report))
+        write_file(self.partial / FILE, to_json(report))
         write_file(self.partial / "parity.md", to_markdown(report).encode())
         if report.layers:
             write_file(self.partial / "layers.png", layers_picture.draw(report.layers))

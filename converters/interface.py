@@ -20,6 +20,7 @@ __all__ = [
     "channels_first",
     "channels_last",
     "kind_of",
+    "role_of",
     "tensor_shapes",
     "with_channels_last",
 ]
@@ -99,8 +100,11 @@ _WRAPPERS: dict[Kind, type[_Wrapped]] = {"base": _Base, "gate": _Gate, "expert":
 
 def kind_of(part: str, *, plain: bool = False) -> Kind:
     """Return which kind the part called `part` is: base, gate, or expert for expert_00 and so on; or plain."""
-    if plain:
-        return "plain"
+    return "plain" if plain else role_of(part)
+
+
+def role_of(part: str) -> Literal["base", "gate", "expert"]:
+    """Return which role the part called `part` has in a bundle, whose base is one also where it is alone."""
     return "expert" if part.startswith("expert_") else part  # type: ignore[return-value]
 
 

@@ -15,7 +15,7 @@ import torch
 
 from edge_moe import backends
 from edge_moe.bundle import OperatingPoint, PartSpec, expert_name
-from edge_moe.converters.interface import Kind, channels_last
+from edge_moe.converters.interface import Kind, channels_last, role_of
 from edge_moe.converters.toolchain import Structure
 from edge_moe.converters.workers import structure_file
 from edge_moe.data import LabelledImages
@@ -102,7 +102,7 @@ def run_artifacts(
             for part, file in files.items()
         }
         measured = track(tensors, f"measuring {key}", len(tensors), progress)
-        experts = sum(part.startswith("expert_") for part in files)
+        experts = sum(role_of(part) == "expert" for part in files)
         try:
             return collect(parts.__getitem__, experts, measured), structures
         except BackendError as error:

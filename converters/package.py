@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Literal
 
-import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from edge_moe import backends
-from edge_moe.binding import bind
+from edge_moe.binding import described
 from edge_moe.bundle import (
     MANIFEST,
     OPERATING,
@@ -21,7 +18,6 @@ from edge_moe.bundle import (
     Bundle,
     Golden,
     Manifest,
-    PartArtifact,
     PartSpec,
     RecipeRecord,
     RunsOn,
@@ -32,7 +28,7 @@ from edge_moe.bundle import (
 )
 from edge_moe.converters import toolchain
 from edge_moe.converters.golden import write_golden
-from edge_moe.converters.interface import channels_last, kind_of, tensor_shapes
+from edge_moe.converters.interface import channels_last, kind_of, role_of, tensor_shapes
 from edge_moe.converters.judge import Judge
 from edge_moe.converters.make import Maker
 from edge_moe.converters.options import ConversionOptions
@@ -41,10 +37,11 @@ from edge_moe.nn import part_costs
 from edge_moe.npz import pack
 from edge_moe.operating import encode
 from edge_moe.output import write_file
+from edge_moe.records import to_json
 from edge_moe.sets import SetKey
 from edge_moe.training.checkpoint import Checkpoint, tool_versions
 
-__all__ = ["network", "part_specs", "to_json", "tools", "write"]
+__all__ = ["network", "part_specs", "tools", "write"]
 
 
 def part_specs(loaded: Checkpoint) -> dict[str, PartSpec]:
@@ -63,7 +60,7 @@ def part_specs(loaded: Checkpoint) -> dict[str, PartSpec]:
         kinds |= {expert_name(k): (costs.expert, expert) for k in range(experts)}
     return {
         name: PartSpec(
-            kind=_role(name),
+            kind=role_of(name),
             macs=cost.macs,
             parameters=cost.parameters,
             inputs=tuple(TensorSpec(name=n, shape=s) for n, s in inputs.items()),
@@ -71,11 +68,6 @@ def part_specs(loaded: Checkpoint) -> dict[str, PartSpec]:
         )
         for name, (cost, (inputs, outs)) in kinds.items()
     }
-
-
-def _role(part: str) -> Literal["base", "gate", "expert"]:
-    """Return which role the part called `part` has in the manifest: a plain network's one part is its base."""
-    return "expert" if part.startswith("expert_") else part  # type: ignore[return-value]
 
 
 def write(folder: Path, maker: Maker, judge: Judge, shipped: Sequence[SetKey], options: ConversionOptions) -> None:
@@ -128,8 +120,9 @@ def _artifact_set(
     artifacts = {}
     for part, file in maker.files(key).items():
         target = folder / key.backend / key.recipe / f"{part}{file.suffix}"
-        write_file(target, file.read_bytes())
-        artifacts[part] = _part_artifact(folder, target, key.backend, specs[part])
+        data = file.read_bytes()
+        write_file(target, data)
+        artifacts[part] = described(_artifact(folder, target, data), data, key.backend, specs[part])
     return ArtifactSet(
         backend=key.backend,
         recipe=RecipeRecord(name=key.recipe, settings=maker.recipes[key].settings(options.calibration_images)),
@@ -140,29 +133,13 @@ def _artifact_set(
     )
 
 
-def _part_artifact(folder: Path, file: Path, backend: str, spec: PartSpec) -> PartArtifact:
-    """Return what the manifest says of the artifact `file` of the bundle `folder`: read from the file itself."""
-    plain = _artifact(folder, file)
-    opened = backends.get(backend).open(file.read_bytes())
-    try:
-        inputs, outputs = bind(opened, spec)
-    finally:
-        opened.close()
-    return PartArtifact(file=plain.file, sha256=plain.sha256, bytes=plain.bytes, inputs=inputs, outputs=outputs)
-
-
 def network(folder: Path, outputs: dict[str, dict[str, npt.NDArray[np.float32]]]) -> Artifact:
     """Write into the bundle `folder` what torch makes of the fixed input: part -> output -> values."""
     file = folder / "network.npz"
-    write_file(file, pack({f"{part}.{name}": x for part, named in outputs.items() for name, x in named.items()}))
-    return _artifact(folder, file)
+    data = pack({f"{part}.{name}": x for part, named in outputs.items() for name, x in named.items()})
+    write_file(file, data)
+    return _artifact(folder, file, data)
 
 
-def _artifact(folder: Path, file: Path) -> Artifact:
-    data = file.read_bytes()
+def _artifact(folder: Path, file: Path, data: bytes) -> Artifact:
     return Artifact(file=file.relative_to(folder).as_posix(), sha256=sha256(data), bytes=len(data))
-
-
-def to_json(value: Any) -> bytes:
-    """Encode for a person to read."""
-    return msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n"

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import msgspec
 
+from edge_moe import backends
 from edge_moe.backends.base import OpenPart, PartTensor, PartTensors
-from edge_moe.manifest import PartSpec, TensorSpec
+from edge_moe.manifest import Artifact, PartArtifact, PartSpec, TensorSpec
 
-__all__ = ["bind"]
+__all__ = ["bind", "described"]
 
 
 def bind(part: OpenPart, spec: PartSpec) -> PartTensors:
@@ -22,6 +23,22 @@ def bind(part: OpenPart, spec: PartSpec) -> PartTensors:
     by_name = {one.name: one for one in spec.outputs}
     outputs = tuple(_placed(one, by_name[one.name]) if one.name in by_name else one for one in found.outputs)
     return PartTensors(inputs, outputs)
+
+
+def described(artifact: Artifact, data: bytes, backend: str, spec: PartSpec) -> PartArtifact:
+    """Return what the manifest says of `artifact`, whose bytes are `data`: its tensors are read from the file itself.
+
+    Raises:
+        BackendError, MissingExtraError: the backend cannot open it here.
+    """
+    opened = backends.get(backend).open(data)
+    try:
+        inputs, outputs = bind(opened, spec)
+    finally:
+        opened.close()
+    return PartArtifact(
+        file=artifact.file, sha256=artifact.sha256, bytes=artifact.bytes, inputs=inputs, outputs=outputs
+    )
 
 
 def _placed(tensor: PartTensor, spec: TensorSpec) -> PartTensor:

@@ -9,7 +9,6 @@ A plain network, K = 0, has base.safetensors alone. The weights are read by `edg
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -19,7 +18,7 @@ from edge_moe.anytime import Ensemble, Space
 from edge_moe.bundle import Preprocessing, part_names
 from edge_moe.errors import CheckpointError
 from edge_moe.output import write_file
-from edge_moe.records import Digest
+from edge_moe.records import Digest, file_sha256, to_json
 from edge_moe.sizes import SMALLEST, height_width
 
 __all__ = [
@@ -188,7 +187,7 @@ def read_config(path: Path) -> CheckpointConfig:
 
 def write_config(path: Path, config: CheckpointConfig) -> None:
     """Write `config` into the folder `path`."""
-    write_file(path / CONFIG, msgspec.json.format(msgspec.json.encode(config), indent=2) + b"\n")
+    write_file(path / CONFIG, to_json(config))
 
 
 def part_file(path: Path, name: str) -> Path:
@@ -207,8 +206,7 @@ def check_part(path: Path, name: str, expected: str | None) -> None:
     file = part_file(path, name)
     if expected is None or not file.is_file():
         return
-    with file.open("rb") as stream:
-        found = hashlib.file_digest(stream, "sha256").hexdigest()
+    found = file_sha256(file)
     if found != expected:
         raise CheckpointError(
             f"{file} was altered since {path} was finished: found the sha256 {found[:12]}..., expected "

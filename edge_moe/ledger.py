@@ -8,7 +8,6 @@ file knows the one before, too: whenever a process is killed, what stands under 
 from __future__ import annotations
 
 import fnmatch
-import hashlib
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -20,6 +19,7 @@ import msgspec
 from edge_moe.errors import OutputError
 from edge_moe.orphans import is_orphan
 from edge_moe.output import write_file, writing
+from edge_moe.records import file_sha256, sha256
 
 __all__ = [
     "SCAFFOLD",
@@ -230,9 +230,8 @@ def _write(file: Path, entry: Entry) -> None:
 
 
 def _content(data: bytes) -> _Content:
-    return _Content(len(data), hashlib.sha256(data).hexdigest())
+    return _Content(len(data), sha256(data))
 
 
 def _read(file: Path) -> _Content:
-    with file.open("rb") as stream:
-        return _Content(file.stat().st_size, hashlib.file_digest(stream, "sha256").hexdigest())
+    return _Content(file.stat().st_size, file_sha256(file))

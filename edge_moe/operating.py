@@ -15,7 +15,7 @@ import msgspec
 from edge_moe.digest import answers_digest
 from edge_moe.errors import BundleError
 from edge_moe.manifest import Manifest
-from edge_moe.records import Count, Digest, Fraction, Positive, Strict
+from edge_moe.records import Count, Digest, Fraction, Positive, Strict, to_json
 
 __all__ = ["OPERATING", "Certificate", "Operating", "OperatingPoint", "SetOperating", "encode", "read_operating"]
 
@@ -69,7 +69,7 @@ class Operating(Strict, frozen=True):
 def encode(sets: dict[str, SetOperating]) -> bytes:
     """Return the file's bytes, for a person to read."""
     content = Operating(schema_version=_SCHEMA_VERSION, sets=sets)
-    return msgspec.json.format(msgspec.json.encode(content), indent=2) + b"\n"
+    return to_json(content)
 
 
 def read_operating(folder: Path, manifest: Manifest) -> dict[str, SetOperating]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
 import msgspec
 
-__all__ = ["Count", "Digest", "Fraction", "Positive", "Strict", "sha256"]
+__all__ = ["Count", "Digest", "Fraction", "Positive", "Strict", "file_sha256", "sha256", "to_json"]
 
 Count = Annotated[int, msgspec.Meta(ge=0)]
 Positive = Annotated[int, msgspec.Meta(ge=1)]
@@ -22,3 +23,14 @@ class Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 def sha256(data: bytes) -> str:
     """Return the SHA-256 of `data` in lowercase hexadecimal."""
     return hashlib.sha256(data).hexdigest()
+
+
+def file_sha256(file: Path) -> str:
+    """Return the same of what is in `file`, which is not read into memory whole; raise OSError."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def to_json(value: Any) -> bytes:
+    """Encode a file for a person to read."""
+    return msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n"

@@ -14,10 +14,10 @@ from typing import Any, NamedTuple
 import msgspec
 import numpy as np
 
-from edge_moe import backends, schema2, vectors
+from edge_moe import schema2, vectors
 from edge_moe.anytime import softmax
 from edge_moe.backends import Tensor
-from edge_moe.binding import bind
+from edge_moe.binding import described
 from edge_moe.bundle import Bundle, read_artifact
 from edge_moe.comparing import relative_error
 from edge_moe.digest import answers_digest
@@ -32,14 +32,12 @@ from edge_moe.manifest import (
     GoldenInputs,
     GoldenSample,
     Manifest,
-    PartArtifact,
-    PartSpec,
     RunsOn,
 )
 from edge_moe.npz import pack, unpack
 from edge_moe.operating import OPERATING, SetOperating, encode
 from edge_moe.output import write_file, writing
-from edge_moe.records import sha256
+from edge_moe.records import sha256, to_json
 from edge_moe.schema2 import ArtifactSet2, Manifest2
 from edge_moe.soundness import inconsistency, leaving
 from edge_moe.work import making
@@ -151,7 +149,7 @@ def _in_place(folder: Path) -> str:
 
 def _checked(folder: Path, manifest: Manifest) -> bytes:
     """Return the manifest as it is written, once that is known to be one; raise BundleError else."""
-    encoded = msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n"
+    encoded = to_json(manifest)
     try:
         problem = inconsistency(msgspec.json.decode(encoded, type=Manifest))
     except msgspec.MsgspecError as error:  # what is made here was not held against the types
@@ -182,7 +180,7 @@ def _set(
     folder: Path, manifest: Manifest2, old: ArtifactSet2, inputs: dict[str, Tensor], written: dict[str, bytes]
 ) -> ArtifactSet:
     parts = {
-        name: _part(folder, one, old.backend, manifest.parts[name])
+        name: described(one, read_artifact(folder, one), old.backend, manifest.parts[name])
         for name, one in old.parts.items()
         if name in manifest.parts  # what is not is told by `inconsistency`
     }
@@ -193,17 +191,6 @@ def _set(
         parts=parts,
         made_from=old.made_from,
         golden=_golden(folder, old, inputs, written),
-    )
-
-
-def _part(folder: Path, artifact: Artifact, backend: str, spec: PartSpec) -> PartArtifact:
-    opened = backends.get(backend).open(read_artifact(folder, artifact))
-    try:
-        inputs, outputs = bind(opened, spec)
-    finally:
-        opened.close()
-    return PartArtifact(
-        file=artifact.file, sha256=artifact.sha256, bytes=artifact.bytes, inputs=inputs, outputs=outputs
     )
 
 

@@ -23,9 +23,8 @@ from edge_moe.records import Count, Fraction, Positive, Strict
 __all__ = ["Vector", "Vectors", "decode", "make", "problem"]
 
 _SCHEMA_VERSION = 1
-_TOLERANCE = (
-    1e-5  # of scores, relative L2 error: what exp differs by between two libraries, and far less than a mistake
-)
+# Of scores, relative L2 error: what exp differs by between two libraries, and far less than a mistake.
+_TOLERANCE = 1e-5
 _NEVER = -1000.0  # a logit whose probability is 0 in float and in double
 _STEP = 1 / 16
 

@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from edge_moe import Bundle, BundleError, IntegrityError, MissingExtraError, OutputError, Runtime, UsageError
+from edge_moe import Bundle, BundleError, IntegrityError, MissingExtraError, OutputError, Runtime, UsageError, binding
 from edge_moe import upgrade as module
 from edge_moe.bundle import MANIFEST, OPERATING
 from edge_moe.digest import digest_of_schema_2
@@ -262,13 +262,13 @@ def test_no_bundle(tmp_path):
 
 def test_what_an_artifact_says_is_checked_before_anything_is_replaced(old, monkeypatch):
     """A tensor with a scale that is no number."""
-    real = module.bind
+    real = binding.bind
 
     def bind(part, spec):
         inputs, outputs = real(part, spec)
         return type(real(part, spec))(inputs, (msgspec.structs.replace(outputs[0], scale="much"), *outputs[1:]))
 
-    monkeypatch.setattr(module, "bind", bind)
+    monkeypatch.setattr(binding, "bind", bind)
     before = tree(old)
     with pytest.raises(BundleError, match=r"is not a manifest: Expected `float \| null`, got `str`.*convert") as caught:
         upgrade(old)

@@ -18,7 +18,7 @@ import numpy.typing as npt
 import torch
 
 from edge_moe.bundle import expert_name, part_names
-from edge_moe.checkpoint import CheckpointConfig, DataDigest, check_part, read_config, write_config
+from edge_moe.checkpoint import CONFIG, CheckpointConfig, DataDigest, check_part, read_config, write_config
 from edge_moe.checks import check_at_least_one
 from edge_moe.data import LabelledImages, open_data
 from edge_moe.embedded import EMBEDDED
@@ -43,8 +43,8 @@ from edge_moe.work import Work, making
 
 __all__ = ["TrainingPlan", "retrain_expert", "train"]
 
-_CONFIG, _PARTS = "config.json", "*.safetensors"
-_OWN = (_CONFIG, _PARTS, EMBEDDINGS, AGREEMENT, "*.state")
+_PARTS = "*.safetensors"
+_OWN = (CONFIG, _PARTS, EMBEDDINGS, AGREEMENT, "*.state")
 _KEPT = "gate_agreement_train"
 
 
@@ -91,7 +91,7 @@ def _train(work: Work, plan: TrainingPlan, jobs: int, workers: int, progress: Pr
     take_up(work, plan, record)
     run = _Run(plan, work.folder, images, workers, progress)
     config = _make(run, validation, record.digest(), jobs)
-    work.gather(_CONFIG, _PARTS)
+    work.gather(CONFIG, _PARTS)
     work.publish()
     work.drop()
     return config
@@ -157,7 +157,7 @@ def _retrain(work: Work, out: Path, index: int, data: str | None, workers: int, 
     run.done.take(out, others)
     run.done.file(AGREEMENT).write(msgspec.json.encode({_KEPT: config.metrics.get(_KEPT)}))
     config = _make(run, validation, config.trained_on, jobs=1)
-    work.gather(_CONFIG, _PARTS, beside=out)
+    work.gather(CONFIG, _PARTS, beside=out)
     work.publish()
     work.drop()
     return config

@@ -165,8 +165,3 @@ def test_names_of_sets():
     assert (str(key), key.is_float, key.reference) == ("onnx/int8", False, ("onnx", "fp32"))
     assert key.reference.is_float
     assert key.reference.reference == key.reference
-
-
-def test_json_is_indented_for_people():
-    assert package.to_json({"a": [1.5, None]}) == b'{\n  "a": [\n    1.5,\n    null\n  ]\n}\n'
-    assert json.loads(package.to_json({"a": 1})) == {"a": 1}
