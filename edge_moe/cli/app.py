@@ -31,9 +31,8 @@ for group in (train, import_, init, convert, run, bench, report, choose, simulat
     group.register(app)
 
 _STOPPED = 130
-_DATA_WORKER = (
-    "DataLoader worker (pid"  # how torch begins what it says of one that was killed, wherever that was noticed
-)
+# How torch begins what it says of a DataLoader worker that was killed, wherever that was noticed.
+_DATA_WORKER = "DataLoader worker (pid"
 
 
 def run_app() -> int:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,12 @@ from edge_moe.data import open_data
 from edge_moe.nn import Architecture
 from edge_moe.training.images import Images
 from edge_moe.training.plan import TrainingPlan
+from edge_moe.training.run import train
 
 SIZE = 16
 CLASSES = ("cat", "dog", "eel")
+FILES = {"config.json", *(f"{part}.safetensors" for part in ("base", "gate", "expert_00", "expert_01"))}
+TWO = {"epochs": 2, "expert_epochs": 2}
 
 
 @pytest.fixture(scope="package", autouse=True)
@@ -33,6 +37,26 @@ def _one_thread() -> Iterator[None]:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Thirteen and five images of each of three classes, of different brightness, as an ImageFolder."""
     return write_images(tmp_path_factory.mktemp("images"), CLASSES, {"train": 13, "val": 5})
+
+
+@pytest.fixture(scope="package")
+def reference(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What an uninterrupted run writes."""
+    out = tmp_path_factory.mktemp("reference") / "checkpoint"
+    train(small_plan(folder, **TWO), out)
+    return out
+
+
+@pytest.fixture
+def finished(reference: Path, tmp_path: Path) -> Path:
+    """A checkpoint of the test's own, to change."""
+    return Path(shutil.copytree(reference, tmp_path / "c"))
+
+
+@pytest.fixture
+def data(folder: Path, tmp_path: Path) -> Path:
+    """Images of the test's own, to change."""
+    return Path(shutil.copytree(folder, tmp_path / "data"))
 
 
 def write_images(root: Path, classes: tuple[str, ...], counts: dict[str, int], mode: str = "RGB") -> Path:
@@ -98,3 +122,17 @@ def contents(folder: Path, *without: str) -> dict[str, bytes]:
         for file in folder.rglob("*")
         if file.is_file() and file.name not in without
     }
+
+
+def interrupt(*_: Any, **__: Any) -> None:
+    raise KeyboardInterrupt
+
+
+def noise(file: Path) -> None:
+    Image.fromarray(np.random.default_rng(7).integers(0, 255, (SIZE, SIZE, 3), np.uint8)).save(file)
+
+
+def flip_a_byte(file: Path) -> None:
+    content = bytearray(file.read_bytes())
+    content[-5] ^= 1  # in the checksum behind the pixels: Pillow reads it all the same, the size stays
+    file.write_bytes(bytes(content))

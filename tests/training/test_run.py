@@ -21,7 +21,7 @@ from PIL import Image
 from torch import nn
 
 from edge_moe.checkpoint import read_config
-from edge_moe.errors import CheckpointError, DataError, OutputError, UsageError
+from edge_moe.errors import DataError, OutputError, UsageError
 from edge_moe.nn import Architecture, Base, SplitBase, base_builder
 from edge_moe.output import partial_path
 from edge_moe.training import run as module
@@ -31,25 +31,19 @@ from edge_moe.training.run import retrain_expert, train
 from edge_moe.training.untrained import new_untrained
 from edge_moe.work import Work
 from tests.training.conftest import (
+    FILES,
     SIZE,
+    TWO,
     Recorder,
     contents,
+    flip_a_byte,
+    interrupt,
+    noise,
     small_architecture,
     small_plan,
     small_preprocessing,
     write_images,
 )
-
-FILES = {"config.json", *(f"{part}.safetensors" for part in ("base", "gate", "expert_00", "expert_01"))}
-TWO = {"epochs": 2, "expert_epochs": 2}
-
-
-@pytest.fixture(scope="module")
-def reference(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What an uninterrupted run writes."""
-    out = tmp_path_factory.mktemp("reference") / "checkpoint"
-    train(small_plan(folder, **TWO), out)
-    return out
 
 
 def test_a_run_leaves_a_checkpoint_and_nothing_else(reference: Path, folder: Path) -> None:
@@ -90,7 +84,7 @@ def test_a_run_killed_between_gate_and_experts_goes_on_in_processes(
     """By then base, gate and embeddings are on disk, and nothing has asked for the images."""
     plan = small_plan(folder, **TWO)
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr("edge_moe.training.run.train_expert", _interrupt)
+        patch.setattr("edge_moe.training.run.train_expert", interrupt)
         train(plan, tmp_path / "c")
     recorder = Recorder()
     train(plan, tmp_path / "c", jobs=2, progress=recorder)
@@ -170,17 +164,13 @@ def test_a_run_interrupted_at_its_very_end_only_publishes(
         save_checkpoint(out, new_untrained(small_architecture(), 1, small_preprocessing(), seed=0))
     before = contents(out)
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(Work, "publish", _interrupt)
+        patch.setattr(Work, "publish", interrupt)
         train(small_plan(folder, **TWO), out, force=force)
     assert contents(out) == before
     recorder = Recorder()
     train(small_plan(folder, **TWO), out, force=force, progress=recorder)
     assert list(recorder.steps) == ["validation"]
     assert contents(out) == contents(reference)
-
-
-def _interrupt(*_: Any, **__: Any) -> None:
-    raise KeyboardInterrupt
 
 
 def test_a_lost_process_ends_the_run_but_not_its_work(reference: Path, folder: Path, tmp_path: Path) -> None:
@@ -205,7 +195,7 @@ def test_a_lost_process_ends_the_run_but_not_its_work(reference: Path, folder: P
 
 def _interrupted(plan: TrainingPlan, out: Path, monkeypatch: pytest.MonkeyPatch, at: str) -> Path:
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(module, at, _interrupt)
+        patch.setattr(module, at, interrupt)
         train(plan, out)
     return partial_path(out)
 
@@ -261,29 +251,13 @@ def test_the_work_of_another_version_is_not_thrown_away(folder: Path, tmp_path: 
 # --- other images ---
 
 
-@pytest.fixture
-def data(folder: Path, tmp_path: Path) -> Path:
-    """Images of the test's own, to change."""
-    return Path(shutil.copytree(folder, tmp_path / "data"))
-
-
-def _noise(file: Path) -> None:
-    Image.fromarray(np.random.default_rng(7).integers(0, 255, (SIZE, SIZE, 3), np.uint8)).save(file)
-
-
-def _flip_a_byte(file: Path) -> None:
-    content = bytearray(file.read_bytes())
-    content[-5] ^= 1  # in the checksum behind the pixels: Pillow reads it all the same, the size stays
-    file.write_bytes(bytes(content))
-
-
 @pytest.mark.parametrize("at", ["embed", "train_expert"])
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda d: _noise(d / "train/cat/05b.png"), "train/cat/05b.png was added"),
+        (lambda d: noise(d / "train/cat/05b.png"), "train/cat/05b.png was added"),
         (lambda d: (d / "train/dog/12.png").unlink(), "train/dog/12.png was removed"),
-        (lambda d: _flip_a_byte(d / "train/dog/03.png"), "train/dog/03.png has other contents"),
+        (lambda d: flip_a_byte(d / "train/dog/03.png"), "train/dog/03.png has other contents"),
         (lambda d: (d / "val/eel/00.png").unlink(), "val/eel/00.png was removed"),
         (
             lambda d: (d / "train/cat/00.png").rename(d / "train/eel/cat.png"),
@@ -315,7 +289,7 @@ def test_without_the_folder_it_starts_over_on_the_images_that_are_there(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.rmtree(_interrupted(small_plan(data), tmp_path / "c", monkeypatch, "train_expert"))
-    _noise(data / "train/cat/zz.png")
+    noise(data / "train/cat/zz.png")
     recorder = Recorder()
     config = train(small_plan(data), tmp_path / "c", progress=recorder)
     assert recorder.steps["base"] == [1, 0, 1]
@@ -347,7 +321,7 @@ def test_processes_take_the_list_of_images_that_the_run_has(
     train(small_plan(data), tmp_path / "undisturbed")
 
     def here(start: Any, arguments: Any, job: Any, indices: Any, jobs: int, progress: Any) -> None:
-        _noise(data / "train/cat/05b.png")
+        noise(data / "train/cat/05b.png")
         start(*pickle.loads(pickle.dumps(arguments)), progress)
         for index in indices:
             job(index)
@@ -384,7 +358,7 @@ def test_a_damaged_state_is_made_anew(
     damage: Callable[[bytes], bytes],
 ) -> None:
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr("edge_moe.training.experts.check_finite", _interrupt)
+        patch.setattr("edge_moe.training.experts.check_finite", interrupt)
         train(small_plan(folder, **TWO), tmp_path / "c")
     state = tmp_path / "c.partial" / "expert_00.state"
     whole = state.read_bytes()
@@ -398,109 +372,6 @@ def test_a_damaged_state_is_made_anew(
     (line,) = (record.getMessage() for record in caplog.records if "state" in record.getMessage())
     assert line.startswith(f"expert_00.state in {tmp_path / 'c.partial'} has ")
     assert line.endswith(": it is made anew")
-
-
-# --- one expert again ---
-
-
-@pytest.fixture
-def finished(reference: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(reference, tmp_path / "c"))
-
-
-def test_an_expert_alone(finished: Path, reference: Path) -> None:
-    expert = finished / "expert_01.safetensors"
-    others = {
-        file: file.stat().st_mtime_ns
-        for file in finished.iterdir()
-        if file.stem.startswith(("base", "gate", "expert_00"))
-    }
-    shutil.copy(finished / "expert_00.safetensors", expert)  # fits, but is another
-    (finished / ".keep").write_text("of the user")
-    recorder = Recorder()
-    config = retrain_expert(finished, 1, progress=recorder)
-    assert [step for step in recorder.steps if step.startswith(("base", "gate", "expert"))] == ["expert 1"]
-    assert contents(finished, ".keep") == contents(reference)
-    assert (finished / ".keep").read_text() == "of the user"
-    assert config == read_config(finished)
-    assert {file: file.stat().st_mtime_ns for file in others} == others
-    assert list(finished.parent.iterdir()) == [finished]
-    expert.unlink()
-    retrain_expert(finished, 1)
-    assert contents(finished, ".keep") == contents(reference)
-
-
-def test_an_expert_alone_beside_another_that_was_altered(finished: Path) -> None:
-    """What is kept is what the checkpoint was finished with, which `train` has written down."""
-    assert read_config(finished).parts.keys() == {file.removesuffix(".safetensors") for file in FILES} - {"config.json"}
-    shutil.copy(finished / "expert_01.safetensors", finished / "expert_00.safetensors")
-    before = contents(finished)
-    with pytest.raises(CheckpointError, match=r"expert_00\.safetensors was altered since .*; put back the file"):
-        retrain_expert(finished, 1)
-    assert contents(finished) == before
-    assert list(finished.parent.iterdir()) == [finished]
-
-
-def test_an_expert_alone_goes_on_and_disturbs_no_other_run(
-    finished: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    before = contents(finished)
-    unfinished = finished.with_name("c.partial")
-    unfinished.mkdir()
-    (unfinished / "base.safetensors").write_bytes(b"of another run")
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr("edge_moe.training.experts.check_finite", _interrupt)
-        retrain_expert(finished, 0)
-    assert contents(finished) == before
-    recorder = Recorder()
-    retrain_expert(finished, 0, data=os.path.relpath(folder), progress=recorder)
-    assert recorder.steps["expert 0"] == [2, 2, 0]
-    assert contents(finished) == before
-    assert contents(unfinished) == {"base.safetensors": b"of another run"}
-
-
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [
-        (lambda d: _noise(d / "train/cat/05b.png"), "40 training images, not 39"),
-        (lambda d: (d / "val/eel/00.png").unlink(), "14 validation images, not 15"),
-        (lambda d: _flip_a_byte(d / "train/dog/03.png"), r"as many training images \(39\), with other names, classes"),
-    ],
-)
-def test_an_expert_alone_is_trained_on_the_images_of_the_others(
-    finished: Path, data: Path, change: Callable[[Path], Any], words: str
-) -> None:
-    before = contents(finished)
-    retrain_expert(finished, 0, data=str(data))  # elsewhere, but the same
-    assert set(contents(finished)) == set(before)
-    before = contents(finished)
-    change(data)
-    with pytest.raises(DataError, match=rf"data is not what .*c was trained on: found {words}.*train a new checkpoint"):
-        retrain_expert(finished, 0, data=str(data))
-    assert contents(finished) == before
-    assert sorted(path.name for path in finished.parent.iterdir()) == ["c", "data"]
-
-
-def test_a_checkpoint_that_does_not_know_its_images_takes_any(finished: Path, data: Path) -> None:
-    config = msgspec.json.decode((finished / "config.json").read_bytes())
-    assert set(config.pop("trained_on")) == {"train_images", "train_sha256", "val_images", "val_sha256"}
-    (finished / "config.json").write_bytes(msgspec.json.encode(config))
-    _noise(data / "train/cat/05b.png")
-    assert retrain_expert(finished, 0, data=str(data)).trained_on is None
-
-
-@pytest.mark.parametrize("index", [-1, 2])
-def test_there_must_be_such_an_expert(finished: Path, index: int) -> None:
-    with pytest.raises(UsageError, match=f"no expert {index}; expected 0 to 1"):
-        retrain_expert(finished, index)
-
-
-def test_only_what_edge_moe_trained_can_be_trained_again(tmp_path: Path) -> None:
-    save_checkpoint(tmp_path / "c", new_untrained(small_architecture(), 2, small_preprocessing(), seed=0))
-    with pytest.raises(CheckpointError, match="was untrained, not trained by edge-moe"):
-        retrain_expert(tmp_path / "c", 0)
-    with pytest.raises(CheckpointError, match="expected a checkpoint"):
-        retrain_expert(tmp_path / "gone", 0)
 
 
 # --- data and settings at the edge ---
