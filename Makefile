@@ -53,18 +53,20 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-# converters/ and benchmarks/ get their place in the package when it is installed, so mypy reads an installed copy.
+# converters/ and benchmarks/ get their place in the package when it is installed, so mypy reads an installed copy; and the
+# studies, which no wheel has, at theirs.
 types: $(READY)
 	rm -rf build/types build/lib
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --target build/types .
+	cp -R benchmarks/studies build/types/edge_moe/benchmarks/
 	cd build/types && $(CURDIR)/$(BIN)/mypy --config-file $(CURDIR)/pyproject.toml -p edge_moe
 	rm -rf build/types build/lib
 
 # The full-size ratios of the README, on an otherwise idle machine. Half an hour.
 bench: $(READY)
-	$(BIN)/python -m edge_moe.benchmarks.recipes -o build/speed
-	$(BIN)/python -m edge_moe.benchmarks.speed -o build/speed
-	$(BIN)/python -m edge_moe.benchmarks.footprint -o build/speed
+	$(BIN)/python -m edge_moe.benchmarks.studies.recipes -o build/speed
+	$(BIN)/python -m edge_moe.benchmarks.studies.speed -o build/speed
+	$(BIN)/python -m edge_moe.benchmarks.studies.footprint -o build/speed
 
 clean:
 	rm -rf build $(VENV)

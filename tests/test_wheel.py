@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
+STUDIES = sorted((ROOT / "benchmarks/studies").rglob("*.py"))
 
 
 @pytest.fixture(scope="module")
@@ -18,8 +19,12 @@ def wheel(tmp_path_factory):
     source, target = tmp_path_factory.mktemp("wheel") / "source", tmp_path_factory.mktemp("dist")
     for folder in ("edge_moe", "converters", "benchmarks"):
         shutil.copytree(ROOT / folder, source / folder, ignore=shutil.ignore_patterns("__pycache__"))
-    for file in ("pyproject.toml", "README.md", "LICENSE"):
+    for file in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / file, source / file)
+    # What a build that had the studies leaves behind; setuptools takes it up.
+    (source / "edge_moe.egg-info").mkdir()
+    left = "".join(f"{file.relative_to(ROOT).as_posix()}\n" for file in STUDIES)
+    (source / "edge_moe.egg-info/SOURCES.txt").write_text(left)
     build = f"from setuptools import build_meta; build_meta.build_wheel({str(target)!r})"
     subprocess.run([sys.executable, "-c", build], cwd=source, check=True, capture_output=True)
     (file,) = target.glob("*.whl")
@@ -34,11 +39,20 @@ def test_the_only_top_level_name_is_edge_moe(wheel):
         f"edge_moe/{folder}{file.relative_to(ROOT / (folder or 'edge_moe'))}"
         for folder in ("converters/", "benchmarks/", "")
         for file in (ROOT / (folder or "edge_moe")).rglob("*.py")
+        if file not in STUDIES
     }
-    wanted |= {f"edge_moe/benchmarks/report/page.{suffix}" for suffix in ("html.j2", "css", "js")}
+    wanted |= {f"edge_moe/benchmarks/report/{name}" for name in ("page.html.j2", "page.css", "page.js", "prose.j2")}
     assert wanted <= set(names)
     assert "edge_moe/py.typed" in names
     assert any(name.endswith("licenses/LICENSE") for name in names)
+
+
+def test_the_studies_are_in_no_wheel_but_in_the_environment_of_a_checkout(wheel):
+    with zipfile.ZipFile(wheel) as archive:
+        assert not [name for name in archive.namelist() if "studies" in name]
+    code = "from edge_moe.benchmarks.studies import contact_sheet; print(contact_sheet.__file__)"
+    done = subprocess.run([sys.executable, "-I", "-c", code], cwd="/", capture_output=True, text=True, check=True)
+    assert Path(done.stdout.strip()) in STUDIES
 
 
 def test_the_wheel_works_without_the_checkout(wheel, tmp_path):

@@ -9,8 +9,10 @@ import sys
 import pytest
 import torch
 
-from edge_moe.benchmarks import recipes, stock
-from edge_moe.benchmarks.results import Conditions, Summary
+from edge_moe.benchmarks.conditions import Conditions
+from edge_moe.benchmarks.peers import stock
+from edge_moe.benchmarks.samples import Summary
+from edge_moe.benchmarks.studies import recipes
 from edge_moe.bundle import Bundle
 from edge_moe.converters.recipes import book
 from edge_moe.progress import Silent

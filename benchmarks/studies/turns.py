@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from edge_moe.benchmarks.results import Summary, summary
+from edge_moe.benchmarks.samples import Summary, summary
 from edge_moe.progress import Progress
 
 __all__ = ["Goal", "at_least", "at_most", "goals_table", "take_turns"]

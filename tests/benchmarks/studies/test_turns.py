@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from edge_moe.benchmarks import turns
+from edge_moe.benchmarks.studies import turns
 from edge_moe.progress import Silent
 
 

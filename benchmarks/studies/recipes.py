@@ -1,6 +1,6 @@
 """What int8 is worth: base and expert at full size, by every backend and recipe, on this host.
 
-    python -m edge_moe.benchmarks.recipes -o build/speed
+    python -m edge_moe.benchmarks.studies.recipes -o build/speed
 
 Torch eager and what each quantizer does by itself are measured along. All ratios are taken inside one run.
 """
@@ -21,11 +21,12 @@ import torch
 
 from edge_moe import backends
 from edge_moe.benchmarks import machine
-from edge_moe.benchmarks.conditions import Watch, judge
-from edge_moe.benchmarks.full_size import TITLE, full_size_bundle, full_size_checkpoint, inputs
-from edge_moe.benchmarks.results import Conditions, Summary
-from edge_moe.benchmarks.stock import PARTS, make_stock, stock_call
-from edge_moe.benchmarks.turns import Goal, at_least, goals_table, take_turns
+from edge_moe.benchmarks.conditions import Conditions, judge
+from edge_moe.benchmarks.peers.stock import PARTS, make_stock, stock_call
+from edge_moe.benchmarks.samples import Summary
+from edge_moe.benchmarks.studies.full_size import TITLE, full_size_bundle, full_size_checkpoint, inputs
+from edge_moe.benchmarks.studies.turns import Goal, at_least, goals_table, take_turns
+from edge_moe.benchmarks.watch import Watch
 from edge_moe.bundle import Bundle
 from edge_moe.converters import recipes
 from edge_moe.output import write_file
@@ -64,7 +65,7 @@ def measure(
                 watch = Watch(cpus)
                 timings[count][part] = take_turns(calls, rounds, f"timing {part}, {count} thread(s)", progress)
                 seen.append(watch.round())
-        conditions[count] = judge(seen, cpus, load_before)
+        conditions[count] = judge(seen, cpus=cpus, load=load_before)
     torch.set_num_threads(before)
     return {
         "machine": machine.this_machine(),

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
+from types import SimpleNamespace
 
 import msgspec
 import pytest
 
-from edge_moe.benchmarks import speed
 from edge_moe.benchmarks.journal import journal_path
-from edge_moe.benchmarks.results import Peer
+from edge_moe.benchmarks.measured import MeasuredPeer, PointCosts
+from edge_moe.benchmarks.studies import speed
 from edge_moe.bundle import OperatingPoint
 from tests.benchmarks.made import make
 
@@ -29,11 +31,11 @@ def results(litert=LITERT, onnx=ONNX, graphs=((0.2, 3.5),), **changes):
         for point, (tau, rate, mean, predicted) in zip(made.sets[0].points, points, strict=True):
             at = replace(point.point, tau=tau, exit_rate=rate)
             assert isinstance(at, OperatingPoint)
-            yield replace(point, point=at, mean=mean, predicted=predicted)
+            yield PointCosts(point=at, raw=((mean,) * 3,) * 2, predicted=predicted, decided=None)
 
     def peer(name, backend, ms, tau=None):
         raw = None if ms is None else ((ms,) * 3, (ms,) * 3)
-        return Peer(name=name, backend=backend, recipe="int8", about="", tau=tau, raw=raw, missing=None)
+        return MeasuredPeer(name=name, backend=backend, recipe="int8", about="", tau=tau, raw=raw, missing=None)
 
     peers = [
         peer("base only", "litert", 2.0),
@@ -41,8 +43,12 @@ def results(litert=LITERT, onnx=ONNX, graphs=((0.2, 3.5),), **changes):
         peer("all experts, always", "onnx", 0.001),
         *(peer("one graph with If", "onnx", ms, tau) for tau, ms in graphs),
     ]
-    sets = tuple(replace(one, points=tuple(of(points))) for one, points in zip(made.sets, (litert, onnx), strict=True))
-    return replace(made, sets=sets, peers=tuple(peers), **changes)
+    sets = [
+        SimpleNamespace(label=one.label, backend=one.backend, recipe=one.recipe, points=tuple(of(points)))
+        for one, points in zip(made.sets, (litert, onnx), strict=True)
+    ]
+    kept = {name: getattr(made, name) for name in ("machine", "conditions", "rounds", "timed", "threads", "complete")}
+    return SimpleNamespace(**kept | {"seed": 0, "sets": sets, "peers": tuple(peers)} | changes)
 
 
 def test_bars_by_hand():
@@ -101,7 +107,8 @@ def test_nearer_than_three_hundredths_in_the_first_run_is_no_order_either():
 
 
 def test_the_page():
-    runs = [results(), replace(results(), threads=2, conditions=replace(results().conditions, remarks=("busy: x",)))]
+    busy = dataclasses.replace(results().conditions, remarks=("busy: x",))
+    runs = [results(), results(threads=2, conditions=busy)]
     found = [bar for run in runs for bar in speed.judge(run)]
     page = speed.to_markdown(runs, found)
     assert "UNTRAINED" in page.splitlines()[0]
@@ -109,6 +116,11 @@ def test_the_page():
     assert "Run 1, 1 thread(s): quiet.\nRun 2, 2 thread(s): busy: x.\n" in page
     for bar in found:
         assert f"| {bar.what} | {bar.ratio:.3f} | {bar.bar} | {'yes' if bar.met else 'NO'} |" in page
+
+
+def encoded(run):
+    """What a run is told apart by, in place of the whole."""
+    return json.dumps({"threads": run.threads, "seed": run.seed}).encode()
 
 
 @pytest.fixture
@@ -119,8 +131,11 @@ def command(monkeypatch, tmp_path):
     def call(*arguments):
         asked, runs = [], iter(call.runs)
 
-        def sweep(bundle, data, options, *, journal, progress):
+        def check(bundle, data, options):
             asked.append((bundle, data, options))
+            return SimpleNamespace(key=lambda: options)
+
+        def sweep(request, *, journal, progress):
             journal.put("round-0000", 1)
             return next(runs)
 
@@ -129,8 +144,9 @@ def command(monkeypatch, tmp_path):
 
         monkeypatch.setattr(speed, "full_size_bundle", bundle)
         monkeypatch.setattr(speed, "full_size_checkpoint", lambda folder, experts: folder / f"checkpoint-{experts}")
-        monkeypatch.setattr(speed, "run_key", lambda bundle, data, options: options)
+        monkeypatch.setattr(speed, "check", check)
         monkeypatch.setattr(speed, "sweep", sweep)
+        monkeypatch.setattr(speed, "msgspec", SimpleNamespace(json=SimpleNamespace(encode=encoded)))
         monkeypatch.setattr(speed, "write_report", lambda runs, folder, force: asked.append((len(runs), folder, force)))
         monkeypatch.setattr(sys, "argv", ["speed", "-o", str(out), *arguments])
         try:

@@ -5,7 +5,7 @@ import sys
 import numpy as np
 from PIL import Image
 
-from edge_moe.benchmarks import contact_sheet
+from edge_moe.benchmarks.studies import contact_sheet
 from edge_moe.data import LabelledImages
 
 

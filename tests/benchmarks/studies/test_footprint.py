@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from edge_moe.benchmarks import footprint
+from edge_moe.benchmarks.studies import footprint
 
 
 def test_memory_of_a_process_that_used_one_expert(tiny_bundle):

@@ -1,6 +1,6 @@
 """A copy of a MobileNetV3-Small checkpoint with layers made bad on purpose: the same in float, ruined in int8.
 
-    python -m edge_moe.benchmarks.bad_layer checkpoint -o bad
+    python -m edge_moe.benchmarks.studies.bad_layer checkpoint -o bad
 
 One channel of the last stage's residual stream is made ten thousand times larger by those who write it, and read with
 weights that are as much smaller. 256 levels then resolve that channel, and none of the others. Nothing but sums and
@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from edge_moe.errors import UsageError
+from edge_moe.errors import EdgeMoeError, UsageError
 from edge_moe.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 
 __all__ = ["READERS", "main", "ruin"]
@@ -53,9 +53,13 @@ def main() -> None:
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("-o", "--output", type=Path, required=True)
     arguments = parser.parse_args()
-    checkpoint = load_checkpoint(arguments.checkpoint)
-    ruin(checkpoint)
-    save_checkpoint(arguments.output, checkpoint)
+    try:
+        checkpoint = load_checkpoint(arguments.checkpoint)
+        ruin(checkpoint)
+        save_checkpoint(arguments.output, checkpoint)
+    except EdgeMoeError as error:
+        parser.exit(1, f"{parser.prog}: error: {error}\n")
+    print(arguments.output)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from edge_moe.backends import names
-from edge_moe.benchmarks import full_size
+from edge_moe.benchmarks.studies import full_size
 from edge_moe.bundle import Bundle
 from edge_moe.converters.recipes import book
 from edge_moe.data import open_data

@@ -1,6 +1,6 @@
 """Memory of a bundle with many experts, and what `import edge_moe` costs.
 
-    python -m edge_moe.benchmarks.footprint -o build/speed
+    python -m edge_moe.benchmarks.studies.footprint -o build/speed
 
 A process of its own opens a bundle, answers with its base and one expert, and tells its memory.
 """
@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from edge_moe.benchmarks.full_size import full_size_bundle
+from edge_moe.benchmarks.studies.full_size import full_size_bundle
 from edge_moe.output import write_file
 from edge_moe.pool import python
 from edge_moe.progress import shown_progress

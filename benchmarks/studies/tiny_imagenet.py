@@ -1,6 +1,6 @@
 """Unpack the first classes of Tiny ImageNet from its zips into the ImageFolder layout.
 
-    python -m edge_moe.benchmarks.tiny_imagenet ZIPS -o FOLDER --classes 50
+    python -m edge_moe.benchmarks.studies.tiny_imagenet ZIPS -o FOLDER --classes 50
 
 ZIPS holds train-*.zip and val.zip, each an ImageFolder (train/<class>/*.JPEG, val/<class>/*.JPEG).
 """

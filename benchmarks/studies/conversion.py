@@ -1,6 +1,6 @@
 """What converting costs: seconds a part, and seconds and peak memory of a bundle with many experts, at full size.
 
-    python -m edge_moe.benchmarks.conversion -o build/speed
+    python -m edge_moe.benchmarks.studies.conversion -o build/speed
 
 Then one expert is added, and the new bundle takes over what did not change.
 """
@@ -22,7 +22,7 @@ import torch
 
 from edge_moe.backends import names
 from edge_moe.benchmarks import machine
-from edge_moe.benchmarks.full_size import TITLE, full_size_checkpoint
+from edge_moe.benchmarks.studies.full_size import TITLE, full_size_checkpoint
 from edge_moe.converters.convert import ConversionOptions, convert
 from edge_moe.converters.interface import kind_of
 from edge_moe.data import NOISE

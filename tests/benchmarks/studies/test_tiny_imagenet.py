@@ -5,7 +5,7 @@ import zipfile
 
 import pytest
 
-from edge_moe.benchmarks import tiny_imagenet
+from edge_moe.benchmarks.studies import tiny_imagenet
 from edge_moe.data import open_data
 
 

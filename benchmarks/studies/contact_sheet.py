@@ -1,6 +1,6 @@
 """Lay images of a data set side by side, a row a class, as a network gets to see them.
 
-python -m edge_moe.benchmarks.contact_sheet cluttered-digits -o docs/cluttered-digits.jpg --columns 12
+python -m edge_moe.benchmarks.studies.contact_sheet cluttered-digits -o docs/cluttered-digits.jpg --columns 12
 """
 
 from __future__ import annotations

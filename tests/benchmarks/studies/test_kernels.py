@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from edge_moe.backends import onnx_session
-from edge_moe.benchmarks import kernels
+from edge_moe.benchmarks.studies import kernels
 from edge_moe.errors import DataError
 
 

@@ -1,6 +1,6 @@
 """What the runtime adds to its parts, and what one would do otherwise: MobileNetV3-Small, 224 pixels, 1000 classes.
 
-    python -m edge_moe.benchmarks.speed -o build/speed
+    python -m edge_moe.benchmarks.studies.speed -o build/speed
 
 Runs of `edge-moe bench --peers` with the first int8 recipe of every backend: twice on one thread, to see whether two
 runs rank alike, once on two threads. Ratios are taken inside one run.
@@ -17,12 +17,16 @@ from pathlib import Path
 import msgspec
 
 from edge_moe.backends import names
-from edge_moe.benchmarks.full_size import TITLE, full_size_bundle, full_size_checkpoint
 from edge_moe.benchmarks.journal import Journal, journal
+from edge_moe.benchmarks.measured import MeasuredPeer, PointCosts, SetResults
+from edge_moe.benchmarks.options import BenchOptions
 from edge_moe.benchmarks.report import write_report
-from edge_moe.benchmarks.results import Peer, PointCosts, Results, SetResults, typical
-from edge_moe.benchmarks.sweep import BenchOptions, run_key, sweep
-from edge_moe.benchmarks.turns import Goal, at_most, goals_table
+from edge_moe.benchmarks.request import check
+from edge_moe.benchmarks.results import Results
+from edge_moe.benchmarks.samples import typical
+from edge_moe.benchmarks.studies.full_size import TITLE, full_size_bundle, full_size_checkpoint
+from edge_moe.benchmarks.studies.turns import Goal, at_most, goals_table
+from edge_moe.benchmarks.sweep import sweep
 from edge_moe.converters import recipes
 from edge_moe.data import NOISE
 from edge_moe.output import write_file
@@ -122,7 +126,7 @@ def _ways(runs: Sequence[Results]) -> list[str]:
     return lines + [f"| {name} | {label} | {' | '.join(cells)} |" for (name, label), cells in table.items()]
 
 
-def _exit_rate(run: Results, peer: Peer) -> float:
+def _exit_rate(run: Results, peer: MeasuredPeer) -> float:
     (one,) = (one for one in run.sets if (one.backend, one.recipe) == (peer.backend, peer.recipe))
     return next(point.point.exit_rate for point in one.points if point.point.tau == peer.tau)
 
@@ -133,14 +137,16 @@ def _run(
     """Return what was measured, and the journal, from which an interrupted benchmark takes the runs that it has."""
     options = BenchOptions(
         recipes=tuple(f"{backend}/{recipes.book(backend).candidates[0]}" for backend in names()),
+        max_experts=(1,),
         threads=threads,
         timed_images=40,
         rounds=rounds,
         peers=True,
         checkpoint=str(checkpoint),
     )
-    one = kept.enter_context(journal(folder, run_key(bundle, NOISE, options), force=True))
-    results = sweep(bundle, NOISE, options, journal=one, progress=progress)
+    request = check(bundle, NOISE, options)
+    one = kept.enter_context(journal(folder, request.key(), force=True))
+    results = sweep(request, journal=one, progress=progress)
     if not results.complete:
         raise KeyboardInterrupt  # the same command goes on with this run
     write_file(folder / "results.json", msgspec.json.encode(results))

@@ -12,8 +12,8 @@ import psutil
 import pytest
 import torch
 
-from edge_moe.benchmarks import conversion
 from edge_moe.benchmarks.machine import this_machine
+from edge_moe.benchmarks.studies import conversion
 from edge_moe.bundle import Preprocessing
 from edge_moe.nn import Architecture
 from edge_moe.progress import Silent

@@ -1,8 +1,8 @@
 """How far right kernels are apart: the same artifacts, fed the same numbers, on two processors.
 
-    python -m edge_moe.benchmarks.kernels answers BUNDLE... -o here.npz                      # on one
-    python -m edge_moe.benchmarks.kernels answers BUNDLE... --like here.npz -o there.npz     # on the other
-    python -m edge_moe.benchmarks.kernels compare here.npz there.npz
+    python -m edge_moe.benchmarks.studies.kernels answers BUNDLE... -o here.npz                      # on one
+    python -m edge_moe.benchmarks.studies.kernels answers BUNDLE... --like here.npz -o there.npz     # on the other
+    python -m edge_moe.benchmarks.studies.kernels compare here.npz there.npz
 
 Every part of every set is fed what the first processor fed it, so that differences do not add up from part to part;
 then the whole is asked as an app would. The largest difference seen between right kernels decides how far a device may
@@ -114,7 +114,9 @@ def _load(file: Path) -> Arrays:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Write answers, or compare two files of them and print a table."""
-    parser = argparse.ArgumentParser(prog="python -m edge_moe.benchmarks.kernels", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m edge_moe.benchmarks.studies.kernels", description=__doc__.splitlines()[0]
+    )
     commands = parser.add_subparsers(dest="command", required=True)
     make = commands.add_parser("answers")
     make.add_argument("bundles", nargs="+", type=Path)

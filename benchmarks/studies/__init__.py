@@ -1,0 +1,18 @@
+"""What the tables of README and docs are measured with, each one command: `python -m edge_moe.benchmarks.studies.NAME`.
+
+    bad_layer      a checkpoint whose layers int8 ruins, to see whether a conversion names them
+    contact_sheet  images of a data set side by side
+    conversion     what converting costs: seconds a part, peak memory
+    footprint      the memory of a bundle with many experts, and what `import edge_moe` costs
+    kernels        how far right kernels are apart, on two processors
+    recipes        what int8 is worth at full size, by backend and recipe
+    speed          what the runtime adds to its parts, and what one would do otherwise
+    tiny_imagenet  the photographs of docs/photographs.md, out of their zips
+
+What they share:
+
+    full_size      the network that they measure
+    turns          comparing on a noisy machine
+
+They are in no wheel: nothing else imports them.
+"""
