@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from edge_moe import Bundle, Runtime
-from edge_moe.benchmarks import stock
+from edge_moe.benchmarks.peers import stock
 from edge_moe.converters.recipes import book
 from edge_moe.data import open_data
 from edge_moe.progress import Silent

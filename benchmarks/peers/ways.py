@@ -20,8 +20,8 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 
 from edge_moe.anytime import ensemble, top
-from edge_moe.benchmarks.results import Peer
-from edge_moe.benchmarks.targets.base import Plan
+from edge_moe.benchmarks.job import Job
+from edge_moe.benchmarks.wire import Peer
 from edge_moe.bundle import expert_name
 from edge_moe.converters import recipes
 from edge_moe.errors import ConversionError
@@ -48,34 +48,36 @@ class Way(NamedTuple):
     call: Callable[[int], Any] | None  # of the index of a timed image; None: cannot be measured
 
 
-def make_stock_parts(plan: Plan, progress: Progress) -> StockFiles:
-    """Convert base and expert of the plan's checkpoint as each quantizer does by itself: kind -> set -> file.
+def make_stock_parts(job: Job, progress: Progress) -> StockFiles:
+    """Convert base and expert of the job's checkpoint as each quantizer does by itself: kind -> set -> file.
 
     Before the process is pinned, which the processes that convert would inherit.
 
     Raises:
         ConversionError, CheckpointError: the checkpoint cannot be used.
     """
-    if plan.checkpoint is None:
+    if job.checkpoint is None:
         return {}
-    from edge_moe.benchmarks.stock import make_stock
+    from edge_moe.benchmarks.peers.stock import make_stock
 
-    images, features = list(plan.inputs[:_CALIBRATED_ON]), []
-    wanted = {one.artifacts.backend for one in plan.sets}
-    if not plan.bundle.manifest.experts:
-        return make_stock(wanted, plan.checkpoint, {"base": np.stack(images)}, plan.folder / "stock", progress)
-    artifacts = plan.sets[0].artifacts
-    with Runtime(plan.bundle, backend=artifacts.backend, recipe=artifacts.recipe.name) as runtime:
+    images, features, folder = list(job.inputs[:_CALIBRATED_ON]), [], (job.kept or job.folder) / "stock"
+    wanted = {one.backend for one in job.sets}
+    if not job.bundle.manifest.experts:
+        return make_stock(
+            wanted, job.checkpoint, {"base": np.stack(images)}, (job.kept or job.folder) / "stock", progress
+        )
+    artifacts = job.sets[0]
+    with Runtime(job.bundle, backend=artifacts.backend, recipe=artifacts.recipe.name) as runtime:
         base = runtime.part("base")
         for image in images:
             base.invoke(image)
             features.append(base.output("features"))
     samples = {"base": np.stack(images), "expert": np.stack(features)}
-    return make_stock(wanted, plan.checkpoint, samples, plan.folder / "stock", progress)
+    return make_stock(wanted, job.checkpoint, samples, folder, progress)
 
 
-def ways(plan: Plan, runtimes: Sequence[Runtime], stock: StockFiles, stack: contextlib.ExitStack) -> list[Way]:
-    """Return all ways to answer the plan's images; `stack` undoes what they had to set.
+def ways(job: Job, runtimes: Sequence[Runtime], stock: StockFiles, stack: contextlib.ExitStack) -> list[Way]:
+    """Return all ways to answer the job's images; `stack` undoes what they had to set.
 
     Raises:
         ConversionError, CheckpointError: the checkpoint cannot be used.
@@ -83,29 +85,29 @@ def ways(plan: Plan, runtimes: Sequence[Runtime], stock: StockFiles, stack: cont
     """
     found: list[Way] = []
     for runtime in runtimes:
-        found += _parts(plan, runtime)
+        found += _parts(job, runtime)
         if runtime.artifacts.backend == "onnx" and runtime.manifest.experts:
             try:
-                found += _one_graph(plan, runtime)
+                found += _one_graph(job, runtime)
             except ConversionError as error:  # one alternative less is no reason to measure nothing
                 lost = _peer("one graph with If", runtime.artifacts.key, "", missing=str(error))
                 found.append(Way(lost, None))
-    if plan.checkpoint is None:
+    if job.checkpoint is None:
         backends = sorted({runtime.artifacts.backend for runtime in runtimes})
         missing = [(_STOCK, SetKey(backend, recipes.book(backend).stock.name)) for backend in backends]
         for name, key in (*missing, (_EAGER, _TORCH)):
             found.append(Way(_peer(name, key, "", missing=_GIVE_CHECKPOINT), None))
     else:
-        found += _stock(plan, runtimes[0], stock)
-        found += _eager(plan, plan.checkpoint, stack)
+        found += _stock(job, runtimes[0], stock)
+        found += _eager(job, job.checkpoint, stack)
     return found
 
 
 def _peer(name: str, key: SetKey, about: str, tau: float | None = None, missing: str | None = None) -> Peer:
-    return Peer(name=name, backend=key.backend, recipe=key.recipe, about=about, tau=tau, raw=None, missing=missing)
+    return Peer(name=name, backend=key.backend, recipe=key.recipe, about=about, tau=tau, missing=missing)
 
 
-def _parts(plan: Plan, runtime: Runtime) -> list[Way]:
+def _parts(job: Job, runtime: Runtime) -> list[Way]:
     manifest, artifacts = runtime.manifest, runtime.artifacts
     key = artifacts.key
     base = bare(runtime.part("base"))
@@ -114,7 +116,7 @@ def _parts(plan: Plan, runtime: Runtime) -> list[Way]:
     about = "the base by the backend's own call: no gate, no expert" if manifest.experts else whole
     alone = Way(
         _peer("base only", key, about),
-        lambda index: raw(plan.inputs[index]),
+        lambda index: raw(job.inputs[index]),
     )
     if not manifest.experts:
         return [alone]
@@ -122,7 +124,7 @@ def _parts(plan: Plan, runtime: Runtime) -> list[Way]:
     experts = [bare(runtime.part(expert_name(k))) for k in range(manifest.experts)]
 
     def answer(index: int, run: Callable[[int], Sequence[int]]) -> Any:
-        base.invoke(plan.inputs[index])
+        base.invoke(job.inputs[index])
         logits = base.output("logits")[0]
         gate.invoke(base.output("embedding"))
         best = top(gate.output("logits")[0])[0]
@@ -147,42 +149,41 @@ def _parts(plan: Plan, runtime: Runtime) -> list[Way]:
     ]
 
 
-def _one_graph(plan: Plan, runtime: Runtime) -> list[Way]:
-    from edge_moe.benchmarks.one_graph import OneGraph, all_experts_graph, early_exit_graph
+def _one_graph(job: Job, runtime: Runtime) -> list[Way]:
+    from edge_moe.benchmarks.peers.one_graph import OneGraph, all_experts_graph, early_exit_graph
 
     artifacts = runtime.artifacts
     key = artifacts.key
-    graph = OneGraph(early_exit_graph(plan.bundle, artifacts), threads=plan.threads)
-    traced = OneGraph(all_experts_graph(plan.bundle, artifacts), threads=plan.threads)
+    graph = OneGraph(early_exit_graph(job.bundle, artifacts), threads=job.plan.threads)
+    traced = OneGraph(all_experts_graph(job.bundle, artifacts), threads=job.plan.threads)
 
     def at(tau: float) -> Callable[[int], Any]:
-        return lambda index: graph(plan.inputs[index], tau)
+        return lambda index: graph(job.inputs[index], tau)
 
-    settings = next(one.settings for one in plan.sets if one.artifacts is artifacts)
+    settings = next(one.settings for one in job.plan.sets if one.set == str(key))
     about = "the whole early exit in one ONNX program, the same artifacts inside"
     found = [
         Way(_peer("one graph with If", key, about, tau=tau), at(tau))
-        for tau, max_experts in settings
-        if max_experts == 1
+        for tau in (one.tau for one in settings if one.max_experts == 1)
     ]
     about = "one ONNX program without control flow, as a trace gives: every branch runs, a mask chooses"
-    found.append(Way(_peer("one graph, all experts", key, about), lambda index: traced(plan.inputs[index], 0.0)))
+    found.append(Way(_peer("one graph, all experts", key, about), lambda index: traced(job.inputs[index], 0.0)))
     return found
 
 
-def _stock(plan: Plan, runtime: Runtime, files: StockFiles) -> list[Way]:
-    from edge_moe.benchmarks.stock import stock_call
+def _stock(job: Job, runtime: Runtime, files: StockFiles) -> list[Way]:
+    from edge_moe.benchmarks.peers.stock import stock_call
 
-    image, base = plan.inputs[0], runtime.part("base")
+    image, base = job.inputs[0], runtime.part("base")
     base.invoke(image)
     found = []
     for key, file in files["base"].items():
-        first = stock_call(key, file, plan.threads, image)
+        first = stock_call(key, file, job.plan.threads, image)
         about = "as its quantizer makes it by itself"
         found.append(Way(_peer(f"{_STOCK}, base only", key, about), _ignoring(first)))
         if not runtime.manifest.experts:
             continue
-        then = stock_call(key, files["expert"][key], plan.threads, base.output("features"))
+        then = stock_call(key, files["expert"][key], job.plan.threads, base.output("features"))
         about = "base, then one expert; no gate"
         found.append(Way(_peer(f"{_STOCK}, base + expert", key, about), _ignoring(first, then)))
     return found
@@ -198,15 +199,15 @@ def _ignoring(*calls: Callable[[], Any]) -> Callable[[int], Any]:
     return call
 
 
-def _eager(plan: Plan, checkpoint: Path, stack: contextlib.ExitStack) -> list[Way]:
+def _eager(job: Job, checkpoint: Path, stack: contextlib.ExitStack) -> list[Way]:
     import torch
 
     from edge_moe.training.checkpoint import load_checkpoint
 
     stack.callback(torch.set_num_threads, torch.get_num_threads())
-    torch.set_num_threads(plan.threads)
+    torch.set_num_threads(job.plan.threads)
     mixture = load_checkpoint(checkpoint).mixture.eval()
-    inputs = [torch.from_numpy(np.ascontiguousarray(x.transpose(0, 3, 1, 2))) for x in plan.inputs]
+    inputs = [torch.from_numpy(np.ascontiguousarray(x.transpose(0, 3, 1, 2))) for x in job.inputs]
 
     gate = mixture.gate
 

@@ -9,13 +9,13 @@ Axis letters: H W height and width, K experts, Y classes.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from edge_moe.backends.base import Tensor, one_line
 from edge_moe.backends.onnx_session import open_session
+from edge_moe.benchmarks.peers.piece import Piece
 from edge_moe.bundle import ArtifactSet, Bundle, Manifest, expert_name
 from edge_moe.errors import BackendError, ConversionError, MissingExtraError, UsageError
 
@@ -78,7 +78,7 @@ def early_exit_graph(bundle: Bundle, artifacts: ArtifactSet) -> bytes:
     base = _part(models["base"], "base/", "image")
     trunk = base.needed("base/logits")
 
-    def tree(first: int, last: int) -> tuple[str, _Piece]:
+    def tree(first: int, last: int) -> tuple[str, Piece]:
         if first == last:
             at = f"{expert_name(first)}/"
             piece, features = _rest(base, trunk, "base/features", at + "base/")
@@ -88,7 +88,7 @@ def early_exit_graph(bundle: Bundle, artifacts: ArtifactSet) -> bytes:
             piece.add("Mul", [at + "d", "share"], at + "scores")
             piece.add("Constant", [], at + "expert", value_ints=[first])
             return at, piece
-        at, piece, middle = f"experts_{first}_{last}/", _Piece(), (first + last) // 2
+        at, piece, middle = f"experts_{first}_{last}/", Piece(), (first + last) // 2
         piece.add("Greater", ["best", piece.constant(at + "middle", np.array([middle]))], at + "upper")
         _add_if(piece, manifest, at, at + "upper", tree(middle + 1, last), tree(first, middle))
         return at, piece
@@ -137,93 +137,6 @@ def all_experts_graph(bundle: Bundle, artifacts: ArtifactSet) -> bytes:
     return _model(whole.direct(*_OUTPUTS), manifest, models["base"], {})
 
 
-@dataclass(slots=True)
-class _Piece:
-    """Nodes in the order in which they run, and constants for them."""
-
-    nodes: list[onnx.NodeProto] = field(default_factory=list)
-    constants: list[onnx.TensorProto] = field(default_factory=list)
-
-    def add(self, operator: str, inputs: Sequence[str], *outputs: str, **attributes: Any) -> None:
-        """Append a node."""
-        from onnx import helper
-
-        self.nodes.append(helper.make_node(operator, inputs, outputs, f"{outputs[0]}/{operator}", **attributes))
-
-    def constant(self, name: str, value: Any) -> str:
-        """Add a constant, and return its name."""
-        from onnx import numpy_helper
-
-        self.constants.append(numpy_helper.from_array(np.asarray(value), name))
-        return name
-
-    def extend(self, other: _Piece) -> None:
-        """Append another piece."""
-        self.nodes += other.nodes
-        self.constants += other.constants
-
-    def needed(self, *wanted: str) -> _Piece:
-        """Return what of this computes the tensors `wanted`."""
-        reads, nodes = set(wanted), []
-        for node in reversed(self.nodes):
-            if reads.intersection(node.output):
-                reads.update(node.input)
-                nodes.append(node)
-        return _Piece(nodes[::-1], [one for one in self.constants if one.name in reads])
-
-    def renamed(self, prefix: str, given: Mapping[str, str]) -> _Piece:
-        """Return a copy with `prefix` before all that this makes; what it is given goes by the names in `given`."""
-        own = {name for node in self.nodes for name in node.output} | {one.name for one in self.constants}
-        copy = _Piece(
-            [type(node).FromString(node.SerializeToString()) for node in self.nodes],
-            [type(one).FromString(one.SerializeToString()) for one in self.constants],
-        )
-        for node in copy.nodes:
-            for names in (node.input, node.output):  # an input that is left out has the name ""
-                names[:] = [prefix + name if name and name in own else given.get(name, name) for name in names]
-            node.name = prefix + node.name
-        for one in copy.constants:
-            one.name = prefix + one.name
-        return copy
-
-    def direct(self, *wanted: str) -> _Piece:
-        """Return what computes `wanted` without detours: turning axes and back, from integers to the same integers.
-
-        They are where one artifact reads what another gives. Changes the nodes; the answers stay.
-        """
-        makers: dict[str, onnx.NodeProto] = {}
-        same: dict[str, str] = {}
-        for node in self.nodes:
-            node.input[:] = [same.get(name, name) for name in node.input]
-            maker = makers.get(node.input[0]) if node.input else None
-            if maker is not None and self._undoes(node, maker):
-                same[node.output[0]] = maker.input[0]
-            makers.update((name, node) for name in node.output)
-        return self.needed(*wanted)
-
-    def _undoes(self, node: onnx.NodeProto, maker: onnx.NodeProto) -> bool:
-        from onnx import helper, numpy_helper
-
-        match maker.op_type, node.op_type:
-            case "Transpose", "Transpose":
-                first, second = (helper.get_node_attr_value(one, "perm") for one in (maker, node))
-                return [first[axis] for axis in second] == list(range(len(first)))
-            case "DequantizeLinear", "QuantizeLinear":
-                values = {one.name: one for one in self.constants}
-                names = [*maker.input[1:], *node.input[1:]]
-                if len(names) != 4 or not values.keys() >= set(names):
-                    return False
-                scale, zero, scale_again, zero_again = (numpy_helper.to_array(values[name]) for name in names)
-                # The scales were found part by part and differ by their rounding: far from half of 1 of 256 steps.
-                return (
-                    scale.size == scale_again.size == 1
-                    and zero.dtype == zero_again.dtype
-                    and bool(zero == zero_again)
-                    and bool(np.isclose(scale, scale_again, rtol=1e-5, atol=0))
-                )
-        return False
-
-
 def _models(bundle: Bundle, artifacts: ArtifactSet) -> dict[str, onnx.ModelProto]:
     """Read the parts, and check that one graph can hold them: it has one version of every operator."""
     if artifacts.backend != "onnx":
@@ -245,13 +158,13 @@ def _versions(model: onnx.ModelProto) -> str:
     return ", ".join([f"IR {model.ir_version}", *operators])
 
 
-def _part(model: onnx.ModelProto, prefix: str, given: str) -> _Piece:
+def _part(model: onnx.ModelProto, prefix: str, given: str) -> Piece:
     """Return a part that reads the tensor `given`; its outputs are `prefix` + the part's own."""
     graph = model.graph
-    return _Piece(list(graph.node), list(graph.initializer)).renamed(prefix, {graph.input[0].name: given})
+    return Piece(list(graph.node), list(graph.initializer)).renamed(prefix, {graph.input[0].name: given})
 
 
-def _rest(base: _Piece, trunk: _Piece, output: str, prefix: str) -> tuple[_Piece, str]:
+def _rest(base: Piece, trunk: Piece, output: str, prefix: str) -> tuple[Piece, str]:
     """Return what makes `output` of the `trunk`'s tensors, for a branch, and the output's name in there.
 
     A DequantizeLinear at the border is repeated, so that a branch is handed the integers: it may want just these.
@@ -263,17 +176,17 @@ def _rest(base: _Piece, trunk: _Piece, output: str, prefix: str) -> tuple[_Piece
     reads.update(name for node in nodes for name in node.input)
     made = any(output in node.output for node in nodes)
     constants = [one for one in base.constants if one.name in reads]
-    return _Piece(nodes, constants).renamed(prefix, {}), prefix + output if made else output
+    return Piece(nodes, constants).renamed(prefix, {}), prefix + output if made else output
 
 
-def _add_doubt(piece: _Piece) -> None:
+def _add_doubt(piece: Piece) -> None:
     """Compute phi [1, Y], and doubt [1, 1]: 1 - max phi."""
     piece.add("Softmax", ["base/logits"], "phi", axis=-1)
     piece.add("ReduceMax", ["phi"], "sureness")
     piece.add("Sub", [piece.constant("one", np.float32(1)), "sureness"], "doubt")
 
 
-def _add_ensemble(piece: _Piece, manifest: Manifest, logits: str, to: str) -> None:
+def _add_ensemble(piece: Piece, manifest: Manifest, logits: str, to: str) -> None:
     """Compute d [..., Y] of experts' logits [..., Y], as `anytime.ensemble` does."""
     if manifest.ensemble == "expert":
         piece.add("Softmax", [logits], to, axis=-1)
@@ -286,15 +199,15 @@ def _add_ensemble(piece: _Piece, manifest: Manifest, logits: str, to: str) -> No
         piece.add("Mul", [f"{to}/sum", piece.constant(f"{to}/half", np.float32(0.5))], to)
 
 
-def _exit(at: str) -> tuple[str, _Piece]:
-    piece = _Piece()
+def _exit(at: str) -> tuple[str, Piece]:
+    piece = Piece()
     piece.add("Identity", ["phi"], at + "scores")
     piece.add("Constant", [], at + "expert", value_ints=[EXITED])
     return at, piece
 
 
 def _add_if(
-    piece: _Piece, manifest: Manifest, at: str, condition: str, then: tuple[str, _Piece], other: tuple[str, _Piece]
+    piece: Piece, manifest: Manifest, at: str, condition: str, then: tuple[str, Piece], other: tuple[str, Piece]
 ) -> None:
     """Answer, under names that begin with `at`, by one of two branches: the beginning of its names, what is in it."""
     branches = {key: _graph(pair[1], manifest, pair[0], []) for key, pair in (("then", then), ("else", other))}
@@ -302,7 +215,7 @@ def _add_if(
     piece.add("If", [condition], *outputs, then_branch=branches["then"], else_branch=branches["else"])
 
 
-def _graph(piece: _Piece, manifest: Manifest, at: str, inputs: Sequence[onnx.ValueInfoProto]) -> onnx.GraphProto:
+def _graph(piece: Piece, manifest: Manifest, at: str, inputs: Sequence[onnx.ValueInfoProto]) -> onnx.GraphProto:
     """Return the whole, or a branch, whose outputs are `at` + scores and `at` + expert."""
     from onnx import TensorProto, helper
 
@@ -311,7 +224,7 @@ def _graph(piece: _Piece, manifest: Manifest, at: str, inputs: Sequence[onnx.Val
     return helper.make_graph(piece.nodes, at or "mixture", inputs, [scores, expert], piece.constants)
 
 
-def _model(piece: _Piece, manifest: Manifest, like: onnx.ModelProto, more: Mapping[str, tuple[int, ...]]) -> bytes:
+def _model(piece: Piece, manifest: Manifest, like: onnx.ModelProto, more: Mapping[str, tuple[int, ...]]) -> bytes:
     """Return a checked model in the versions of `like`; `more` are the shapes of its inputs besides the image."""
     from onnx import TensorProto, checker, helper
 

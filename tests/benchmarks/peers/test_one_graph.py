@@ -17,7 +17,7 @@ import pytest
 from onnx import numpy_helper
 
 from edge_moe import Runtime
-from edge_moe.benchmarks.one_graph import EXITED, OneGraph, _Piece, all_experts_graph, early_exit_graph
+from edge_moe.benchmarks.peers.one_graph import EXITED, OneGraph, all_experts_graph, early_exit_graph
 from edge_moe.bundle import Bundle, expert_name
 from edge_moe.data import open_data
 from edge_moe.errors import BackendError, ConversionError, MissingExtraError, UsageError
@@ -139,28 +139,6 @@ def test_one_expert_runs_and_on_exit_nothing_of_any(tiny_bundle, images, tmp_pat
     everything, parts = ran(0.0)
     assert len(parts) == 2 and "gate" in parts
     assert everything > exited + 40
-
-
-@pytest.mark.parametrize(("scale", "zero", "left"), [(0.1 * (1 + 1e-6), 7, 0), (0.1 * 1.01, 7, 2), (0.1, 8, 2)])
-def test_integers_are_read_directly_where_they_come_back(scale, zero, left):
-    piece = _Piece()
-    names = [
-        piece.constant(name, value)
-        for name, value in (
-            ("s", np.float32(0.1)),
-            ("z", np.uint8(7)),
-            ("s2", np.float32(scale)),
-            ("z2", np.uint8(zero)),
-        )
-    ]
-    piece.add("DequantizeLinear", ["x", *names[:2]], "float")
-    piece.add("Transpose", ["float"], "last", perm=[0, 2, 3, 1])
-    piece.add("Transpose", ["last"], "first", perm=[0, 3, 1, 2])
-    piece.add("QuantizeLinear", ["first", *names[2:]], "again")
-    piece.add("Identity", ["again"], "y")
-    found = piece.direct("y")
-    assert [node.op_type for node in found.nodes[:-1]] == ["DequantizeLinear", "QuantizeLinear"][:left]
-    assert found.nodes[0].input[0] == "x"
 
 
 def test_what_does_not_fit_into_one_graph(tiny_bundle, monkeypatch):

@@ -9,16 +9,16 @@ import pytest
 import torch
 
 from edge_moe import Bundle, Runtime
-from edge_moe.benchmarks import peers, stock
-from edge_moe.benchmarks.one_graph import EXITED
-from edge_moe.benchmarks.targets import Plan, SetPlan, Setting
+from edge_moe.benchmarks.peers import stock, ways
+from edge_moe.benchmarks.peers.one_graph import EXITED
 from edge_moe.data import open_data
 from edge_moe.progress import Silent
 from edge_moe.sets import SetKey
+from tests.benchmarks.jobs import make_job, setting
 from tests.fakes import FakePart
 
 TIMED, TAU = 8, 0.1
-SETTINGS = (Setting(0.0, 1), Setting(TAU, 1), Setting(1.0, 1), Setting(TAU, 2))
+SETTINGS = (setting(0.0, 1), setting(TAU, 1), setting(1.0, 1), setting(TAU, 2))
 SETS = ("litert/int8", "onnx/fp32")
 
 
@@ -32,21 +32,8 @@ def inputs(bundle, tiny_images):
     return list(open_data(str(tiny_images), "val").sample(TIMED).tensors(bundle.manifest.preprocessing))
 
 
-def plan_of(bundle, inputs, sets, folder, **more):
-    chosen = [bundle.manifest.find(*label.split("/")) for label in sets]
-    order = np.tile(np.arange(bundle.manifest.experts), (len(inputs), 1))
-    return Plan(
-        bundle=bundle,
-        sets=tuple(SetPlan(one, SETTINGS, order) for one in chosen),
-        inputs=inputs,
-        threads=1,
-        rounds=1,
-        cold_starts=0,
-        seed=0,
-        folder=folder,
-        peers=True,
-        **more,
-    )
+def job_of(bundle, inputs, sets, folder, **more):
+    return make_job(folder, bundle, SETTINGS, inputs, sets=sets, peers=True, **more)
 
 
 @pytest.fixture
@@ -55,12 +42,11 @@ def made(bundle, inputs, tmp_path):
     with contextlib.ExitStack() as stack:
 
         def make(*sets, files=None, **more):
-            plan = plan_of(bundle, inputs, sets, tmp_path, **more)
+            job = job_of(bundle, inputs, sets, tmp_path, **more)
             runtimes = [
-                stack.enter_context(Runtime(bundle, backend=one.artifacts.backend, recipe=one.artifacts.recipe.name))
-                for one in plan.sets
+                stack.enter_context(Runtime(bundle, backend=one.backend, recipe=one.recipe.name)) for one in job.sets
             ]
-            return peers.ways(plan, runtimes, files or {}, stack)
+            return ways.ways(job, runtimes, files or {}, stack)
 
         yield make
 
@@ -87,7 +73,7 @@ def test_which_ways_there_are_without_a_checkpoint(made):
     assert missing == ways[-3:]
     assert {way.peer.missing for way in missing} == {"needs the checkpoint; repeat with --checkpoint"}
     for way in ways[:-3]:
-        assert (way.peer.missing, way.peer.raw) == (None, None)
+        assert way.peer.missing is None
         assert way.peer.about
 
 
@@ -251,11 +237,10 @@ def test_eager_runs_the_parts_that_it_says(made, own_checkpoint, stand_ins, monk
 
 def test_torch_s_threads_are_set_back(bundle, inputs, tmp_path, own_checkpoint, stand_ins):
     before = torch.get_num_threads()
-    plan = plan_of(bundle, inputs, ("onnx/fp32",), tmp_path, checkpoint=own_checkpoint)
-    plan = type(plan)(**{**vars(plan), "threads": before + 1})
+    job = job_of(bundle, inputs, ("onnx/fp32",), tmp_path, checkpoint=own_checkpoint, threads=before + 1)
     with contextlib.ExitStack() as stack:
         runtime = stack.enter_context(Runtime(bundle, backend="onnx", recipe="fp32"))
-        peers.ways(plan, [runtime], stand_ins, stack)
+        ways.ways(job, [runtime], stand_ins, stack)
         assert torch.get_num_threads() == before + 1
     assert torch.get_num_threads() == before
 
@@ -263,8 +248,8 @@ def test_torch_s_threads_are_set_back(bundle, inputs, tmp_path, own_checkpoint, 
 def test_stock_parts_are_made_of_the_plan_s_images_for_the_plan_s_backends(bundle, inputs, tmp_path, monkeypatch):
     asked = []
     monkeypatch.setattr(stock, "make_stock", lambda *arguments: asked.append(arguments) or {"base": {}})
-    plan = plan_of(bundle, inputs, ("onnx/fp32",), tmp_path, checkpoint=tmp_path / "checkpoint")
-    assert peers.make_stock_parts(plan, Silent()) == {"base": {}}
+    job = job_of(bundle, inputs, ("onnx/fp32",), tmp_path, checkpoint=tmp_path / "checkpoint")
+    assert ways.make_stock_parts(job, Silent()) == {"base": {}}
     ((wanted, checkpoint, samples, folder, _),) = asked
     assert (set(wanted), checkpoint, folder) == ({"onnx"}, tmp_path / "checkpoint", tmp_path / "stock")
     np.testing.assert_array_equal(samples["base"], np.stack(inputs[:8]))
@@ -276,4 +261,4 @@ def test_stock_parts_are_made_of_the_plan_s_images_for_the_plan_s_backends(bundl
 
 def test_without_a_checkpoint_nothing_is_converted(bundle, inputs, tmp_path, monkeypatch):
     monkeypatch.setattr(stock, "make_stock", lambda *_: pytest.fail("converted"))
-    assert peers.make_stock_parts(plan_of(bundle, inputs, SETS, tmp_path), Silent()) == {}
+    assert ways.make_stock_parts(job_of(bundle, inputs, SETS, tmp_path), Silent()) == {}
