@@ -8,7 +8,7 @@ from edge_moe.converters.layers import Ranking
 from edge_moe.converters.noise import EIGHT_BITS_DB
 from edge_moe.converters.options import ConversionOptions
 from edge_moe.converters.report import Missed, PartParity, Routing
-from edge_moe.evaluate import wilson
+from edge_moe.intervals import wilson
 from edge_moe.sets import SetKey
 
 __all__ = ["FLOAT_ERROR", "advice", "missed_bars"]

@@ -185,8 +185,9 @@ class _Conversion:
 
     def _judge(self, keys: list[SetKey]) -> None:
         for backend in self.alive:
+            files = {key: self.maker.files(key) for key in keys if key.backend == backend}
             try:
-                self.judge.judge({key: self.maker.files(key) for key in keys if key.backend == backend})
+                self.judge.judge(files, self.maker.structures)
             except ConversionError as error:
                 self._fail(backend, error)
 

@@ -12,6 +12,7 @@ from edge_moe.bundle import OperatingPoint, PartSpec
 from edge_moe.converters import bars, measure, parity
 from edge_moe.converters.options import ConversionOptions
 from edge_moe.converters.report import Missed, PartParity, Routing
+from edge_moe.converters.toolchain import Structure
 from edge_moe.data import LabelledImages
 from edge_moe.evaluate import Outputs
 from edge_moe.progress import Progress
@@ -54,22 +55,30 @@ class Judge:
         """Set -> the bars that it misses."""
         return {key: verdict.missed for key, verdict in self.verdicts.items()}
 
-    def judge(self, sets: Mapping[SetKey, Mapping[str, Path]]) -> None:
-        """Judge `sets`, part -> artifact each, all of one backend; its fp32 is among them or was judged before.
+    def judge(self, sets: Mapping[SetKey, Mapping[str, Path]], structures: Mapping[Path, Structure | None]) -> None:
+        """Judge sets, all of one backend; its fp32 is among them or was judged before.
+
+        Args:
+            sets: part -> artifact of each.
+            structures: how each artifact is split.
 
         Raises:
             ConversionError: the backend refuses an artifact, or fails on an image.
         """
         found = {key: measure.run_artifacts(key, files, self.tensors, self.progress) for key, files in sets.items()}
         for key in sorted(found, key=lambda key: not key.is_float):
-            self.verdicts[key] = self._verdict(key, sets[key], *found[key])
+            self.verdicts[key] = self._verdict(key, sets[key], found[key], structures)
 
     def in_order(self, keys: Iterable[SetKey]) -> dict[SetKey, Verdict]:
         """Return the verdicts on those of `keys` that were judged."""
         return {key: self.verdicts[key] for key in keys if key in self.verdicts}
 
     def _verdict(
-        self, key: SetKey, files: Mapping[str, Path], outputs: Outputs, structures: measure.Structures
+        self,
+        key: SetKey,
+        files: Mapping[str, Path],
+        outputs: Outputs,
+        structures: Mapping[Path, Structure | None],
     ) -> Verdict:
         config, options = self.loaded.config, self.options
         reference = outputs if key.is_float else self.verdicts[key.reference].outputs
@@ -78,7 +87,7 @@ class Judge:
             PartParity(
                 part=part,
                 bytes=files[part].stat().st_size,
-                structure=structures[part],
+                structure=structures[files[part]],
                 images=over,
                 against_fp32=compared,
                 torch_error=errors.get(part),

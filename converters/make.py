@@ -16,7 +16,8 @@ from edge_moe.converters.keys import Keys
 from edge_moe.converters.layers import Ranking
 from edge_moe.converters.recipe import Recipe
 from edge_moe.converters.store import Store
-from edge_moe.converters.workers import FailedBackends, Job, carry_out, rank_part, structure_file
+from edge_moe.converters.toolchain import Structure
+from edge_moe.converters.workers import FailedBackends, Job, Made, carry_out, rank_part
 from edge_moe.progress import Progress
 from edge_moe.sets import SetKey
 from edge_moe.training.checkpoint import Checkpoint
@@ -37,6 +38,7 @@ class Maker:
     jobs: int
     progress: Progress
     seconds: dict[str, float] = field(default_factory=dict)  # that making took, by part
+    structures: dict[Path, Structure | None] = field(default_factory=dict)  # by file, of all that was made or looked at
     _jobs: dict[tuple[str, str], Job] = field(default_factory=dict, init=False)  # (backend, part) -> the last one
     _calibrated: bool = field(default=False, init=False)
 
@@ -51,7 +53,7 @@ class Maker:
         return {part: self.store.file(made_from, suffix) for part, made_from in self.keys.made_from[key].items()}
 
     def make(self, sets: Collection[SetKey]) -> None:
-        """Make those artifacts of `sets` that are not there yet.
+        """Make those artifacts of `sets` that are not there yet, and look at how those are split that are.
 
         Raises:
             FailedBackends: a part could not be converted; the parts of the other backends were.
@@ -69,19 +71,19 @@ class Maker:
                     plain=plain,
                     samples=measure.samples_file(self.folder, kind),
                     graph=self.store.file(self.keys.graph(backend, kind), ".graph"),
-                    targets=tuple(self._target(key, part) for key in keys if not self._is_there(key, part)),
+                    targets=tuple(self._target(key, part) for key in keys if not self._is_known(key, part)),
                 )
                 self._jobs[backend, part] = job
                 if job.targets:
                     todo.append(job)
-        if todo:
+        if any(job.is_unmade for job in todo):
             self._calibrate()
         try:
-            took = carry_out(todo, self.jobs, self.folder, self.progress)
+            made = carry_out(todo, self.jobs, self.folder, self.progress)
         except FailedBackends as error:
             self._count(error.results)
             raise
-        self._count(took)
+        self._count(made)
 
     def rank_layers(self, key: SetKey, parts: Iterable[str]) -> dict[str, Ranking]:
         """Return part -> its layers by the noise that quantizing adds in the set `key`, which was made.
@@ -102,9 +104,9 @@ class Maker:
     def _target(self, key: SetKey, part: str) -> tuple[Recipe, Path]:
         return self.recipes[key], self.files(key)[part]
 
-    def _is_there(self, key: SetKey, part: str) -> bool:
+    def _is_known(self, key: SetKey, part: str) -> bool:
         file = self.files(key)[part]
-        return self.store.has(self.keys.made_from[key][part], file.suffix) and structure_file(file).is_file()
+        return self.store.has(self.keys.made_from[key][part], file.suffix) and file in self.structures
 
     def _calibrate(self) -> None:
         """Write what the parts are calibrated on, once."""
@@ -112,6 +114,8 @@ class Maker:
             measure.calibration_samples(self.loaded, self.images, self.folder, self.progress)
             self._calibrated = True
 
-    def _count(self, seconds: Mapping[str, float]) -> None:
-        for name, took in seconds.items():
-            self.seconds[name] = self.seconds.get(name, 0.0) + took
+    def _count(self, made: Mapping[str, Made]) -> None:
+        for name, one in made.items():
+            self.structures |= one.structures
+            if one.seconds is not None:
+                self.seconds[name] = self.seconds.get(name, 0.0) + one.seconds

@@ -8,7 +8,6 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TypeAlias
 
-import msgspec
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -16,13 +15,12 @@ import torch
 from edge_moe import backends
 from edge_moe.bundle import OperatingPoint, PartSpec, expert_name
 from edge_moe.converters.interface import Kind, channels_last, role_of
-from edge_moe.converters.toolchain import Structure
-from edge_moe.converters.workers import structure_file
 from edge_moe.data import LabelledImages
 from edge_moe.errors import BackendError, ConversionError
-from edge_moe.evaluate import Outputs, collect, operating_point, route
+from edge_moe.evaluate import Outputs, collect, route
 from edge_moe.gains import is_as_accurate
 from edge_moe.output import write_file
+from edge_moe.points import operating_point
 from edge_moe.progress import Progress, track
 from edge_moe.sets import SetKey
 from edge_moe.tensors import Tensors
@@ -43,7 +41,6 @@ TAUS = (0.0, 0.02, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9
 _UNTRAINED_TAU = 0.25
 _ALWAYS_EXIT = 1.0
 Image: TypeAlias = npt.NDArray[np.float32]  # [1, H, W, 3]
-Structures: TypeAlias = dict[str, Structure | None]  # by part
 
 
 @torch.no_grad()
@@ -79,10 +76,8 @@ def _write_samples(folder: Path, kind: Kind, rows: Sequence[npt.NDArray[np.float
     return file
 
 
-def run_artifacts(
-    key: SetKey, files: Mapping[str, Path], tensors: Tensors, progress: Progress
-) -> tuple[Outputs, Structures]:
-    """Run the artifacts of a set, part -> file, over all images; see how they are split on the way.
+def run_artifacts(key: SetKey, files: Mapping[str, Path], tensors: Tensors, progress: Progress) -> Outputs:
+    """Run the artifacts of a set, part -> file, over all images.
 
     Raises:
         ConversionError: a backend refuses an artifact or fails on an image, for a quantizer can write what makes no
@@ -97,14 +92,10 @@ def run_artifacts(
             except BackendError as error:
                 raise ConversionError(f"{key}/{part}: {error}; try another --recipe") from None
             stack.callback(parts[part].close)
-        structures = {
-            part: msgspec.json.decode(structure_file(file).read_bytes(), type=Structure | None)
-            for part, file in files.items()
-        }
         measured = track(tensors, f"measuring {key}", len(tensors), progress)
         experts = sum(role_of(part) == "expert" for part in files)
         try:
-            return collect(parts.__getitem__, experts, measured), structures
+            return collect(parts.__getitem__, experts, measured)
         except BackendError as error:
             raise ConversionError(f"{key}: {error}; try another --recipe") from None
 
@@ -135,11 +126,12 @@ def operating_points(
     if loaded.config.origin == "untrained":
         return ()
     labels = validation.labels if validation.labelled else None
+    macs = {name: spec.macs for name, spec in specs.items()}
     points = []
     for most in sorted({min(1, max_experts), max_experts}):
         for tau in TAUS if most else (_ALWAYS_EXIT,):
             answers = route(outputs, tau, most, loaded.config.ensemble, loaded.config.space)
-            points.append(operating_point(answers, labels, specs, tau, most, validation.groups))
+            points.append(operating_point(answers, labels, macs, tau, most, validation.groups))
     return tuple(points)
 
 

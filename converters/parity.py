@@ -9,8 +9,8 @@ from edge_moe.anytime import Ensemble, Space
 from edge_moe.bundle import OperatingPoint, expert_name
 from edge_moe.converters.noise import NO_NOISE_DB
 from edge_moe.converters.report import Accuracies, Accuracy, Agreement, Routing, Spread
-from edge_moe.evaluate import Outputs, paired_difference, route
-from edge_moe.intervals import accuracy_interval
+from edge_moe.evaluate import Outputs, route
+from edge_moe.intervals import accuracy_interval, paired_difference
 from edge_moe.sets import SetKey
 
 __all__ = ["accuracies", "agreement", "part_parity", "routed_agreement", "spread"]

@@ -11,7 +11,7 @@ the image, so there are two tolerances:
   input moves by as much as right kernels differ; never above a half.
 
 All are relative L2 errors: of a part's output, fed the same numbers, and of the scores of the whole. The table is
-measured by `python -m edge_moe.benchmarks.kernels`; what it gave stands in docs/converting.md.
+measured by `python -m edge_moe.benchmarks.studies.kernels`; what it gave stands in docs/converting.md.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -26,6 +26,7 @@ from edge_moe.converters.kernels import KernelNoise, kernel_noise
 from edge_moe.converters.layers import Ranking, rank
 from edge_moe.converters.origin import Origin
 from edge_moe.converters.recipe import Recipe
+from edge_moe.converters.toolchain import Structure
 from edge_moe.errors import BackendError, ConversionError
 from edge_moe.ledger import keep
 from edge_moe.nn import build_base
@@ -34,7 +35,7 @@ from edge_moe.pool import Pool, WorkerLost
 from edge_moe.progress import Progress
 from edge_moe.training.checkpoint import load_part
 
-__all__ = ["FailedBackends", "Job", "carry_out", "load", "rank_part", "structure_file"]
+__all__ = ["FailedBackends", "Job", "Made", "carry_out", "load", "rank_part"]
 
 _LOG = "convert.log"
 
@@ -75,6 +76,13 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
         return f"{self.backend}/{self.part}"
 
 
+class Made(NamedTuple):
+    """What came of a trace or of a job."""
+
+    seconds: float | None  # that making took; None: all was there
+    structures: dict[Path, Structure | None]  # by file, of every artifact of the job; None: there is no delegate
+
+
 def carry_out(
     jobs: Sequence[Job],
     processes: int,
@@ -85,7 +93,7 @@ def carry_out(
 ) -> dict[str, Any]:
     """Make the artifacts of `jobs`, `processes` at a time; what their tools print goes to a log in `folder`.
 
-    Beside each artifact, a file says how it is split, see `structure_file`. A backend with an error gets no more work.
+    A backend with an error gets no more work.
 
     Args:
         jobs: the graph of each kind of part is traced once, before its parts are made.
@@ -96,8 +104,7 @@ def carry_out(
         step: what that is called.
 
     Returns:
-        What came of each trace and each job, by its label: of what was made, the seconds that it took; of what was
-        there already, nothing.
+        What came of each trace and each job, by its label: `Made`, or what `do` returned.
 
     Raises:
         FailedBackends: a part could not be converted, the message names it; the other backends are done.
@@ -131,8 +138,7 @@ def carry_out(
                         continue
                     if job.backend in failed:
                         continue
-                    if result is not None:
-                        results[name] = result
+                    results[name] = result
                     progress.advance(step, name)
                     for one in jobs if what is _trace else ():
                         if one.graph == job.graph:
@@ -145,11 +151,6 @@ def carry_out(
         raise FailedBackends(failed, results)
     log.unlink(missing_ok=True)
     return results
-
-
-def structure_file(artifact: Path) -> Path:
-    """Return where it is written how `artifact` is split."""
-    return artifact.with_name(f"{artifact.name}.structure")
 
 
 def _how_lost(lost: WorkerLost, processes: int, log: Path) -> str:
@@ -187,19 +188,20 @@ def load(job: Job) -> nn.Module:
     return part.eval()
 
 
-def _trace(job: Job) -> float:
+def _trace(job: Job) -> Made:
     start = perf_counter()
     with _naming(job):
         keep(job.graph, _traced(job))
-    return perf_counter() - start
+    return Made(perf_counter() - start, {})
 
 
 def _traced(job: Job) -> bytes:
     return toolchain.get(job.backend).trace(load(job), job.kind, np.load(job.samples)[0])
 
 
-def _build(job: Job) -> float | None:
+def _build(job: Job) -> Made:
     start = perf_counter()
+    structures = {}
     with _naming(job):
         tools = toolchain.get(job.backend)
         missing = [target for target in job.targets if not target[1].is_file()]
@@ -211,11 +213,10 @@ def _build(job: Job) -> float | None:
                 keep(file, artifact)
         for recipe, file in job.targets:
             try:
-                structure = tools.structure(file.read_bytes())
+                structures[file] = tools.structure(file.read_bytes())
             except BackendError as error:  # a quantizer can write what makes no sense
                 raise ConversionError(f"by recipe {recipe.name!r}, {error}; try another --recipe") from None
-            keep(structure_file(file), msgspec.json.encode(structure))
-    return perf_counter() - start if missing else None
+    return Made(perf_counter() - start if missing else None, structures)
 
 
 def _origins(job: Job, targets: Sequence[tuple[Recipe, Path]]) -> list[Origin]:

@@ -46,8 +46,8 @@ Normalization = Literal["none", "l2", "standardize"]
 
 _Count = Annotated[int, msgspec.Meta(ge=0)]
 _Positive = Annotated[int, msgspec.Meta(ge=1)]
-_Rate = Annotated[float, msgspec.Meta(gt=0)]
-_Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
+_Rate = Annotated[float, msgspec.Meta(gt=0.0)]
+_Share = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
 _Side = Annotated[int, msgspec.Meta(ge=SMALLEST)]
 
 
@@ -77,7 +77,7 @@ class TrainingConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     seed: int = 0
     batch_size: _Positive = 64
     augment: Augment = "crop-flip"
-    weight_decay: Annotated[float, msgspec.Meta(ge=0)] = 5e-4
+    weight_decay: Annotated[float, msgspec.Meta(ge=0.0)] = 5e-4
     # base
     base_weights: str | None = None
     finetune: Finetune = "all"  # what of the base learns: everything, its last linear layer, nothing

@@ -16,7 +16,7 @@ from edge_moe.errors import BundleError, UsageError
 from edge_moe.manifest import ArtifactSet, Manifest
 from edge_moe.records import sha256
 
-__all__ = ["answers_digest", "check_digest", "digest_of_schema_2", "stated"]
+__all__ = ["answers_digest", "check_digest", "stated"]
 
 
 def answers_digest(manifest: Manifest, artifacts: ArtifactSet) -> str:
@@ -25,15 +25,10 @@ def answers_digest(manifest: Manifest, artifacts: ArtifactSet) -> str:
     A field that has its default is left away, so that one that a later edge-moe adds does not change the digest of a
     bundle that was made without it.
     """
-    return sha256(msgspec.json.encode(_decides(manifest, artifacts, bound=True), order="sorted"))
+    return sha256(msgspec.json.encode(_decides(manifest, artifacts), order="sorted"))
 
 
-def digest_of_schema_2(manifest: Manifest, artifacts: ArtifactSet) -> str:
-    """Return the digest that the same set had before its file's own tensors were in it: by it old results are known."""
-    return sha256(msgspec.json.encode(_decides(manifest, artifacts, bound=False), order="sorted"))
-
-
-def _decides(manifest: Manifest, artifacts: ArtifactSet, *, bound: bool) -> dict[str, Any]:
+def _decides(manifest: Manifest, artifacts: ArtifactSet) -> dict[str, Any]:
     parts: dict[str, dict[str, Any]] = {}
     for name, spec in manifest.parts.items():
         artifact = artifacts.parts[name]
@@ -42,12 +37,11 @@ def _decides(manifest: Manifest, artifacts: ArtifactSet, *, bound: bool) -> dict
             "inputs": [stated(one) for one in spec.inputs],
             "outputs": [stated(one) for one in spec.outputs],
             "sha256": artifact.sha256,
-        }
-        if bound:
-            parts[name]["file"] = {
+            "file": {
                 "inputs": [stated(one) for one in artifact.inputs],
                 "outputs": [stated(one) for one in artifact.outputs],
-            }
+            },
+        }
     return {
         "labels": manifest.labels,
         "preprocessing": stated(manifest.preprocessing),

@@ -5,7 +5,7 @@ Axis letters: N samples, K experts, Y classes, H W height and width.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 
@@ -14,9 +14,8 @@ import numpy.typing as npt
 
 from edge_moe.anytime import Ensemble, Floats, Space, active_experts, alpha, combine, ensemble, softmax
 from edge_moe.backends import OpenPart, Tensor
-from edge_moe.bundle import OperatingPoint, PartSpec, expert_name
+from edge_moe.bundle import expert_name
 from edge_moe.errors import BackendError, DataError
-from edge_moe.intervals import accuracy_interval, paired_difference, wilson
 
 __all__ = [
     "Decisions",
@@ -24,11 +23,8 @@ __all__ = [
     "Routed",
     "batches",
     "collect",
-    "gate_runs",
-    "operating_point",
-    "paired_difference",
+    "decide",
     "route",
-    "wilson",
 ]
 
 Bools = npt.NDArray[np.bool_]
@@ -62,6 +58,16 @@ class Decisions:
         """[N] whether no expert is active."""
         result: Bools = np.logical_not(self.active.any(axis=-1))
         return result
+
+    @property
+    def gate_share(self) -> float:
+        """Of the samples, how many ran the gate."""
+        return float(self.gate_ran.mean())
+
+    @property
+    def expert_shares(self) -> list[float]:
+        """[K] of the samples, how many woke expert k."""
+        return [float(share) for share in self.active.mean(axis=0)]
 
 
 @dataclass(frozen=True)
@@ -160,8 +166,7 @@ def route(outputs: Outputs, tau: float, max_experts: int, kind: Ensemble, space:
         UsageError: tau outside [0, 1], or max_experts outside [1, K] (0 where K is).
     """
     phi, gate = softmax(outputs.base_logits), softmax(outputs.gate_logits)
-    gate_ran = gate_runs(phi.max(axis=-1), tau, gate.shape[1])
-    active = active_experts(alpha(phi, gate), tau, max_experts, gate) & gate_ran[:, np.newaxis]
+    active, gate_ran = decide(phi.max(axis=-1), gate, tau, max_experts)
     awake = active.any(axis=-1)
     scores = phi.copy()
     if awake.any():
@@ -175,43 +180,20 @@ def route(outputs: Outputs, tau: float, max_experts: int, kind: Ensemble, space:
     return Routed(predictions, active, gate_ran, scores)
 
 
-def gate_runs(max_phi: Floats, tau: float, experts: int) -> Bools:
-    """[N] the base's largest probabilities -> [N] whether the gate runs: see `anytime.exits_before_gate`; K = 0: no."""
-    result: Bools = ~((1.0 - max_phi).astype(np.float64) < tau) & (experts > 0)
-    return result
+def decide(max_phi: Floats, gate: Floats, tau: float, max_experts: int) -> tuple[Bools, Bools]:
+    """Apply the exit rule to many samples: [N, K] which experts are active, and [N] whether the gate ran.
 
-
-def operating_point(
-    routed: Decisions,
-    labels: npt.NDArray[np.integer] | None,
-    parts: Mapping[str, PartSpec],
-    tau: float,
-    max_experts: int,
-    groups: npt.NDArray[np.integer] | None = None,
-) -> OperatingPoint:
-    """Summarise one setting.
+    The gate runs unless `anytime.exits_before_gate` says that it need not; a plain network, K = 0, has none.
 
     Args:
-        routed: what `route` made of the samples at this setting.
-        labels: [N] index of the right class; None where it is not known: no accuracy.
-        parts: the manifest's, for their MACs.
-        tau: of this setting.
-        max_experts: of this setting.
-        groups: [N] which samples belong together, over which the accuracy's interval is; None: each for itself.
+        max_phi: [N] the base's largest probabilities.
+        gate: [N, K] probabilities of the gate.
+        tau: the threshold on alpha, in [0, 1].
+        max_experts: how many may run for one sample, in [1, K]; 0 where K is.
+
+    Raises:
+        UsageError: tau outside [0, 1], or max_experts outside [1, K] (0 where K is).
     """
-    samples = len(routed.predictions)
-    correct = None if labels is None else routed.predictions == labels
-    low, high = (None, None) if correct is None else accuracy_interval(correct, groups)
-    experts_macs = [parts[expert_name(k)].macs for k in range(routed.active.shape[1])]
-    gate_macs = parts["gate"].macs if experts_macs else 0
-    macs = parts["base"].macs + gate_macs * routed.gate_ran + routed.active @ np.array(experts_macs, dtype=np.int64)
-    return OperatingPoint(
-        tau=tau,
-        max_experts=max_experts,
-        samples=samples,
-        exit_rate=float(routed.exited.mean()),
-        mean_macs=float(macs.mean()),
-        accuracy=None if correct is None else int(correct.sum()) / samples,
-        accuracy_low=low,
-        accuracy_high=high,
-    )
+    gate_ran: Bools = ~((1.0 - max_phi).astype(np.float64) < tau) & (gate.shape[1] > 0)
+    alphas = alpha(max_phi[:, np.newaxis], gate)
+    return active_experts(alphas, tau, max_experts, gate) & gate_ran[:, np.newaxis], gate_ran

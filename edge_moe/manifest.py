@@ -183,6 +183,11 @@ class Manifest(Strict, frozen=True):
     # An .npz of what torch made of a fixed input, by which a later conversion knows the network again; None: not kept.
     network: Artifact | None = None
 
+    @property
+    def macs(self) -> dict[str, int]:
+        """Part -> its multiply-accumulates."""
+        return {name: part.macs for name, part in self.parts.items()}
+
     def find(self, backend: str | None = None, recipe: str | None = None) -> ArtifactSet:
         """Return the first set of `backend` and `recipe` (None: any); raise UsageError if there is none.
 

@@ -4,6 +4,9 @@ The active experts of an image are always the first few in the order of its gate
 in that order. So an image has K + 1 possible answers, and what tau and max_experts change is only how far down its
 order it goes. Nothing has to be run again. An image of a plain network, K = 0, has one.
 
+Beside what the exit rule needs stands what other rules would: scores of the base's doubt, and the answer with each
+expert by itself, so that another score, or a routing to another expert, can be replayed on what is kept.
+
 Axis letters: N samples, K experts, Y classes.
 """
 
@@ -15,9 +18,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from edge_moe.anytime import Ensemble, Space, active_experts, alpha, ensemble, softmax
+from edge_moe.anytime import Ensemble, Floats, Space, ensemble, softmax
 from edge_moe.backends import OpenPart, Tensor
-from edge_moe.evaluate import Decisions, Outputs, batches, gate_runs
+from edge_moe.evaluate import Decisions, Outputs, batches, decide
 
 __all__ = ["Trace", "record", "trace"]
 
@@ -29,6 +32,10 @@ class Trace:
     max_phi: npt.NDArray[np.float32]  # [N] the base's largest probability
     gate: npt.NDArray[np.float32]  # [N, K] gate probabilities
     answers: npt.NDArray[np.int32]  # [N, K+1] class by the base alone, and with the first 1, 2, ... K experts
+    single: npt.NDArray[np.int32]  # [N, K] class with expert k, and no other, whatever the gate says
+    second_phi: npt.NDArray[np.float32]  # [N] the base's second-largest probability; 0 of one class
+    entropy: npt.NDArray[np.float32]  # [N] of the base's probabilities, in nats
+    log_sum_exp: npt.NDArray[np.float32]  # [N] of the base's logits
 
     def __len__(self) -> int:
         return len(self.max_phi)
@@ -39,15 +46,13 @@ class Trace:
         Raises:
             UsageError: tau outside [0, 1], or max_experts outside [1, K] (0 where K is).
         """
-        gate_ran = gate_runs(self.max_phi, tau, self.gate.shape[1])
-        alphas = alpha(self.max_phi[:, np.newaxis], self.gate)
-        active = active_experts(alphas, tau, max_experts, self.gate) & gate_ran[:, np.newaxis]
+        active, gate_ran = decide(self.max_phi, self.gate, tau, max_experts)
         count = active.sum(axis=1)
         return Decisions(self.answers[np.arange(len(self)), count], active, gate_ran)
 
     def rows(self, indices: npt.NDArray[np.integer]) -> Trace:
         """Return the trace of some of the samples."""
-        return Trace(self.max_phi[indices], self.gate[indices], self.answers[indices])
+        return Trace(**{name: values[indices] for name, values in vars(self).items()})
 
 
 def trace(outputs: Outputs, kind: Ensemble, space: Space) -> Trace:
@@ -58,14 +63,36 @@ def trace(outputs: Outputs, kind: Ensemble, space: Space) -> Trace:
         kind: the manifest's ensemble.
         space: the manifest's space.
     """
-    gate = softmax(outputs.gate_logits)
-    order = np.argsort(-gate, axis=1, kind="stable")[..., np.newaxis]  # [N, K, 1]
-    logits = np.take_along_axis(outputs.expert_logits, order, axis=1)
-    members = ensemble(outputs.base_logits[:, np.newaxis], logits, kind, space)
-    scores = np.cumsum(members * np.take_along_axis(gate[..., np.newaxis], order, axis=1), axis=1)  # [N, K, Y]
+    gate, phi = softmax(outputs.gate_logits), softmax(outputs.base_logits)
+    order = np.argsort(-gate, axis=1, kind="stable")  # [N, K]
+    members = ensemble(outputs.base_logits[:, np.newaxis], outputs.expert_logits, kind, space)  # [N, K, Y]
+    ranked = np.take_along_axis(members, order[..., np.newaxis], axis=1)
+    scores = np.cumsum(ranked * np.take_along_axis(gate, order, axis=1)[..., np.newaxis], axis=1)
     base = outputs.base_logits.argmax(axis=-1)
-    answers = np.concatenate([base[:, np.newaxis], scores.argmax(axis=-1)], axis=1)
-    return Trace(softmax(outputs.base_logits).max(axis=-1), gate, answers.astype(np.int32))
+    highest = np.sort(phi, axis=-1)[:, -2:]
+    return Trace(
+        max_phi=highest[:, -1],
+        gate=gate,
+        answers=np.concatenate([base[:, np.newaxis], scores.argmax(axis=-1)], axis=1).astype(np.int32),
+        single=members.argmax(axis=-1).astype(np.int32),
+        second_phi=highest[:, 0] if highest.shape[1] > 1 else np.zeros_like(highest[:, 0]),
+        entropy=_entropy(phi),
+        log_sum_exp=_log_sum_exp(outputs.base_logits),
+    )
+
+
+def _entropy(phi: Floats) -> npt.NDArray[np.float32]:
+    """[N, Y] probabilities -> [N] entropy in nats; a probability that rounds to 0 adds nothing."""
+    logs = np.log(phi, out=np.zeros_like(phi), where=phi > 0)
+    result: npt.NDArray[np.float32] = np.maximum(-(phi * logs).sum(axis=-1), 0).astype(np.float32)
+    return result
+
+
+def _log_sum_exp(logits: Floats) -> npt.NDArray[np.float32]:
+    """[N, Y] logits -> [N] log of the sum of their exponentials: minus the energy score (Liu et al., NeurIPS 2020)."""
+    largest = logits.max(axis=-1)
+    result: npt.NDArray[np.float32] = largest + np.log(np.exp(logits - largest[:, np.newaxis]).sum(axis=-1))
+    return result.astype(np.float32)
 
 
 def record(
@@ -77,9 +104,5 @@ def record(
         DataError: there are no samples.
         BackendError: a tensor has not the shape of the model's input.
     """
-    found = [trace(outputs, kind, space) for outputs in batches(part, experts, tensors)]
-    return Trace(
-        np.concatenate([one.max_phi for one in found]),
-        np.concatenate([one.gate for one in found]),
-        np.concatenate([one.answers for one in found]),
-    )
+    found = [vars(trace(outputs, kind, space)) for outputs in batches(part, experts, tensors)]
+    return Trace(**{name: np.concatenate([one[name] for one in found]) for name in found[0]})

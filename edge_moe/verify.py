@@ -8,7 +8,7 @@ an app would.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +36,7 @@ def verify(
     recipe: str | None = None,
     sets: Sequence[SetKey] = (),
     threads: int = 1,
+    engines: Callable[[str], Backend] | None = None,
 ) -> list[Check]:
     """Check the files, preprocessing and exit rule, and every part and the whole answers of the sets of a bundle.
 
@@ -45,6 +46,7 @@ def verify(
         recipe: only the sets of this recipe; None is all of them.
         sets: only these; none is all of them.
         threads: of the backend.
+        engines: name of a backend -> what runs its artifacts, on another device than this one; None: this machine does.
 
     Returns:
         The checks in the order in which they were made. A part whose file was altered is not run. Of a set that cannot
@@ -62,15 +64,15 @@ def verify(
     chosen = select(wanted, [Pattern((key.backend,), key.recipe) for key in sets])
     checks = verify_shared(opened)
     asked = bool(sets) or isinstance(backend, str) or recipe is not None
-    runnable = [key for key in chosen if unmet(wanted[key].runs_on) is None]
+    runnable = [key for key in chosen if engines or unmet(wanted[key].runs_on) is None]
     for artifacts in (wanted[key] for key in chosen):
-        needs = unmet(artifacts.runs_on)
+        needs = None if engines else unmet(artifacts.runs_on)
         if needs is not None:
             checks += _hashes(opened, artifacts)
             passed = not asked and len(runnable) > 0
             checks.append(Check(str(artifacts.key), "set", passed, f"cannot run here: {needs}", skipped=passed))
             continue
-        engine = backend if isinstance(backend, Backend) else backends.get(artifacts.backend)
+        engine = backend if isinstance(backend, Backend) else (engines or backends.get)(artifacts.backend)
         checks += _verify_set(opened, artifacts, engine, threads)
     return checks
 

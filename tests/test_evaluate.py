@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from edge_moe import DataError, Runtime, UsageError
-from edge_moe.evaluate import Outputs, Routed, collect, operating_point, paired_difference, route, wilson
-from tests.fakes import BASE_MACS, EXPERT_MACS, GATE_MACS
+from edge_moe.evaluate import Outputs, collect, route
 
 X = np.random.default_rng(3).standard_normal((60, 1, 4, 4, 3)).astype(np.float32)
 
@@ -84,71 +83,3 @@ def test_route_does_not_touch_its_input_and_checks_arguments():
         route(outputs, 1.5, 1, "bagging", "logit")
     with pytest.raises(UsageError, match="max_experts is"):
         route(outputs, 0.5, 3, "bagging", "logit")
-
-
-def test_operating_point_by_hand(make_bundle, fake_backend):
-    with Runtime(make_bundle(), backend=fake_backend) as runtime:
-        parts = runtime.manifest.parts
-    routed = Routed(
-        predictions=np.array([0, 1, 2, 3]),
-        active=np.array([[0, 0, 0], [0, 0, 0], [1, 0, 0], [0, 1, 1]], dtype=bool),
-        gate_ran=np.array([False, True, True, True]),
-        scores=np.zeros((4, 5)),
-    )
-    found = operating_point(routed, np.array([0, 1, 2, 0]), parts, 0.25, 2)
-    experts = (EXPERT_MACS + 0) + (EXPERT_MACS + 1) + (EXPERT_MACS + 2)
-    assert found.mean_macs == (4 * BASE_MACS + 3 * GATE_MACS + experts) / 4
-    assert (found.samples, found.exit_rate, found.accuracy) == (4, 0.5, 0.75)
-    assert (found.accuracy_low, found.accuracy_high) == wilson(3, 4)
-    assert (found.tau, found.max_experts) == (0.25, 2)
-
-
-def test_mean_macs_is_the_mean_of_what_runtime_counts(make_bundle, fake_backend):
-    with Runtime(make_bundle(), backend=fake_backend, tau=0.15, max_experts=2) as runtime:
-        routed = route(gather(runtime, X), 0.15, 2, "bagging", "logit")
-        point = operating_point(routed, np.zeros(60, np.int64), runtime.manifest.parts, 0.15, 2)
-        assert point.mean_macs == pytest.approx(np.mean([runtime.predict_tensor(x).macs for x in X]))
-
-
-@pytest.mark.parametrize(
-    ("successes", "n", "low", "high"),
-    [  # Newcombe (1998), table I, method 3
-        (81, 263, 0.2553, 0.3662),
-        (15, 148, 0.0624, 0.1605),
-        (0, 20, 0.0, 0.1611),
-        (1, 29, 0.0061, 0.1718),
-    ],
-)
-def test_wilson_against_published_values(successes, n, low, high):
-    assert wilson(successes, n) == pytest.approx((low, high), abs=5e-5)
-    mirrored = wilson(n - successes, n)
-    assert mirrored == pytest.approx((1 - high, 1 - low), abs=5e-5)
-
-
-def test_wilson_of_nothing():
-    with pytest.raises(DataError, match="no samples"):
-        wilson(0, 0)
-
-
-def test_paired_difference():
-    rng = np.random.default_rng(0)
-    a = rng.random(400) < 0.8
-    b = np.where(rng.random(400) < 0.1, ~a, a)
-    difference, low, high = paired_difference(a, b, seed=1)
-    assert difference == pytest.approx(a.mean() - b.mean())
-    assert paired_difference(a, b, seed=1) == (difference, low, high)
-    # The same bootstrap, each resample written out.
-    resampled = rng.integers(0, 400, (4000, 400))
-    direct = np.quantile((a.astype(int) - b)[resampled].mean(1), [0.025, 0.975])
-    assert (low, high) == pytest.approx(direct, abs=0.006)
-    assert paired_difference(a, a, 0) == (0, 0, 0)
-    with pytest.raises(DataError, match="found 400 and 3"):
-        paired_difference(a, b[:3], 0)
-
-
-def test_the_one_operating_point_of_a_plain_network(make_bundle, fake_backend):
-    with Runtime(make_bundle(experts=0), backend=fake_backend) as runtime:
-        outputs = gather(runtime, X)
-        routed = route(outputs, 1.0, 0, "bagging", "logit")
-        point = operating_point(routed, routed.predictions, runtime.manifest.parts, 1.0, 0)
-    assert (point.max_experts, point.exit_rate, point.mean_macs, point.accuracy) == (0, 1.0, BASE_MACS, 1.0)

@@ -1,12 +1,26 @@
-"""Intervals of accuracies and of differences: published values, written-out resampling, and coverage by simulation."""
+"""Every interval: published values, written-out resampling, scipy's own, and coverage by simulation."""
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
+from scipy import stats
 
+from edge_moe import intervals
 from edge_moe.errors import DataError
-from edge_moe.intervals import accuracy_interval, grouped, over_groups, paired_difference, wilson
+from edge_moe.intervals import (
+    accuracy_interval,
+    grouped,
+    intervals_of_means,
+    intervals_of_quantiles,
+    over_groups,
+    paired_difference,
+    ratio_of_costs,
+    wilson,
+)
 
 
 def versions(draw, originals=80, each=5, hard=0.3):
@@ -14,6 +28,26 @@ def versions(draw, originals=80, each=5, hard=0.3):
     chance = np.where(draw.random(originals) < hard, 0.3, 0.97)
     right = draw.random((originals, each)) < chance[:, np.newaxis]
     return right.ravel(), np.repeat(draw.permutation(originals), each), (1 - hard) * 0.97 + hard * 0.3
+
+
+@pytest.mark.parametrize(
+    ("successes", "n", "low", "high"),
+    [  # Newcombe (1998), table I, method 3
+        (81, 263, 0.2553, 0.3662),
+        (15, 148, 0.0624, 0.1605),
+        (0, 20, 0.0, 0.1611),
+        (1, 29, 0.0061, 0.1718),
+    ],
+)
+def test_wilson_against_published_values(successes, n, low, high):
+    assert wilson(successes, n) == pytest.approx((low, high), abs=5e-5)
+    mirrored = wilson(n - successes, n)
+    assert mirrored == pytest.approx((1 - high, 1 - low), abs=5e-5)
+
+
+def test_wilson_of_nothing():
+    with pytest.raises(DataError, match="no samples"):
+        wilson(0, 0)
 
 
 def test_sums_by_group():
@@ -109,6 +143,171 @@ def test_difference_over_groups_as_plain_resampling():
     assert found[1:] == pytest.approx(np.quantile(plain, [0.025, 0.975]), abs=0.008)
     with pytest.raises(DataError, match="a group for each"):
         paired_difference(a, b, groups=groups[:-1])
+
+
+def test_paired_difference():
+    rng = np.random.default_rng(0)
+    a = rng.random(400) < 0.8
+    b = np.where(rng.random(400) < 0.1, ~a, a)
+    difference, low, high = paired_difference(a, b, seed=1)
+    assert difference == pytest.approx(a.mean() - b.mean())
+    assert paired_difference(a, b, seed=1) == (difference, low, high)
+    # The same bootstrap, each resample written out.
+    resampled = rng.integers(0, 400, (4000, 400))
+    direct = np.quantile((a.astype(int) - b)[resampled].mean(1), [0.025, 0.975])
+    assert (low, high) == pytest.approx(direct, abs=0.006)
+    assert paired_difference(a, a, 0) == (0, 0, 0)
+    with pytest.raises(DataError, match="found 400 and 3"):
+        paired_difference(a, b[:3], 0)
+
+
+# --- of costs ---
+
+
+def test_a_ratio_by_hand():
+    """Rounds of ratio 3, 12 and 6: logs are ln 6 - ln 2, ln 6 + ln 2, ln 6, their standard error ln 2 / sqrt 3."""
+    value, low, high = ratio_of_costs([[2, 4], [20, 28], [6, 6]], [[1, 1], [1, 3], [0.5, 1.5]])
+    assert value == pytest.approx(6)
+    factor = 2 ** (4.30265 / 3**0.5)  # Student's t of two degrees of freedom, from a table
+    assert (low, high) == pytest.approx((6 / factor, 6 * factor), rel=1e-5)
+    assert ratio_of_costs([[2, 4]], [[1, 1]]) == (pytest.approx(3), None, None)
+    assert ratio_of_costs([[2.0]] * 3, [[1.0]] * 3) == pytest.approx((2, 2, 2))
+    same = [[1.0, 2.0], [3.0, 5.0]]
+    assert ratio_of_costs(same, same) == (1, 1, 1)
+
+
+def test_a_ratio_turned_round():
+    theirs, ours = np.random.default_rng(0).uniform(1, 2, size=(2, 20, 5))
+    value, low, high = ratio_of_costs(theirs, ours)
+    assert ratio_of_costs(ours, theirs) == pytest.approx((1 / value, 1 / high, 1 / low))
+    assert low < value < high
+
+
+def test_coverage_of_a_ratio():
+    """Of five rounds, each of them fast or slow for both."""
+    draw = np.random.default_rng(6)
+    covered = 0
+    for _ in range(600):
+        moment = draw.lognormal(0, 0.3, size=(5, 1))
+        theirs = 3 * moment * draw.lognormal(0, 0.1, size=(5, 1)) * np.ones(4)
+        _, low, high = ratio_of_costs(theirs, moment * np.ones(4))
+        covered += low <= 3 <= high
+    assert covered / 600 == pytest.approx(0.95, abs=0.025)
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours", "words"),
+    [
+        ([[1.0]], [[1.0], [2.0]], "the same rounds, found 1 and 2"),
+        (np.zeros((0, 3)), np.zeros((0, 3)), "the same rounds, found 0 and 0"),
+        ([[0.0, 0.0]], [[1.0, 1.0]], "above 0"),
+        ([[1.0]], [[0.0]], "above 0"),
+    ],
+)
+def test_ratios_that_cannot_be(theirs, ours, words):
+    with pytest.raises(DataError, match=words):
+        ratio_of_costs(theirs, ours)
+
+
+# --- of means and quantiles ---
+
+draw = np.random.default_rng(5)
+
+
+def test_means_as_scipy():
+    values = np.stack([draw.random(80) < 0.3, draw.gamma(2, 3, 80), np.full(80, 7.0)], axis=1)
+    low, high = intervals_of_means(values, 0, resamples=20_000)
+    for column, (below, above) in enumerate(zip(low, high, strict=True)):
+        if column == 2:
+            assert (below, above) == (7.0, 7.0)
+            continue
+        found = stats.bootstrap(
+            (values[:, column],), np.mean, method="percentile", n_resamples=20_000, rng=np.random.default_rng(1)
+        ).confidence_interval
+        np.testing.assert_allclose([below, above], [found.low, found.high], rtol=0.02)
+
+
+def test_means_are_resampled_together_and_repeat():
+    values = draw.random((50, 1))
+    both = intervals_of_means(np.hstack([values, 1 - values]), 3)
+    np.testing.assert_allclose(both[0][0], 1 - both[1][1])
+    assert np.array_equal(both, intervals_of_means(np.hstack([values, 1 - values]), 3))
+
+
+@pytest.mark.parametrize(("n", "q"), [(1, 0.5), (2, 0.5), (3, 0.9), (40, 0.5), (41, 0.9), (40, 1.0), (40, 0.0)])
+def test_quantiles_as_plain_resampling(n, q):
+    values, resamples = draw.normal(10, 1, n), 20_000
+    plain = np.quantile(values[draw.integers(n, size=(resamples, n))], q, axis=1)
+    found = intervals_of_quantiles(values[:, np.newaxis], q, 0, resamples)
+    np.testing.assert_allclose(np.ravel(found), np.quantile(plain, [0.025, 0.975]), rtol=0.01)
+
+
+def test_quantiles_are_resampled_together():
+    values = draw.random((40, 1))
+    low, high = intervals_of_quantiles(np.hstack([values, 10 * values, -values]), 0.5, 3)
+    np.testing.assert_allclose([low[1], high[1]], [10 * low[0], 10 * high[0]])
+    np.testing.assert_allclose([low[2], high[2]], [-high[0], -low[0]])
+
+
+@pytest.mark.parametrize("groups", [None, np.arange(60) // 4])
+def test_chunks_change_nothing(monkeypatch, groups):
+    values = draw.random((60, 2))
+
+    def found():
+        means = intervals_of_means(values, 1, groups=groups)
+        return np.array([*means, *intervals_of_quantiles(values, 0.9, 1, groups=groups)])
+
+    at_once = found()
+    for cells in (1, 7 * 60):
+        monkeypatch.setattr(intervals, "_CELLS", cells)
+        np.testing.assert_allclose(found(), at_once)
+
+
+def test_no_images():
+    with pytest.raises(DataError, match="at least one image"):
+        intervals_of_means(np.zeros((0, 2)), 0)
+    with pytest.raises(DataError, match="at least one image"):
+        intervals_of_quantiles(np.zeros((0, 2)), 0.5, 0)
+    with pytest.raises(DataError, match="for each of 3 samples, found 2"):
+        intervals_of_quantiles(np.zeros((3, 1)), 0.5, 0, groups=np.arange(2))
+
+
+def resampled_by_group(values, groups, summed, resamples=4000):
+    rng, names = np.random.default_rng(11), np.unique(groups)
+    rows = {name: np.flatnonzero(groups == name) for name in names}
+    plain = [
+        summed(values[np.concatenate([rows[name] for name in names[chosen]])])
+        for chosen in rng.integers(len(names), size=(resamples, len(names)))
+    ]
+    return np.quantile(plain, [0.025, 0.975])
+
+
+def test_means_over_groups_as_plain_resampling():
+    groups = draw.permutation(np.repeat(np.arange(30), draw.integers(1, 6, 30)))
+    own = draw.normal(10, 1, 30)
+    values = np.stack([own[groups], draw.normal(10, 1, len(groups))], axis=1)
+    low, high = intervals_of_means(values, 0, groups=groups)
+    for column in range(2):
+        expected = resampled_by_group(values[:, column], groups, np.mean)
+        np.testing.assert_allclose([low[column], high[column]], expected, rtol=0.01)
+    alone = intervals_of_means(values, 0)
+    assert high[0] - low[0] > 1.5 * (alone[1] - alone[0])[0]
+
+
+@pytest.mark.parametrize(("originals", "q"), [(2, 0.5), (12, 0.5), (12, 0.9), (12, 1.0), (12, 0.0)])
+def test_quantiles_over_groups_as_plain_resampling(originals, q):
+    groups = draw.permutation(np.repeat(np.arange(originals), draw.integers(1, 5, originals)))
+    values = draw.normal(10, 1, originals)[groups] + draw.normal(0, 0.2, len(groups))
+    found = intervals_of_quantiles(values[:, np.newaxis], q, 0, groups=groups)
+    expected = resampled_by_group(values, groups, lambda taken: np.quantile(taken, q))
+    np.testing.assert_allclose(np.ravel(found), expected, rtol=0.012)
+
+
+def test_no_other_module_forms_intervals():
+    root = Path(__file__).parents[1]
+    files = [file for folder in ("edge_moe", "converters", "benchmarks") for file in (root / folder).rglob("*.py")]
+    using = [file.name for file in files if re.search(r"^\s*(from|import) scipy\b", file.read_text(), re.MULTILINE)]
+    assert using == ["intervals.py"]
 
 
 def test_the_note():

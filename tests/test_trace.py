@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from edge_moe import DataError, Runtime, UsageError
-from edge_moe.evaluate import collect, route
+from edge_moe.evaluate import Outputs, collect, route
 from edge_moe.trace import Trace, record, trace
 
 X = np.random.default_rng(3).standard_normal((40, 1, 4, 4, 3)).astype(np.float32)
@@ -44,6 +44,10 @@ def test_by_hand():
         max_phi=np.array([0.5, 0.75], np.float32),
         gate=np.array([[0.25, 0.75], [0.5, 0.5]], np.float32),
         answers=np.array([[7, 8, 9], [1, 2, 3]], np.int32),
+        single=np.array([[6, 8], [2, 4]], np.int32),
+        second_phi=np.array([0.25, 0.125], np.float32),
+        entropy=np.array([1.0, 0.5], np.float32),
+        log_sum_exp=np.array([3.0, 4.0], np.float32),
     )
     # alpha: 0.125 and 0.375; 0.125 and 0.125.
     for tau, most, answers, active, gate_ran in [
@@ -62,6 +66,39 @@ def test_by_hand():
     assert len(kept) == 2
 
 
+def test_what_other_rules_would_go_by():
+    """By hand: base logits ln 1, ln 2, ln 5 and 0, 0, 0; two experts, each of which alone turns the answer."""
+    outputs = Outputs(
+        np.log(np.array([[1, 2, 5], [1, 1, 1]], np.float32)),
+        np.array([[3, 0], [3, 0]], np.float32),
+        np.array([[[9, 0, 0], [0, 9, 0]], [[0, 1, 0], [0, 0, 1]]], np.float32),
+    )
+    kept = trace(outputs, "bagging", "logit")
+    assert kept.max_phi == pytest.approx([5 / 8, 1 / 3])
+    assert kept.second_phi == pytest.approx([2 / 8, 1 / 3])
+    assert kept.log_sum_exp == pytest.approx([np.log(8), np.log(3)])
+    by_hand = -(np.log(1 / 8) / 8 + np.log(1 / 4) / 4 + 5 * np.log(5 / 8) / 8)
+    assert kept.entropy == pytest.approx([by_hand, np.log(3)])
+    assert kept.single.tolist() == [[0, 1], [1, 2]]
+    assert kept.answers[:, 1].tolist() == [0, 1]  # the gate's first choice is expert 0 for both
+    assert {values.dtype for values in (kept.second_phi, kept.entropy, kept.log_sum_exp)} == {np.dtype(np.float32)}
+
+
+def test_the_answer_with_a_single_expert_is_the_runtime_s(make_bundle, fake_backend):
+    """Where the gate's first choice is that expert; and no gate is asked about the others."""
+    with Runtime(make_bundle(), tau=0.0, max_experts=1, backend=fake_backend) as runtime:
+        kept = record(runtime.part, 3, "bagging", "logit", X)
+        for n, x in enumerate(X):
+            one = runtime.predict_tensor(x)
+            assert one.index == kept.single[n, one.experts[0]]
+
+
+def test_of_one_class_there_is_no_doubt():
+    kept = trace(Outputs.of_base(np.array([[2.5], [-90.0]], np.float32)), "bagging", "logit")
+    assert kept.second_phi.tolist() == kept.entropy.tolist() == [0, 0]
+    assert kept.log_sum_exp == pytest.approx([2.5, -90])
+
+
 def test_images_are_taken_in_batches(make_bundle, fake_backend, monkeypatch):
     from edge_moe import trace as module
     from edge_moe.evaluate import batches
@@ -70,7 +107,7 @@ def test_images_are_taken_in_batches(make_bundle, fake_backend, monkeypatch):
         whole = record(runtime.part, 3, "bagging", "logit", X)
         monkeypatch.setattr(module, "batches", lambda *arguments: batches(*arguments, chunk=7))
         parted = record(runtime.part, 3, "bagging", "logit", iter(X))
-    for name in ("max_phi", "gate", "answers"):
+    for name in vars(whole):
         np.testing.assert_array_equal(getattr(whole, name), getattr(parted, name))
     assert whole.max_phi.dtype == whole.gate.dtype == np.float32
 
@@ -84,8 +121,6 @@ def test_what_cannot_be():
 
 
 def trace_of_one():
-    from edge_moe.evaluate import Outputs
-
     draw = np.random.default_rng(0)
     outputs = Outputs(*(draw.standard_normal(shape).astype(np.float32) for shape in ((1, 4), (1, 2), (1, 2, 4))))
     return trace(outputs, "bagging", "logit")

@@ -64,7 +64,7 @@ STOCK = ExecuTorchRecipe(
     statistic="histogram",
     **STOCK_WORDS,
 )
-# Measured by `python -m edge_moe.benchmarks.kernels`, see converters/tolerances.py.
+# Measured by `python -m edge_moe.benchmarks.studies.kernels`, see converters/tolerances.py.
 SEEN = Seen(fp32=2.8e-6, int8=5.1e-5, processors=X86)
 # part -> how many times faster than fp32 the first candidate should be, see benchmarks/recipes.py.
 GOALS = {"base": 1.2, "expert": 1.2}

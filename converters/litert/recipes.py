@@ -70,7 +70,7 @@ STOCK = LiteRTRecipe(
     statistic="moving-average",
     **STOCK_WORDS,
 )
-# Measured by `python -m edge_moe.benchmarks.kernels`, see converters/tolerances.py.
+# Measured by `python -m edge_moe.benchmarks.studies.kernels`, see converters/tolerances.py.
 SEEN = Seen(fp32=2.9e-6, int8=3.4e-4, processors=X86)
 # part -> how many times faster than fp32 the first candidate should be, see benchmarks/recipes.py.
 GOALS = {"base": 1.4, "expert": 1.7}

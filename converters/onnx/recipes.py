@@ -77,7 +77,7 @@ STOCK = OnnxRecipe(
     clip_ranges=False,
     **STOCK_WORDS,
 )
-# Measured by `python -m edge_moe.benchmarks.kernels`, see converters/tolerances.py.
+# Measured by `python -m edge_moe.benchmarks.studies.kernels`, see converters/tolerances.py.
 SEEN = Seen(fp32=2.6e-6, int8=2.8e-4, processors=X86)
 # part -> how many times faster than fp32 the first candidate should be, see benchmarks/recipes.py.
 GOALS = {"base": 1.0, "expert": 1.0}

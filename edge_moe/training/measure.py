@@ -9,8 +9,8 @@ import numpy.typing as npt
 import torch
 
 from edge_moe.anytime import Ensemble, Space
-from edge_moe.evaluate import Outputs, paired_difference, route
-from edge_moe.intervals import accuracy_interval
+from edge_moe.evaluate import Outputs, route
+from edge_moe.intervals import accuracy_interval, paired_difference
 from edge_moe.nn import SingleGateMoE
 from edge_moe.progress import Progress, Silent, track
 from edge_moe.training.images import Images, batches

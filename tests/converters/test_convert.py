@@ -16,7 +16,7 @@ from edge_moe.converters import measure, recipes
 from edge_moe.converters.measure import TAUS
 from edge_moe.data import open_data
 from edge_moe.errors import LeftOutError
-from edge_moe.evaluate import wilson
+from edge_moe.intervals import wilson
 from edge_moe.verify import verify
 from edge_moe.work import Work, making
 from tests import own

@@ -36,6 +36,25 @@ def test_the_same_again_converts_nothing(make, made_here, tmp_path):
     }
 
 
+def test_how_it_is_split_is_seen_again_of_what_was_kept(make, made_here, monkeypatch):
+    """Of a conversion that was stopped, and of an earlier bundle; nothing has to be calibrated for that."""
+    made_here.stop_before = "litert/int8/expert_01"
+    with pytest.raises(KeyboardInterrupt):
+        make()
+    made_here.stop_before, made_here.structure = None, {"litert": (3, 2)}
+    with pytest.raises(ConversionError, match=r"/base runs in 3 partitions with 2 nodes outside.*\(and 7 more\)"):
+        make()
+    assert made_here.calls[1] == ["litert/int8/expert_01"]
+    monkeypatch.setattr("edge_moe.converters.measure.calibration_samples", None)
+    made_here.structure = {"litert": (1, 0)}
+    make()
+    assert {one.structure for rows in make.report.sets.values() for one in rows} == {(1, 0)}
+    made_here.structure = {"litert": (2, 0)}
+    with pytest.raises(ConversionError, match="base runs in 2 partitions"):
+        make(force=True)
+    assert made_here.calls[2:] == [[], []]
+
+
 def test_another_backend_comes_on_top(make, made_here):
     make()
     make(force=True, backends=("litert", "onnx"))
@@ -211,11 +230,11 @@ def test_an_edit_in_what_the_builder_imports(make, made_here, edited, tmp_path):
 
 
 def test_an_edit_while_a_conversion_was_stopped(make, made_here, edited):
-    """Artifacts in the partial folder, and how they are split."""
+    """Artifacts in the partial folder, and what torch made of the fixed input."""
     made_here.stop_before = "onnx/int8/expert_00"
     with pytest.raises(KeyboardInterrupt):
         make(edited("ReLU"), **BOTH)
-    assert {".structure", ".tflite", ".npz"} <= {path.suffix for path in (make.partial / "parts").iterdir()}
+    assert {".tflite", ".npz"} <= {path.suffix for path in (make.partial / "parts").iterdir()}
     made_here.stop_before = None
     made_here.made, made_here.graphs = {}, {}
     make(edited("Hardswish"), **BOTH)

@@ -86,7 +86,7 @@ def test_an_artifact_that_does_not_open_counts_alike(make, monkeypatch):
 
 
 def test_if_nothing_passes_nothing_is_published(make, made_here, broken, tmp_path):
-    made_here.structure = {"litert": b"[3,2]"}
+    made_here.structure = {"litert": (3, 2)}
     broken("onnx")
     with pytest.raises(ConversionError, match=r"onnx/base: torch.onnx cannot .*litert/.* 3 partitions .*parity\.md"):
         make(**BOTH)

@@ -9,8 +9,8 @@ import pytest
 from edge_moe.bundle import OperatingPoint
 from edge_moe.converters.parity import accuracies, agreement, part_parity, routed_agreement, spread
 from edge_moe.converters.report import Routing
-from edge_moe.evaluate import Outputs, wilson
-from edge_moe.intervals import accuracy_interval
+from edge_moe.evaluate import Outputs
+from edge_moe.intervals import accuracy_interval, wilson
 from edge_moe.sets import SetKey
 
 REFERENCE = np.array([[3.0, 4.0], [1.0, 0.0], [0.0, 2.0], [5.0, 0.0]])

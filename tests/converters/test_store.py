@@ -255,7 +255,7 @@ def test_altered_outputs_are_not_believed(bundle, tmp_path):
 
 
 def test_what_another_network_left_is_dropped(tmp_path):
-    """Artifacts, how they are split, and the graph of the kind; what is of others stays."""
+    """Artifacts, what lies beside them, and the graph of the kind; what is of others stays."""
     one = Store(tmp_path)
     one.sift([part("base", "b1", "b2", weights="wb", graphs=("gb",)), part("gate", "g1", weights="wg", graphs=("gg",))])
     names = ("b1.pte", "b1.pte.structure", "b2.pte", "gb.graph", "g1.pte", "gg.graph", "other.pte")

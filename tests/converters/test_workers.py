@@ -13,7 +13,7 @@ import pytest
 
 from edge_moe.backends import table
 from edge_moe.converters import recipes, toolchain, workers
-from edge_moe.converters.workers import FailedBackends, Job, carry_out, rank_part, structure_file
+from edge_moe.converters.workers import FailedBackends, Job, carry_out, rank_part
 from edge_moe.errors import BackendError, CheckpointError, ConversionError
 from edge_moe.ledger import SCAFFOLD
 from edge_moe.progress import Silent
@@ -75,11 +75,11 @@ def test_processes_convert_and_rank(ruined_checkpoint, tmp_path):
     """Really: one graph is traced for two experts of a network of one's own, which each process has to find."""
     both = [job(ruined_checkpoint, tmp_path, f"expert_0{k}", names=("fp32", "int8-all")) for k in (0, 1)]
     steps = Steps()
-    seconds = carry_out(both, 1, tmp_path, steps)
-    assert list(seconds) == ["onnx/expert graph", "onnx/expert_00", "onnx/expert_01"]
-    assert all(0 < one < 60 for one in seconds.values())
+    made = carry_out(both, 1, tmp_path, steps)
+    assert list(made) == ["onnx/expert graph", "onnx/expert_00", "onnx/expert_01"]
+    assert all(0 < one.seconds < 60 for one in made.values())
     assert steps.totals == {"converting": 3}
-    assert steps.notes == [("converting", name) for name in seconds]
+    assert steps.notes == [("converting", name) for name in made]
     experts = load_checkpoint(ruined_checkpoint).mixture.experts
     for one, expert in zip(both, experts, strict=True):
         x = np.load(one.samples)
@@ -87,9 +87,9 @@ def test_processes_convert_and_rank(ruined_checkpoint, tmp_path):
         expected = run_torch(expert, "expert", x)["logits"]
         assert relative_error(run("onnx", fp32.read_bytes(), "expert", x)["logits"], expected) < 1e-4
         assert int8.stat().st_size < 0.6 * fp32.stat().st_size
-        assert structure_file(int8).read_bytes() == b"null"
+        assert made[one.label].structures == {file: None for _, file in one.targets}
     assert not (tmp_path / "convert.log").exists()
-    written = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir() if "structure" not in path.name}
+    written = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
     assert list(carry_out([], 1, tmp_path, Silent())) == []
 
     one = job(ruined_checkpoint, tmp_path, "expert_01", names=("int8-all",))
@@ -108,10 +108,13 @@ def test_what_is_there_is_only_looked_at(own_checkpoint, tmp_path, monkeypatch):
     one.targets[0][1].write_bytes(b"there already")
     looked = []
     monkeypatch.setattr(toolchain.get("onnx").__class__, "structure", lambda self, artifact: looked.append(artifact))
-    workers._build(one)
+    made = workers._build(one)
+    assert made.seconds > 0
     assert one.targets[0][1].read_bytes() == b"there already"
     assert looked == [b"there already", one.targets[1][1].read_bytes()]
-    assert all(structure_file(file).read_bytes() == b"null" for _, file in one.targets)
+    assert made.structures == {file: None for _, file in one.targets}
+    assert workers._build(one) == (None, made.structures)
+    assert looked == 2 * looked[:2]
 
 
 def test_layers_are_ranked_where_no_graph_is_left(own_checkpoint, tmp_path):
@@ -147,7 +150,6 @@ def test_an_artifact_that_makes_no_sense_names_backend_part_and_recipe(own_check
     words = r"^onnx/gate: by recipe 'int8-all', LiteRT refuses the artifact: .*; try another --recipe$"
     with pytest.raises(ConversionError, match=words):
         workers._build(one)
-    assert not list(tmp_path.glob("*.structure"))
 
 
 def test_a_backend_with_an_error_does_not_cost_the_others(own_checkpoint, tmp_path, monkeypatch):

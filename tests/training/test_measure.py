@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from edge_moe.evaluate import Outputs, wilson
+from edge_moe.evaluate import Outputs
+from edge_moe.intervals import wilson
 from edge_moe.nn import SingleGateMoE
 from edge_moe.training import measure
 from edge_moe.training.checkpoint import new_mixture
