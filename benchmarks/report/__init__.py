@@ -1,12 +1,7 @@
 """The report: one page, tables, pictures and raw data of one or several results files.
 
-series     the numbers of every set and operating point
-compare    int8 beside fp32, ours beside the alternatives
-limits     parts beside what the machine can do
-story      what the numbers say, in sentences
-content    all of it collected; what follows only gives it a form
-tables, markdown, csvs, pictures, charts, page
-write      all files of a report, or none
+series, compare: the numbers; charts, tables, rows: what is drawn and listed, as data; story, words: sentences
+sections: all of it collected, in the order and with the notes of prose.j2; pictures, write: what draws and writes it
 """
 
 from edge_moe.benchmarks.report.tables import header, point_row

@@ -1,61 +1,46 @@
 """The numbers of a report: one series for each set of each file, one point for each operating point. No drawing.
 
-Axis letters: N validation images, K experts, R rounds, T timed images.
+Axis letters: N validation images, K experts, T timed images.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
-from edge_moe.benchmarks.report.labels import file_names, set_labels
-from edge_moe.benchmarks.results import PartCosts, PointCosts, Results, SetResults, Summary, Unit, summary
+from edge_moe.benchmarks.measured import PointCosts, SetResults
+from edge_moe.benchmarks.report.words import file_names, set_labels
+from edge_moe.benchmarks.results import Results
+from edge_moe.benchmarks.samples import summary
+from edge_moe.benchmarks.units import Unit
 from edge_moe.bundle import expert_name
-from edge_moe.trace import Trace
 
-__all__ = ["Part", "Point", "Series", "build", "front"]
+__all__ = ["EXPERTS", "Part", "Series", "best_products", "build", "front", "native_dtype"]
 
-
-@dataclass(frozen=True)
-class Point:
-    """One operating point of one set."""
-
-    costs: PointCosts
-    spread: Summary | None  # of all raw samples; None: only parts were run
-    gate_share: float  # of the validation images, how many ran the gate
-    expert_shares: tuple[float, ...]  # [K] of the validation images, how many woke expert k
-
-    @property
-    def tau(self) -> float:
-        """The threshold."""
-        return self.costs.point.tau
-
-    @property
-    def max_experts(self) -> int:
-        """How many experts an image may wake."""
-        return self.costs.point.max_experts
-
-    @property
-    def accuracy(self) -> float | None:
-        """Over the validation images."""
-        return self.costs.point.accuracy
+EXPERTS = "experts together"  # as a part of its own
 
 
 @dataclass(frozen=True)
 class Part:
-    """One part of one set."""
+    """One part of one set; or all its experts together: MACs and cost are then the mean of one, the shares of all."""
 
     name: str
-    macs: int
+    macs: float
     cost: float
-    spread: Summary
+    median: float | None  # of its samples; None: of all experts together
+    low: float  # p10; of all experts together the least
+    high: float  # p90; likewise the largest
     time_share: float  # of a prediction at the middle operating point, as predicted from the parts
+    gmacs: float | None  # achieved, 10^9 MACs a second; None: costs are not times
+    of_best: dict[str, float]  # dtype -> achieved / the machine's best product
+    gain: float | None  # of that prediction's time, what would go if it reached the best of its dtype
+    most: bool = False  # whether nothing has more to gain
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Series:
     """One set of one file."""
 
@@ -64,8 +49,6 @@ class Series:
     results: Results
     one: SetResults
     label: str
-    points: tuple[Point, ...]
-    parts: tuple[Part, ...]
 
     @property
     def unit(self) -> Unit:
@@ -77,24 +60,68 @@ class Series:
         """Whether it is a plain network: the base alone, one operating point, nothing that depends on tau."""
         return not self.results.bundle.experts
 
-    @cached_property
-    def trace(self) -> Trace:
-        """What decides about the N validation images."""
-        return self.one.trace.restored()
+    @property
+    def counted(self) -> str:
+        """Its label, with where its figures are from, and whose its answers are, where that goes without saying not."""
+        by, where = self.one.decided_by, self.results.provenance()
+        told = ["" if where == "measured" else f", {where}", "" if by is None else f", with the answers of {by}"]
+        return self.label + "".join(told)
+
+    @property
+    def points(self) -> Sequence[PointCosts]:
+        """Every operating point, as in the file."""
+        return self.one.points
 
     @cached_property
-    def middle(self) -> Point:
-        """The operating point between base only and always an expert: the exit rate nearest one half."""
-        return middle(self.points)
+    def lines(self) -> dict[int, list[PointCosts]]:
+        """max_experts -> its points in the order of tau."""
+        found: dict[int, list[PointCosts]] = {}
+        for point in sorted(self.points, key=lambda point: (point.point.max_experts, point.tau)):
+            found.setdefault(point.point.max_experts, []).append(point)
+        return found
 
+    @property
+    def line(self) -> list[PointCosts]:
+        """Those of the smallest max_experts."""
+        return self.lines[min(self.lines)]
 
-def middle(points: Sequence[Point]) -> Point:
-    """Return the point whose exit rate is nearest one half, of those with the smallest max_experts."""
-    fewest = min(point.max_experts for point in points)
-    return min(
-        (point for point in points if point.max_experts == fewest),
-        key=lambda point: (abs(point.costs.point.exit_rate - 0.5), point.tau),
-    )
+    @cached_property
+    def middle(self) -> PointCosts:
+        """Of these, the one between base only and always an expert: its exit rate is nearest one half."""
+        return min(self.line, key=lambda point: abs(point.point.exit_rate - 0.5))
+
+    @cached_property
+    def parts(self) -> list[Part]:
+        """Base, gate, every expert, and all experts together where there are several.
+
+        What can be gained is said of base, gate and experts together: the experts are one graph with other weights.
+        """
+        routed = self.one.decisions.rows(np.array(self.results.timed)).at(
+            self.middle.tau, self.middle.point.max_experts
+        )
+        runs = {"base": 1.0, "gate": float(routed.gate_ran.mean())}
+        runs |= {expert_name(k): float(share) for k, share in enumerate(routed.active.mean(axis=0))}
+        spent = {part.part: runs[part.part] * part.cost for part in self.one.parts}
+        found, total = [], sum(spent.values()) or 1.0
+        for part in sorted(self.one.parts, key=lambda part: (part.part != "base", part.part != "gate", part.part)):
+            s, share = summary(part.raw), spent[part.part] / total
+            found.append(self._part(part.part, part.macs, part.cost, s.median, s.p10, s.p90, share))
+        if len(each := found[2:]) > 1:
+            macs, cost = (float(np.mean([getattr(part, what) for part in each])) for what in ("macs", "cost"))
+            low, high = min(part.low for part in each), max(part.high for part in each)
+            share = sum(part.time_share for part in each)
+            found.append(self._part(EXPERTS, round(macs), cost, None, low, high, share))
+        gains = {part.name: part.gain for part in (*found[:2], found[-1]) if part.gain is not None}
+        most = max(gains, key=lambda name: gains[name]) if len(gains) > 1 else None  # alone, none has the most
+        return [replace(part, most=part.name == most) for part in found]
+
+    def _part(self, name: str, macs: float, cost: float, median: float | None, *ends_and_share: float) -> Part:
+        gmacs = _gmacs(macs, cost, self.unit)
+        of_best = {} if gmacs is None else {kind: gmacs / best for kind, best in best_products(self.results).items()}
+        low, high, share = ends_and_share
+        own = of_best.get(native_dtype(self.one.recipe))
+        gain = None if own is None else share * max(0.0, 1 - own)
+        return Part(name, macs, cost, median, low, high, share, gmacs, of_best, gain)
 
 
 def build(results: Sequence[Results], names: Sequence[str] | None = None) -> list[Series]:
@@ -103,15 +130,10 @@ def build(results: Sequence[Results], names: Sequence[str] | None = None) -> lis
     Raises:
         UsageError: not a name for each file.
     """
-    labels = set_labels(results, file_names(results, names))
     found: list[Series] = []
-    for number, file in enumerate(results):
-        for one, label in zip(file.sets, labels[number], strict=True):
-            trace = one.trace.restored()
-            points = tuple(_point(costs, trace) for costs in one.points)
-            timed = trace.rows(np.array(file.timed, dtype=np.int64)) if file.timed else trace
-            parts = _parts(one, timed, middle(points))
-            found.append(Series(number, len(found), file, one, label, points, parts))
+    for number, (file, labels) in enumerate(zip(results, set_labels(results, file_names(results, names)), strict=True)):
+        for one, label in zip(file.sets, labels, strict=True):
+            found.append(Series(number, len(found), file, one, label))
     return found
 
 
@@ -120,40 +142,23 @@ def front(points: Sequence[tuple[float, float]]) -> list[int]:
 
     One beats another if it is no worse in both and better in one. Of equals, all stay.
     """
-    order = sorted(range(len(points)), key=lambda i: (points[i][0], -points[i][1]))
     kept: list[int] = []
-    best = -np.inf
-    for i in order:
-        cost, accuracy = points[i]
-        if accuracy > best or (kept and (cost, accuracy) == points[kept[-1]]):
+    for i in sorted(range(len(points)), key=lambda i: (points[i][0], -points[i][1])):
+        if not kept or points[i][1] > points[kept[-1]][1] or points[i] == points[kept[-1]]:
             kept.append(i)
-            best = accuracy
     return kept
 
 
-def _point(costs: PointCosts, trace: Trace) -> Point:
-    routed = trace.at(costs.point.tau, costs.point.max_experts)
-    return Point(
-        costs=costs,
-        spread=summary(costs.raw) if costs.raw is not None and any(costs.raw) else None,
-        gate_share=float(routed.gate_ran.mean()),
-        expert_shares=tuple(routed.active.mean(axis=0).tolist()),
-    )
+def best_products(results: Results) -> dict[str, float]:
+    """Return dtype -> GMAC/s of the fastest large matrix product."""
+    limits = results.limits if results.unit.is_time else ()
+    return {limit.dtype: limit.gmacs for limit in sorted(limits, key=lambda limit: limit.gmacs)}
 
 
-def _parts(one: SetResults, timed: Trace, at: Point) -> tuple[Part, ...]:
-    """[T] trace of the timed images -> the parts, base and gate first."""
-    routed = timed.at(at.tau, at.max_experts)
-    runs = {"base": 1.0, "gate": float(routed.gate_ran.mean())}
-    runs |= {expert_name(k): share for k, share in enumerate(routed.active.mean(axis=0).tolist())}
-    spent = {part.part: runs.get(part.part, 0.0) * part.cost for part in one.parts}
-    total = sum(spent.values())
-    return tuple(
-        Part(part.part, part.macs, part.cost, summary(part.raw), spent[part.part] / total if total else 0.0)
-        for part in sorted(one.parts, key=_order)
-    )
+def native_dtype(recipe: str) -> str:
+    """Return the dtype in which most of a recipe's arithmetic is done."""
+    return "int8" if recipe.startswith("int8") else "fp32"
 
 
-def _order(part: PartCosts) -> tuple[int, str]:
-    first = ("base", "gate")
-    return (first.index(part.part) if part.part in first else len(first), part.part)
+def _gmacs(macs: float, cost: float, unit: Unit) -> float | None:
+    return macs / cost / (unit.seconds * 1e9) if cost and unit.seconds else None

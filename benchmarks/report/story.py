@@ -1,129 +1,150 @@
-"""What the numbers say, in sentences: the headline, the warnings, and what the figures cannot tell."""
+"""What the numbers say, in sentences: the headline, where ours loses, and the warnings."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
+from operator import attrgetter
 
+import numpy as np
+
+from edge_moe.benchmarks.measured import PointCosts
 from edge_moe.benchmarks.report.compare import Beside
-from edge_moe.benchmarks.report.series import Point, Series
-from edge_moe.benchmarks.report.words import change, cost, interval, listed, plural, sentence, tau
+from edge_moe.benchmarks.report.series import Series
+from edge_moe.benchmarks.report.words import accuracy, difference, interval, listed, percent, plural, sentence, tau
 from edge_moe.benchmarks.results import Results
 from edge_moe.gains import without_gain
 from edge_moe.intervals import over_groups, paired_difference
 from edge_moe.sizes import short_size_text
 from edge_moe.text import counted
 
-__all__ = ["blind_spots", "finding", "highlight", "lost", "mended", "over", "subject", "title", "warnings"]
+__all__ = ["finding", "highlight", "lost", "mended", "over", "provenance", "subject", "warnings"]
 
 _FEW = 6  # sets that a sentence can name
+_OF_COSTS = {"target": "target", "machine": "machine", "unit": "unit", "threads": "threads",
+             "pinned CPUs": "conditions.cpus", "versions": "versions"}  # fmt: skip
+_OF_ANSWERS = {"data": "data", "number of images": "images", "right answers": "labels", "timed images": "timed",
+               "bundle": "bundle.rule_sha256"}  # fmt: skip
 
 
-def title(results: Sequence[Results]) -> str:
-    """Return what the report is about, in a few words."""
-    return f"{listed(_several(results, lambda r: r.bundle.name))} on {listed(_several(results, _machine))}"
-
-
-def _px(results: Results) -> str:
-    return short_size_text(results.bundle.image_size)
-
-
-def subject(results: Sequence[Results]) -> str:
-    """Return what was measured on what."""
-    first = results[0]
-    bundles = listed(_several(results, lambda r: f"{r.bundle.name} ({r.bundle.architecture}, "
-                              f"{counted(r.bundle.experts)}, {_px(r)} px)"))  # fmt: skip
-    where = listed(_several(results, _machine))
+def subject(results: Sequence[Results]) -> tuple[str, str]:
+    """Return what the report is about, in a few words, and what was measured on what, in a sentence."""
+    names, bundles, machines, sets = [], [], [], [one.label for file in results for one in file.sets]
+    for file in results:
+        b, machine = file.bundle, file.machine.name
+        names.append(b.name)
+        bundles.append(f"{b.name} ({b.architecture}, {counted(b.experts)}, {short_size_text(b.image_size)} px)")
+        machines.append(machine if file.target == "host" else f"{file.target} ({machine})")
+    which, what, where = (listed(dict.fromkeys(each)) for each in (names, bundles, machines))
+    title, first = f"{which} on {where}", results[0]
     if len(results) > 1:
-        sets = sum(len(file.sets) for file in results)
-        return f"{plural(sets, 'set')} from {len(results)} results files: {bundles} on {where}."
-    names = [one.label for one in first.sets]
-    sets_named = listed(names) if len(names) <= _FEW else f"{len(names)} sets of artifacts"
-    costed = "costed" if first.unit != "ms" else "timed"
-    return (
-        f"{bundles} as {sets_named} on {where}: {plural(first.images, 'image')} of {first.data}, "
-        f"{len(first.timed):,} of them {costed} in {plural(first.rounds, 'round')}, {plural(first.threads, 'thread')}."
-    )
+        return title, f"{plural(len(sets), 'set')} from {len(results)} results files: {what} on {where}."
+    named = listed(sets) if len(sets) <= _FEW else f"{len(sets)} sets of artifacts"
+    how = f"{'timed' if first.unit.is_time else 'costed'} in {plural(first.rounds, 'round')}"
+    images = f"{plural(first.images, 'image')} of {first.data}, {len(first.timed):,} of them {how}"
+    return title, f"{what} as {named} on {where}: {images}, {plural(first.threads, 'thread')}."
 
 
-def highlight(one: Series) -> tuple[Point, Point]:
+def highlight(one: Series) -> tuple[PointCosts, PointCosts]:
     """Return the point worth telling first, and the one at the smallest tau, with which it is compared.
 
-    The bundle's default, where that is recorded and another. Else, where labels are known: the cheapest that is as
+    The bundle's default, where that was measured. Else, where labels are known: the cheapest that is as
     accurate as the smallest tau on these images. Else, or if none is cheaper: the middle one.
     """
-    points = [point for point in one.points if point.max_experts == one.middle.max_experts]
-    start = min(points, key=lambda point: point.tau)
-    default = [p for p in one.points if (p.tau, p.max_experts) == (one.one.default_tau, one.one.default_max_experts)]
-    if start.accuracy is not None and default and default[0].tau > start.tau:
-        return default[0], start
-    if start.accuracy is not None:
-        as_good = [p for p in points if p.accuracy is not None and p.accuracy >= start.accuracy]
-        cheapest = min(as_good, key=lambda point: (point.costs.mean, point.tau))
+    for point in one.points:
+        if (point.tau, point.point.max_experts) == (one.one.default_tau, one.one.default_max_experts):
+            return point, one.lines[point.point.max_experts][0]
+    start = one.line[0]
+    if (least := start.point.accuracy) is not None:
+        as_good = [point for point in one.line if (point.point.accuracy or 0.0) >= least]
+        cheapest = min(as_good, key=lambda point: (point.mean, point.tau))
         if cheapest is not start:
             return cheapest, start
     return one.middle, start
 
 
 def finding(one: Series) -> str:
-    """Return the most useful thing that the numbers say about a set: its first file's default, as a rule."""
+    """Return what a set costs and how often it is right, beside always running an expert, and beside its base alone."""
     point, start = highlight(one)
-    what = point.costs.point
-    plain = not one.results.bundle.experts
-    who = f"{one.label}, a plain network," if plain else f"At tau = {tau(point.tau)}, {one.label}"
-    text = f"{who} answers in {cost(point.costs.mean, one.unit, named=True)} on average"
-    if point.costs.raw is None:
-        text += " (predicted from its parts)"
+    what, unit, base, labels = point.point, one.unit, one.lines[point.point.max_experts][-1], one.results.labels
+    comma = "" if one.counted == one.label else ","
+    who = f"{one.counted}, a plain network," if one.plain else f"At tau = {tau(what.tau)}, {one.counted}{comma}"
+    text = f"{who} answers in {unit.text(point.mean)} on average"
+    text += " (predicted from its parts)" if point.raw is None else ""
     if start is not point:
         always = "always running an expert (tau = 0)" if start.tau == 0 else f"at tau = {tau(start.tau)}"
-        text += f", {change(point.costs.mean, start.costs.mean)} {always}"
-    if what.accuracy is None and plain:
-        return f"{text}. How often it is right is not known: no labels."
-    if what.accuracy is None:
-        return f"{text}; {what.exit_rate:.1%} of the images exit early. How often it is right is not known: no labels."
-    text += f", at {what.accuracy:.1%} accuracy (95%: {interval(what.accuracy_low, what.accuracy_high)})."
-    labels = one.results.labels
+        text += f", {_change(point.mean, start.mean)} {always}"
+    if what.accuracy is not None:
+        text += f", at {percent(what.accuracy)} accuracy (95%: {interval(what.accuracy_low, what.accuracy_high)})."
+    else:
+        text += "." if one.plain else f"; {percent(what.exit_rate)} of the images exit early."
+    if one.results.preprocessing is not None and start is not point and not one.plain:
+        waits = [one.results.preprocessing + p.mean for p in (point, start)]
+        text += f" From the image file on it is {unit.text(waits[0])}, {_change(*waits)} {always}."
     if labels is not None and start is not point:
-        right = [one.trace.at(p.tau, p.max_experts).predictions == labels for p in (point, start)]
-        if (right[0] == right[1]).all():
-            text += " Image by image, it is right and wrong on the same ones."
-        else:
-            gained, low, high = (100 * value for value in paired_difference(*right, groups=one.results.grouping))
-            text += f" Image by image, the accuracy changes by {gained:+.2f} points (95%: {low:+.2f} to {high:+.2f})."
-    nothing = without_gain([p.costs.point for p in one.points], point.max_experts)
-    if nothing is not None:
-        text += f" {sentence(nothing)}"
-    return text
+        same = bool(np.all((point.decided.predictions == labels) == (start.decided.predictions == labels)))
+        changes = (
+            "it is right and wrong on the same ones" if same else f"accuracy changes by {_gained(one, point, start)}"
+        )
+        text += f" Image by image, beside tau = {tau(start.tau)}, {changes}."
+    if not one.plain and base is not point and base.point.exit_rate == 1:
+        text += f" Its base alone (tau = {tau(base.tau)}) answers in {unit.text(base.mean)}, "
+        text += f"{_change(base.mean, point.mean)} that"
+        if base.point.accuracy is not None and labels is not None:
+            text += f", at {percent(base.point.accuracy)} accuracy: image by image, the experts change it by "
+            text += _gained(one, point, base)
+        text += "."
+    if what.accuracy is None:
+        return f"{text} How often it is right is not known: no labels."
+    nothing = without_gain([p.point for p in one.points], what.max_experts)
+    return text if nothing is None else f"{text} {sentence(nothing)}"
 
 
-def mended(one: Series) -> str:
-    """Return how many answers the experts change for the better and for the worse, at the bundle's default tau.
+def _gained(one: Series, point: PointCosts, other: PointCosts) -> str:
+    """Return by how much a point is right more often than another, image by image."""
+    right = [p.decided.predictions == one.results.labels for p in (point, other)]
+    return difference(*paired_difference(*right, groups=one.results.grouping))
 
-    Where the default is not recorded, at the point that is told first; empty where labels are not known, or there are
-    no experts.
+
+def _change(new: float, old: float) -> str:
+    """Return by how much `new` is less or more than `old`."""
+    share = new / old - 1 if old else 0.0
+    return f"{abs(share):.1%} {'more' if share > 0 else 'less'} than" if abs(share) >= 0.0005 else "as much as"
+
+
+def mended(one: Series, told: str = "") -> str:
+    """Return how many answers the experts change for the better and for the worse, at the point that is told first.
+
+    Empty where labels are not known, or there are no experts. The difference in points is left out if it stands in
+    `told`, what is read before.
     """
-    labels = one.results.labels
-    if labels is None or not one.results.bundle.experts:
+    labels, point = one.results.labels, highlight(one)[0]
+    if labels is None or one.plain:
         return ""
-    at, most = one.one.default_tau, one.one.default_max_experts
-    if at is None or most is None:
-        told = highlight(one)[0]
-        at, most = told.tau, told.max_experts
-    base = one.trace.answers[:, 0] == labels
-    decided = one.trace.at(at, most)
+    base, decided = one.one.decisions.answers[:, 0] == labels, point.decided
     whole = decided.predictions == labels
-    better, worse = int((whole & ~base).sum()), int((base & ~whole).sum())
-    gained, low, high = (100 * value for value in paired_difference(whole, base, groups=one.results.grouping))
+    gained = difference(*paired_difference(whole, base, groups=one.results.grouping))
+    becomes = "" if gained in told else f": {accuracy(base.mean())} becomes {accuracy(whole.mean())}, {gained}"
     return (
-        f"Against its base alone, {one.label} at tau = {tau(at)} mends {better:,} of {plural(len(base), 'image')} and "
-        f"breaks {worse:,}: {base.mean():.2%} becomes {whole.mean():.2%}, {gained:+.2f} points "
-        f"(95%: {low:+.2f} to {high:+.2f}), while {decided.exited.mean():.1%} exit early."
+        f"Against its base alone, {one.label} at tau = {tau(point.tau)} mends {(whole & ~base).sum():,} of "
+        f"{plural(len(base), 'image')} and breaks {(base & ~whole).sum():,}{becomes}, while "
+        f"{percent(decided.exited.mean())} exit early."
     )
 
 
 def over(results: Sequence[Results]) -> list[str]:
     """Return a note for each number of originals that intervals are over."""
-    counted = [(len(set(file.groups)), file.images) for file in results if file.groups is not None]
-    return [over_groups(*one) for one in dict.fromkeys(counted)]
+    counts = [(len(set(file.groups)), file.images) for file in results if file.groups is not None]
+    return [over_groups(*one) for one in dict.fromkeys(counts)]
+
+
+def provenance(results: Sequence[Results]) -> list[str]:
+    """Return where costs are from: a sentence for each target and unit of which they are."""
+    found = {}
+    for file in results:
+        for unit in file.opening.units:
+            words = "estimated for" if file.provenance(unit.name) == "estimated" else f"{file.provenance(unit.name)} on"
+            found[f"Costs in {unit.words} are {words} {file.target}."] = True
+    return [" ".join(found)]
 
 
 def lost(series: Sequence[Series], found: Sequence[Beside]) -> list[str]:
@@ -133,105 +154,44 @@ def lost(series: Sequence[Series], found: Sequence[Beside]) -> list[str]:
         kinds: dict[str, list[Beside]] = {}
         for pair in found:
             if pair.series is one and pair.verdict == "ours loses":
-                peer = pair.peer
-                kinds.setdefault(f"{peer.name} ({peer.key})", []).append(pair)
-        if kinds:
-            words = [f"{name}, {_times(pairs, plain=one.plain)}" for name, pairs in kinds.items()]
-            sentences.append(f"{one.label} loses to {'; to '.join(words)}.")
+                kinds.setdefault(f"{pair.peer.name} ({pair.peer.key})", []).append(pair)
+        told = []
+        for name, pairs in kinds.items():
+            ratios = sorted(pair.ratio for pair in pairs)
+            times = " to ".join(f"{ratio:.2f}" for ratio in ((ratios[0], ratios[-1]) if len(ratios) > 1 else ratios))
+            taus = listed(tau(value) for value in sorted({pair.point.tau for pair in pairs}))
+            told.append(f"{name}, which needs {times} times our cost{'' if one.plain else f' at tau = {taus}'}")
+        if told:
+            sentences.append(f"{one.label} loses to {'; to '.join(told)}.")
     return sentences
-
-
-def _times(pairs: Sequence[Beside], *, plain: bool) -> str:
-    """Return how little of our cost an alternative needs, and where."""
-    ratios = sorted(pair.ratio for pair in pairs)
-    taus = sorted({pair.point.tau for pair in pairs})
-    times = f"{ratios[0]:.2f}" if len(ratios) == 1 else f"{ratios[0]:.2f} to {ratios[-1]:.2f}"
-    where = "" if plain else f" at tau = {listed([tau(value) for value in taus])}"
-    return f"which needs {times} times our cost{where}"
 
 
 def warnings(results: Sequence[Results], names: Sequence[str]) -> list[str]:
     """Return what a reader must know before any figure."""
     found = []
     for file, name in zip(results, names, strict=True):
-        which = f"{name}: " if len(results) > 1 else ""
-        if not file.bundle.trained:
-            found.append(f"{which}UNTRAINED network with random weights: what it costs is real, its answers are noise.")
+        own = ["UNTRAINED network with random weights: what it costs is real, its answers are noise."]
+        own = [] if file.bundle.trained else own
         if not file.complete:
-            found.append(
-                f"{which}Partial: stopped after {file.rounds} of {plural(file.rounds_asked, 'round')}. "
-                "The fewer rounds, the less the slow moments of the machine are filtered out."
+            own.append(
+                f"Partial: stopped after {file.rounds} of {plural(file.rounds_asked, 'round')}. The fewer rounds, the "
+                "less the slow moments of the machine are filtered out."
             )
-        found += [f"{which}{sentence(remark)}" for remark in file.conditions.remarks]
-    return found + _mixed(results)
-
-
-def blind_spots(results: Sequence[Results]) -> list[str]:
-    """Return what the figures cannot tell."""
-    units = {file.unit for file in results}
-    found = [
-        "Other devices. A phone has other cores, caches, memory and kernels. Ratios between sets travel better than "
-        "absolute figures, and even they are not certain to.",
-        "Other images. Exit rates and accuracy are those of these validation images; harder images wake more experts. "
-        "Where a tau was chosen on the same images, expect a little less on others."
-        if any(file.bundle.experts for file in results)
-        else "Other images. Accuracy is that of these validation images; others may be harder.",
-        "Sustained load. Nothing ran long enough to heat a device until it slows down, and nothing ran beside it.",
-        "Power and energy. They were not measured, and do not follow from costs.",
-        "The way from a file to the input tensor. Reading, decoding, resizing and normalising an image come on top.",
-        "GPU, NPU and other accelerators, unless the target above names one.",
-        "Batches. One image at a time is what a device does.",
-    ]
-    if units - {"ms"}:
-        found.append(
-            "Time, from instructions or cycles. Instructions differ in how long they take and how well they overlap; "
-            "counts compare programs on one kind of core, not devices."
-        )
-    if any(point.raw is None for file in results for one in file.sets for point in one.points):
-        found.append(
-            "Whole predictions, where the target ran parts only: the cost of a point is then the sum of its parts, "
-            "without what the runtime adds between them."
-            if any(file.bundle.experts for file in results)
-            else "Whole predictions, where the target ran the network's graph only: what the runtime adds is not in it."
-        )
-    return found
-
-
-def _mixed(results: Sequence[Results]) -> list[str]:
-    """Return warnings about files that do not measure the same thing."""
-    differ: dict[str, Callable[[Results], object]] = {
-        "target": lambda r: r.target,
-        "machine": lambda r: (r.machine.name, r.machine.processor, r.machine.logical_cpus, r.machine.system),
-        "unit": lambda r: r.unit,
-        "threads": lambda r: r.threads,
-        "pinned CPUs": lambda r: r.conditions.cpus,
-        "versions": lambda r: sorted(r.versions.items()),
-    }
-    images: dict[str, Callable[[Results], object]] = {
-        "data": lambda r: r.data,
-        "number of images": lambda r: r.images,
-        "right answers": lambda r: r.labels,
-        "timed images": lambda r: r.timed,
-        "bundle": lambda r: r.bundle.rule_sha256,
-    }
-    found = []
+        own += map(sentence, file.conditions.remarks)
+        found += [f"{name}: {text}" if len(results) > 1 else text for text in own]
     if len(results) > 1:
-        costs = [name for name, get in differ.items() if len({repr(get(r)) for r in results}) > 1]
-        what = f" They differ in {listed(costs)}." if costs else ""
+        costs, answers = _differing(results, _OF_COSTS), _differing(results, _OF_ANSWERS)
         found.append(
-            f"Costs come from {len(results)} runs.{what} Costs of different machines or runs do not compare in "
-            "absolute terms, only as ratios within one run. Pareto fronts below span all runs that share a unit."
+            f"Costs come from {len(results)} runs.{f' They differ in {costs}.' if costs else ''} Costs of different "
+            "machines or runs do not compare in absolute terms, only as ratios within one run. Pareto fronts below "
+            "span all runs that share a unit."
         )
-        answers = [name for name, get in images.items() if len({repr(get(r)) for r in results}) > 1]
-        if answers:
-            what = "accuracies and exit rates" if any(file.bundle.experts for file in results) else "accuracies"
-            found.append(f"The files also differ in {listed(answers)}: their {what} do not compare.")
+        what = "accuracies and exit rates" if any(file.bundle.experts for file in results) else "accuracies"
+        found += [f"The files also differ in {answers}: their {what} do not compare."] if answers else []
     return found
 
 
-def _machine(file: Results) -> str:
-    return file.machine.name if file.target == "host" else f"{file.target} ({file.machine.name})"
-
-
-def _several(results: Sequence[Results], get: Callable[[Results], str]) -> list[str]:
-    return list(dict.fromkeys(get(file) for file in results))
+def _differing(results: Sequence[Results], facts: Mapping[str, str]) -> str:
+    first = results[0]
+    got = {what: attrgetter(where) for what, where in facts.items()}
+    return listed(what for what, get in got.items() if any(get(file) != get(first) for file in results))

@@ -1,14 +1,11 @@
-"""The charts are what plotly takes, and say what the numbers say."""
+"""The charts say what the numbers say. What plotly makes of them is seen in a browser."""
 
 from __future__ import annotations
 
-import itertools
-
 import pytest
 
-from edge_moe.benchmarks.report.charts import draw
-from edge_moe.benchmarks.report.content import collect
-from edge_moe.benchmarks.report.style import DARK, LIGHT
+from edge_moe.benchmarks.report.sections import collect
+from edge_moe.benchmarks.report.words import DARK, LIGHT
 from tests.benchmarks.made import TAUS, make
 
 MANY = [(backend, recipe) for backend in "abcd" for recipe in ("int8", "int8-x", "fp32")]
@@ -21,84 +18,77 @@ CASES = {
 }
 
 
-def colours(value):
-    if isinstance(value, dict):
-        return set().union(*map(colours, value.values()))
-    if isinstance(value, list):
-        return set().union(*map(colours, value)) if value else set()
-    return {value} if isinstance(value, str) and value.startswith("@") else set()
+def drawn(report):
+    """Section -> its views, of the sections that have a chart."""
+    return {key: section.views for key, section in report.sections.items() if section.views}
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_both_looks_know_every_colour(case):
-    charts = draw(collect([make(images=40, timed=3, **options) for options in CASES[case]]))
-    used = set().union(*(colours([v.traces, v.layout]) for chart in charts.values() for v in chart.views))
-    assert used <= LIGHT.keys() == DARK.keys()
-
-
-def test_plotly_takes_them():
-    go = pytest.importorskip("plotly.graph_objects")
-
-    def painted(value):
-        if isinstance(value, dict):
-            return {key: painted(one) for key, one in value.items()}
-        if isinstance(value, list):
-            return [painted(one) for one in value]
-        return LIGHT.get(value, value) if isinstance(value, str) else value
-
-    for chart in draw(collect([make(images=40, timed=3)])).values():
-        for view in chart.views:
-            go.Figure(painted(view.traces), painted(view.layout)).to_json()  # refuses what plotly does not know
+    charts = drawn(collect([make(images=40, timed=3, **options) for options in CASES[case]]))
+    used = {mark.look.colour for views in charts.values() for view in views for mark in view.marks}
+    assert "@0" in used
+    assert used | {"@ink", "@muted", "@grid", "@paper", "@0-pale", "@5-thin"} <= LIGHT.keys() == DARK.keys()
 
 
 def test_what_there_is_to_see():
-    charts = draw(collect([make()]))
+    charts = drawn(collect([make()]))
     assert list(charts) == ["cost", "accuracy", "samples", "parts", "shares", "agreement", "peers"]
-    assert list(draw(collect([make(labels=False, raw=False, peers=False, sets=MANY[:1])]))) == [
+    assert list(drawn(collect([make(labels=False, raw=False, peers=False, sets=MANY[:1])]))) == [
         "cost",
         "parts",
         "shares",
     ]
-    several = draw(collect([make(name="x"), make(name="y", unit="cycles")]))
-    assert [view.name for view in several["accuracy"].views] == ["cost, ms", "cost, M cycles", "MACs"]
+    several = drawn(collect([make(name="x"), make(name="y", unit="cycles")]))
+    assert [view.name for view in several["accuracy"]] == ["cost, ms", "cost, M cycles", "MACs"]
 
 
 def test_lines_and_hover():
-    content = collect([make(name="<b>")])
-    (view,) = draw(content)["cost"].views
-    lines = [trace for trace in view.traces if trace.get("meta")]
-    assert [trace["meta"]["label"] for trace in lines] == [one.label for one in content.series]
-    for trace, one in zip(lines, content.series, strict=True):
-        assert trace["x"] == list(TAUS)
-        assert trace["y"] == [point.costs.mean for point in one.points]
-        for text, point in zip(trace["text"], one.points, strict=True):
-            what = point.costs.point
-            assert f"tau {what.tau:.3g}, at most 1 expert<br>exit rate {what.exit_rate:.1%}" in text
+    report = collect([make(name="<b>")])
+    (view,) = report.sections["cost"].views
+    assert [mark.name for mark in view.marks] == [one.label for one in report.series]
+    for mark, one in zip(view.marks, report.series, strict=True):
+        assert [dot.x for dot in mark.dots] == list(TAUS)
+        assert [dot.y for dot in mark.dots] == [point.mean for point in one.points]
+        assert [(dot.low, dot.high) for dot in mark.dots] == [(p.spread.p10, p.spread.p90) for p in one.points]
+        for dot, point in zip(mark.dots, one.points, strict=True):
+            what, text = point.point, "\n".join(dot.told)
+            assert f"tau {what.tau:.3g}, at most 1 expert\nexit rate {what.exit_rate:.1%}" in text
             assert f"{what.mean_macs / 1e6:.3f} M MACs" in text
             assert f"accuracy {what.accuracy:.2%}" in text
-            assert f"mean {point.costs.mean:.3f} ms" in text
+            assert f"mean {point.mean:.3f} ms" in text
             assert f"median {point.spread.median:.3f}" in text
 
 
-def test_text_that_is_no_html():
-    files = [make(name="<script>1</script>", images=20, timed=3), make(name="&", images=20, timed=3)]
-    for chart in draw(collect(files)).values():
-        for trace in itertools.chain.from_iterable(view.traces for view in chart.views):
-            assert "<script" not in str(
-                {key: value for key, value in trace.items() if key not in ("meta", "legendgroup")}
-            )
+def test_the_front_is_what_no_other_beats():
+    report = collect([make()])
+    *lines, best = report.sections["accuracy"].views[0].marks
+    assert best.shape == "front"
+    every = {(dot.x, dot.y) for mark in lines for dot in mark.dots}
+    kept = {(x, y) for x, y in every if not any(a <= x and b >= y and (a, b) != (x, y) for a, b in every)}
+    assert {(dot.x, dot.y) for dot in best.dots} == kept
 
 
 def test_shares_add_up():
-    for view in draw(collect([make()]))["shares"].views:
-        totals = [sum(column) for column in zip(*(trace["y"] for trace in view.traces), strict=True)]
+    for view in collect([make()]).sections["shares"].views:
+        totals = [sum(dot.y for dot in dots) for dots in zip(*(mark.dots for mark in view.marks), strict=True)]
         assert totals == pytest.approx([100.0] * len(TAUS))
 
 
 def test_many_bars_are_spread_over_views():
-    charts = draw(collect([make(images=40, timed=3, sets=MANY, experts=20)]))
-    first, *others = charts["parts"].views
+    first, *others = collect([make(images=40, timed=3, sets=MANY, experts=20)]).sections["parts"].views
     assert first.name == "base, gate and a mean expert of all sets, ms"
     assert [view.name for view in others] == [f"{backend}/{recipe}" for backend, recipe in MANY]
-    assert all(len(trace["x"]) == 3 for trace in first.traces)
-    assert all(len(view.traces[0]["x"]) == 22 for view in others)
+    assert all(len(mark.dots) == 3 for mark in first.marks)
+    assert all(len(view.marks[0].dots) == 22 for view in others)
+
+
+def test_ratios_stand_by_verdict():
+    report = collect([make()])
+    view, *_ = report.sections["peers"].views
+    (table, *_) = report.sections["peers"].tables
+    told = {dot.y.split("\n")[0]: (mark.name, dot.x) for mark in view.marks for dot in mark.dots}
+    assert {mark.name for mark in view.marks} == {"ours wins", "ours loses"}
+    for row in table.rows:
+        verdict, ratio = told[row[0].rsplit(" (", 1)[0]]
+        assert (verdict, f"{ratio:.3f}") == (row[1], row[4])

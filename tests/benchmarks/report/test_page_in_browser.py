@@ -167,6 +167,48 @@ def test_the_pointer_is_told_the_operating_point(opened):
         assert words in text
 
 
+@pytest.mark.parametrize("name", ["one", "several"])
+def test_plotly_takes_every_view(browser, reports, name):
+    """Asks plotly itself, which else passes over what it does not know."""
+    show(browser, reports / name / "report.html")
+    looked = browser.execute_script(
+        """
+        const found = [];
+        for (const figure of document.querySelectorAll('[data-chart]')) {
+          const choices = figure.querySelectorAll('.choices button, option'), plot = figure.querySelector('.plot');
+          for (const choice of choices.length ? choices : [null]) {
+            if (choice?.value) {
+              choice.selected = true;
+              choice.parentNode.dispatchEvent(new Event('change', {bubbles: true}));
+            } else choice?.click();
+            const {barmode, bargap, ...layout} = plot.layout;  // of no meaning without bars
+            const wrong = (Plotly.validate(plot.data, layout) ?? []).filter(one => one.code !== 'unused');
+            found.push([figure.dataset.chart, wrong.map(one => one.msg)]);
+          }
+        }
+        return found;
+        """
+    )
+    assert len(looked) > CHARTS
+    assert [(chart, said) for chart, said in looked if said] == []
+    assert browser.get_log("browser") == []
+
+
+def test_names_in_charts_are_text(browser, reports):
+    show(browser, reports / "several/report.html")
+    text = until(
+        browser,
+        """
+        const plot = document.querySelector('[data-chart=cost] .plot');
+        plot.scrollIntoView();
+        Plotly.Fx.hover(plot, [{curveNumber: plot.data.findIndex(trace => trace.meta), pointNumber: 0}]);
+        return plot.querySelector('.hoverlayer').textContent;
+        """,
+    )
+    assert EVIL in text
+    assert browser.execute_script("return document.querySelector('.legend button').textContent").endswith(f"({EVIL})")
+
+
 def test_switches_and_names(opened):
     chart = "const chart = document.querySelector('[data-chart=accuracy]'), plot = chart.querySelector('.plot');"
     title = "return plot.layout.xaxis.title.text"

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edge_moe.benchmarks.report import charts, csvs, markdown, page, pictures
-from edge_moe.benchmarks.report.content import collect
+from edge_moe.benchmarks.report import pictures
+from edge_moe.benchmarks.report.compare import beside_peers
+from edge_moe.benchmarks.report.sections import collect
+from edge_moe.benchmarks.report.write import markdown, page
 from tests.benchmarks.made import make
 from tests.benchmarks.report.test_page import Reader
 
@@ -26,12 +28,12 @@ def plain(**options):
 
 def texts(content):
     """The words of results.md and of report.html, and all that its charts say."""
-    html = page.render(content, {}, csvs.files(content), {})
+    html = page(content, {}, {})
     reader = Reader()
     reader.feed(html)
     (data,) = [text for attributes, text in reader.scripts if attributes.get("id") == "report-data"]
     labels = " ".join(re.findall(r'aria-label="([^"]*)"', html))
-    return markdown.page(content), f"{reader.text} {labels}", json.dumps(json.loads(data)["charts"])
+    return markdown(content), f"{reader.text} {labels}", json.dumps(json.loads(data)["charts"])
 
 
 CASES = {
@@ -52,58 +54,62 @@ def test_no_word_of_a_mixture(case):
 
 def test_the_tables_hold_what_there_is():
     content = collect([plain()])
-    int8, _ = content.points
+    tables = {key: section.tables for key, section in content.sections.items()}
+    int8, _ = tables["points"]
     assert int8.columns[:3] == ("MACs (M)", "accuracy", "95% interval")
     assert int8.columns[-1] == "mean / predicted"
     (point,) = content.series[0].points
-    assert [row[:2] for row in int8.rows] == [("18.850", f"{point.accuracy:.2%}")]
-    assert content.shares == ()
-    (parts, _) = content.parts
+    assert [row[:2] for row in int8.rows] == [("18.850", f"{point.point.accuracy:.2%}")]
+    assert "shares" not in tables
+    (_, parts, _) = tables["limits"]
     assert [row[0] for row in parts.rows] == ["base"]
     assert parts.columns[-1] == "to gain" and parts.marked == frozenset()
-    (agreement,) = content.agreement
+    (agreement,) = tables["agreement"]
     assert agreement.columns == ("answers alike",) and len(agreement.rows) == 1
-    peers = content.peers[0]
+    peers = tables["peers"][0]
     assert peers.title == "Beside litert/int8"
     assert peers.columns[-1] == "95% over rounds"
     assert all("," not in cell for row in peers.rows for cell in row[2:])
-    assert f"which needs {content.beside[0].ratio:.2f} times our cost" in " ".join(content.lost)
+    ratio = next(row["ratio"] for row in content.rows["peers"] if "ratio" in row)
+    assert f"which needs {ratio:.2f} times our cost" in " ".join(content.sections["peers"].bullets)
 
 
 def test_a_mixture_with_one_setting_has_one_ratio():
     content = collect([make(images=60, timed=6, sets=SETS[:1], taus=(0.3,))])
-    assert {pair.ends for pair in content.beside} == {None}
+    assert not any(column.startswith("at tau") for t in content.sections["peers"].tables for column in t.columns)
+    assert {pair.ends for pair in beside_peers(content.series)} == {None}
 
 
 def test_the_charts():
-    drawn = charts.draw(collect([plain()]))
-    assert list(drawn) == ["cost", "accuracy", "samples", "parts", "peers"]
-    (view,) = drawn["cost"].views
-    assert [trace["type"] for trace in view.traces] == ["bar", "bar"]
-    assert "range" not in view.layout["xaxis"]
-    assert all(trace["y"] == ["base"] for trace in drawn["parts"].views[0].traces)
+    content = collect([plain()])
+    views = {key: section.views for key, section in content.sections.items() if section.views}
+    assert list(views) == ["cost", "accuracy", "samples", "parts", "peers"]
+    (view,) = views["cost"]
+    assert [mark.shape for mark in view.marks] == ["bar", "bar"]
+    assert view.x_range is None
+    assert all([dot.y for dot in mark.dots] == ["base"] for mark in views["parts"][0].marks)
 
 
 def test_beside_a_mixture_each_is_told_rightly():
     content = collect([make(images=60, timed=6, sets=SETS, name="mixed"), plain()])
     mixture, flat = content.series[0], content.series[2]
-    assert (mixture.plain, flat.plain, content.plain) == (False, True, False)
+    assert (mixture.plain, flat.plain) == (False, True)
     md, html, _ = texts(content)
     for text in (md, html):
         assert "Share of each expert" in text and "Operating points" in text
         assert "A plain network has one row, without tau and exit rate." in text
     assert "a level line" in html
-    assert [table.title for table in content.shares] == [one.label for one in content.series[:2]]
-    assert [table.columns[0] for table in content.points] == ["tau", "tau", "MACs (M)", "MACs (M)"]
-    assert [len(table.columns) for table in content.agreement] == [4, 1]
-    drawn = charts.draw(content)
-    (view,) = drawn["cost"].views
-    named = {trace["name"]: trace for trace in view.traces if "meta" in trace}
+    sections = content.sections
+    assert [table.title for table in sections["shares"].tables] == [one.label for one in content.series[:2]]
+    assert [table.columns[0] for table in sections["points"].tables] == ["tau", "tau", "MACs (M)", "MACs (M)"]
+    assert [len(table.columns) for table in sections["agreement"].tables] == [4, 1]
+    (view,) = sections["cost"].views
+    named = {mark.name: mark for mark in view.marks}
     level = named[flat.label]
-    assert (level["x"], level["mode"]) == ([0.0, 1.0], "lines")
-    assert level["y"] == [flat.points[0].costs.mean] * 2
-    assert len(named[mixture.label]["x"]) == len(mixture.points)
-    assert [view.name for view in drawn["shares"].views] == [one.label for one in content.series[:2]]
+    assert ([dot.x for dot in level.dots], level.shape) == ([0.0, 1.0], "level")
+    assert [dot.y for dot in level.dots] == [flat.points[0].mean] * 2
+    assert len(named[mixture.label].dots) == len(mixture.points)
+    assert [view.name for view in sections["shares"].views] == [one.label for one in content.series[:2]]
 
 
 @pytest.fixture
@@ -118,7 +124,7 @@ def axes_of(monkeypatch, tmp_path):
             one, legends = self.axes[0], [*self.legends, *filter(None, (ax.get_legend() for ax in self.axes))]
             found[file.name] = {
                 "title": one.get_title(loc="left"), "x": one.get_xlabel(), "range": one.get_xlim(),
-                "xticks": [t.get_text() for t in one.get_xticklabels()], "bars": len(one.patches),
+                "bars": len(one.patches),
                 "yticks": [t.get_text() for t in one.get_yticklabels()], "texts": [t.get_text() for t in one.texts],
                 "legend": [t.get_text() for legend in legends for t in legend.get_texts()],
             }  # fmt: skip
@@ -140,9 +146,9 @@ def test_the_picture_of_costs(axes_of):
 def test_the_picture_of_parts(axes_of):
     found = axes_of(collect([plain()]), "parts.png")
     assert found["title"].startswith("Cost of the base by itself; whiskers from p10 to p90\n")
-    assert (found["xticks"], found["bars"]) == (["base"], 2)
+    assert (found["yticks"], found["bars"]) == (["base"], 2)
     found = axes_of(collect([plain(sets=SETS[:1]), make(sets=SETS[:1], images=60, timed=6)]), "parts.png")
-    assert (found["xticks"], found["bars"]) == (["base", "gate", "an expert (mean)"], 4)
+    assert (found["yticks"], found["bars"]) == (["base", "gate", "an expert (mean)"], 4)
 
 
 def test_the_picture_of_accuracy_names_no_tau(axes_of):

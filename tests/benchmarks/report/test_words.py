@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from edge_moe.benchmarks.report.labels import file_names, set_labels
+from edge_moe.benchmarks.report.words import file_names, look, set_labels
 from edge_moe.errors import UsageError
 from tests.benchmarks.made import make
 
@@ -43,3 +43,7 @@ def test_sets_are_told_apart_by_bundle_then_machine_then_file(options, ends):
 def test_other_sets_need_no_more():
     files = [make(images=5, timed=2, sets=(pair,), name=pair[0]) for pair in TWO]
     assert set_labels(files, ["a", "b"]) == [["litert/int8"], ["onnx/int8"]]
+
+
+def test_all_sets_look_different():
+    assert len({look(place) for place in range(24)}) == 24
