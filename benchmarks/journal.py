@@ -1,6 +1,7 @@
-"""What an unfinished measurement has found so far: traces and finished rounds, in a folder beside its target.
+"""What an unfinished measurement has found so far: its job, traces and finished rounds, in a folder beside its target.
 
-A round is written when it is whole, so that a run that was killed goes on with the next one.
+A round is kept as the line that it came as, one a file, each with its digest: what was damaged is measured again, and
+nothing before it. It is written when it is whole, so that a run that was killed goes on with the next one.
 """
 
 from __future__ import annotations
@@ -16,15 +17,16 @@ import msgspec
 from edge_moe.ledger import forget, is_done, keep
 from edge_moe.work import Work, making
 
-__all__ = ["Journal", "journal", "journal_path"]
+__all__ = ["JOB", "Journal", "journal", "journal_path"]
 
 T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
 
-# What is made on the way: by `benchmarks.stock`, and by the sweep and its target.
+# What is made on the way: by `benchmarks.peers.stock`, by the sweep, and by its target.
 _STOCK = ("stock/base.npy", "stock/expert.npy", "stock/*-base*", "stock/*-expert*", "stock/convert.log")
-_OWN = ("trace-*.json", "round-*.json", "inputs.npy", *_STOCK)
+JOB = "job"  # the job itself, which goes when its target has answered
+_OWN = ("trace-*.json", "there-*.json", "opening.json", "round-*.json", JOB, "target/*", *_STOCK)
 
 
 def journal_path(target: Path) -> Path:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psutil
 
-from edge_moe.benchmarks.results import Machine
+from edge_moe.benchmarks.wire import Machine
 from edge_moe.processor import this_processor
 
 __all__ = ["load_average", "pinned", "this_machine"]

@@ -1,5 +1,7 @@
 """What each image costs by the parts that it ran, whatever a part's price is: MACs, milliseconds, cycles.
 
+Royer et al. (BMVC 2022), section 3: the cost of an image is the base's, the gate's if it ran, and its experts'.
+
 Axis letters: N images, K experts.
 """
 
@@ -11,17 +13,17 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from edge_moe.benchmarks.results import SetResults
-from edge_moe.bundle import Manifest, expert_name
+from edge_moe.benchmarks.samples import Rows
+from edge_moe.bundle import expert_name
 from edge_moe.evaluate import Decisions
 
-__all__ = ["Overhead", "costs", "macs", "overhead", "per_image"]
+__all__ = ["Overhead", "draws", "per_image"]
 
 Doubles: TypeAlias = npt.NDArray[np.float64]
 
 
-def per_image(decisions: Decisions, price: Mapping[str, float] | Mapping[str, Doubles]) -> Doubles:
-    """[N] base + gate where it ran + the experts that ran (DESIGN.md, section 3).
+def per_image(decisions: Decisions, price: Mapping[str, float] | Mapping[str, int] | Mapping[str, Doubles]) -> Doubles:
+    """[N] base + gate where it ran + the experts that ran.
 
     Args:
         decisions: of N images.
@@ -48,26 +50,18 @@ class Overhead(NamedTuple):
         return np.where(decisions.exited, self.exited, self.awake)
 
 
-def overhead(measured: SetResults, max_experts: int) -> Overhead:
-    """Return what predictions cost beyond the sum of their parts, by the ends of the measured points.
+def draws(samples: Mapping[str, Rows], images: int, seed: int) -> dict[str, Doubles]:
+    """Return part -> [N] raw samples, drawn with replacement; a part's do not depend on what other parts there are.
 
-    At tau = 1 every image exits, at tau = 0 none does. 0 where the results have no measured prediction there. Of
-    points with several max_experts those that are nearest to `max_experts` are taken.
+    Every setting uses the same draws, so that settings differ by what runs, not by luck. Parts are drawn independently
+    of each other: a slow moment of the device that lasts over several parts is not in the sum.
+
+    Args:
+        samples: part -> its raw samples [R][S].
+        images: N.
+        seed: of the draws.
     """
-    found = {0.0: 0.0, 1.0: 0.0}
-    for end in found:
-        there = [one for one in measured.points if one.point.tau == end and one.raw is not None and any(one.raw)]
-        if there:
-            nearest = min(there, key=lambda one: abs(one.point.max_experts - max_experts))
-            found[end] = max(0.0, nearest.mean - nearest.predicted)
-    return Overhead(exited=found[1.0], awake=found[0.0])
-
-
-def macs(manifest: Manifest) -> dict[str, float]:
-    """Return part -> multiply-accumulates."""
-    return {name: float(part.macs) for name, part in manifest.parts.items()}
-
-
-def costs(measured: SetResults) -> dict[str, float]:
-    """Return part -> what it is said to cost, in the results' unit."""
-    return {part.part: part.cost for part in measured.parts}
+    return {
+        part: np.random.default_rng([seed, *part.encode()]).choice(np.array(raw).ravel(), images)
+        for part, raw in samples.items()
+    }

@@ -255,6 +255,9 @@ def test_without_cli(environment, tiny_bundle):
         (["train", "IMAGES", "-o", "OUT"], "train"),
         (["train", "digits", "-o", "OUT"], "train"),
         (["bench", "BUNDLE", "--data", "IMAGES", "-o", "OUT"], "bench"),
+        (["choose", "BUNDLE", "--results", "OUT", "--exit-rate", "0"], "bench"),
+        (["simulate", "BUNDLE", "--profile", "OUT", "--data", "IMAGES"], "bench"),
+        (["report", "OUT", "-o", "OUT"], "bench"),
         *((["convert", "CHECKPOINT", "--data", "noise", "-o", "OUT", "--backend", one], "convert") for one in BACKENDS),
     ],
 )
@@ -284,6 +287,13 @@ def test_bench_measures(environment, tiny_bundle, tiny_images, tmp_path):
     done = edge_moe(environment("litert", "bench"), "bench", *arguments)
     assert done.returncode == 0, done.stderr
     assert list((tmp_path / "out").glob("*.png"))
+    results = tmp_path / "out" / "results.json"
+    for arguments in (
+        ("choose", tiny_bundle, "--results", results, "--exit-rate", "0"),
+        ("simulate", tiny_bundle, "--profile", results, "--data", tiny_images),
+    ):
+        done = edge_moe(environment("litert", "bench"), *arguments)
+        assert done.returncode == 0, done.stderr
 
 
 CONVERT = """

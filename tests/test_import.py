@@ -14,7 +14,7 @@ import edge_moe
 ROOT = Path(__file__).parents[1]
 BACKENDS = {"ai_edge_litert", "tflite_runtime", "onnxruntime", "executorch"}
 TRAINING = {"torch", "torchvision", "sklearn", "safetensors", "litert_torch", "ai_edge_quantizer", "onnx", "torchao"}
-HEAVY = {"PIL", "typer", "rich", "matplotlib", "psutil"} | BACKENDS | TRAINING
+HEAVY = {"PIL", "typer", "rich", "matplotlib", "psutil", "scipy"} | BACKENDS | TRAINING
 
 
 def imported_by(statement: str) -> set[str]:
@@ -28,7 +28,7 @@ def imported_by(statement: str) -> set[str]:
     "statement",
     [
         "import edge_moe",
-        "import edge_moe.evaluate, edge_moe.verify, edge_moe.preprocess, edge_moe.data, edge_moe.cli",
+        "import edge_moe.runtime, edge_moe.evaluate, edge_moe.verify, edge_moe.preprocess, edge_moe.data, edge_moe.cli",
         "from edge_moe.backends import get, names\nfor name in names(): get(name)",
         "import edge_moe.pool, edge_moe.worker",
     ],
@@ -37,6 +37,13 @@ def test_core_imports_neither_torch_nor_a_backend_nor_pillow(statement):
     found = imported_by(statement)
     assert found & HEAVY == set()
     assert found - imported_by("import numpy, msgspec, multiprocessing") - sys.stdlib_module_names == {"edge_moe"}
+
+
+def test_of_the_core_only_what_forms_intervals_needs_scipy():
+    stems = {file.stem for file in (ROOT / "edge_moe").glob("*.py")} - {"__init__", "intervals", "points"}
+    found = imported_by(f"import {', '.join(f'edge_moe.{stem}' for stem in sorted(stems))}")
+    assert found & HEAVY <= {"PIL"}
+    assert "scipy" in imported_by("import edge_moe.points")
 
 
 def test_what_comes_before_ctrl_c_is_answered():

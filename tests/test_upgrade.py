@@ -16,7 +16,6 @@ import pytest
 from edge_moe import Bundle, BundleError, IntegrityError, MissingExtraError, OutputError, Runtime, UsageError, binding
 from edge_moe import upgrade as module
 from edge_moe.bundle import MANIFEST, OPERATING
-from edge_moe.digest import digest_of_schema_2
 from edge_moe.lock import acquire
 from edge_moe.upgrade import upgrade
 from edge_moe.verify import verify
@@ -117,36 +116,6 @@ def test_it_answers_as_its_golden_sample_did(upgraded):
             answer = model.predict_tensor(tensors["input"])
         assert answer.index == one.golden.samples[0].label
         np.testing.assert_allclose(answer.scores, tensors["scores.whole"], rtol=0.02)
-
-
-def test_results_of_before_still_belong_to_it(upgraded):
-    """By the digest that the release before wrote into its results: worked out here from its manifest."""
-    import hashlib
-
-    folder, before = upgraded
-    manifest = Bundle(folder).manifest
-    first = before["sets"][0]
-    pre = {k: v for k, v in before["preprocessing"].items() if k not in ("interpolation", "layout")}
-
-    def tensors(rows):
-        return [{"name": one["name"], "shape": one["shape"]} for one in rows]
-
-    decides = {
-        **{name: before[name] for name in ("labels", "experts", "ensemble", "space")},
-        "preprocessing": pre,
-        "backend": "litert",
-        "parts": {
-            name: {
-                "kind": part["kind"],
-                "inputs": tensors(part["inputs"]),
-                "outputs": tensors(part["outputs"]),
-                "sha256": first["parts"][name]["sha256"],
-            }
-            for name, part in before["parts"].items()
-        },
-    }
-    text = json.dumps(decides, sort_keys=True, separators=(",", ":"))
-    assert digest_of_schema_2(manifest, manifest.sets[0]) == hashlib.sha256(text.encode()).hexdigest()
 
 
 def test_to_another_folder(old, tmp_path):

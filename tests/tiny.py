@@ -137,16 +137,18 @@ class PartsMadeHere:
         self.graphs: dict[tuple[Any, ...], bytes] = {}  # traced
         self.calls: list[list[str]] = []  # what was not there, "litert/int8/base", in each call
         self.stop_before: str | None = None  # press Ctrl-C when this comes
-        self.structure = {"litert": b"[1,0]"}  # what is believed of every artifact
+        self.structure = {"litert": (1, 0)}  # what is believed of every artifact: partitions, nodes outside
 
     def __call__(
         self, jobs: list[Any], processes: int, folder: Path, progress: Any, do: Any = None, step: str = "converting"
     ) -> dict[str, Any]:
-        from edge_moe.converters.workers import structure_file
+        from edge_moe.converters.toolchain import Structure
+        from edge_moe.converters.workers import Made
 
         if do is not None:
             return self.rank(jobs)
         self.calls.append([])
+        results = {}
         progress.start("converting", len(jobs))
         for job in jobs:
             for recipe, target in job.targets:
@@ -156,9 +158,10 @@ class PartsMadeHere:
                         raise KeyboardInterrupt
                     self.calls[-1].append(name)
                     keep(target, self.artifact(job, recipe))
-                keep(structure_file(target), self.structure.get(job.backend, b"null"))
+            split = Structure(*self.structure[job.backend]) if job.backend in self.structure else None
+            results[job.label] = Made(0.0, {target: split for _, target in job.targets})
             progress.advance("converting", job.label)
-        return {job.label: 0.0 for job in jobs}
+        return results
 
     def rank(self, jobs: list[Any]) -> dict[str, Any]:
         from edge_moe.converters import workers

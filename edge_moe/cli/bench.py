@@ -1,4 +1,4 @@
-"""edge-moe bench, devices."""
+"""edge-moe bench."""
 
 from __future__ import annotations
 
@@ -21,7 +21,6 @@ __all__ = ["register"]
 def register(app: typer.Typer) -> None:
     """Add this module's commands to `app`."""
     app.command("bench")(bench)
-    app.command("devices")(devices)
 
 
 def bench(
@@ -33,7 +32,12 @@ def bench(
     backend: Backends = None,
     recipe: Recipes = None,
     tau: Annotated[list[float] | None, typer.Option(help="May be repeated, with 0 and 1 always; the bundle's.")] = None,
-    max_experts: Annotated[list[int] | None, typer.Option(help="May be repeated; the bundle's default.")] = None,
+    max_experts: Annotated[
+        list[int] | None, typer.Option(help="May be repeated; 1, 2 and the bundle's default.")
+    ] = None,
+    routing: Annotated[
+        str | None, typer.Option(help="A set whose decisions all are costed with, instead of each with its own.")
+    ] = None,
     peers: Annotated[
         bool, typer.Option("--peers", help="Also what one would do otherwise: base only, all experts, one graph...")
     ] = False,
@@ -45,21 +49,26 @@ def bench(
     validation_images: Annotated[
         int | None, typer.Option(help="Images to measure accuracy on; all by default.")
     ] = None,
+    checked_images: Annotated[
+        int, typer.Option(help="Images that a device which hands out what parts compute answers itself.")
+    ] = 200,
     rounds: Annotated[int, typer.Option(help="Interleaved repetitions.")] = 5,
     cold_starts: Annotated[int, typer.Option(help="Processes to start for each set of artifacts, one a round.")] = 3,
     seed: Annotated[int, typer.Option(min=0)] = 0,
     force: Annotated[bool, typer.Option("--force", help="Replace what is there.")] = False,
 ) -> None:
     """Measure cost, MACs and accuracy of every operating point; Ctrl-C keeps what it has, repeating goes on with it."""
-    require("bench", "edge-moe bench", "matplotlib", "psutil", "threadpoolctl", "plotly", "jinja2")
+    require("bench", "edge-moe bench", "scipy", "matplotlib", "psutil", "threadpoolctl", "plotly", "jinja2")
     if peers:
         require("convert", "edge-moe bench --peers", "onnx", "onnxruntime")
     if checkpoint is not None:
         require("train", "edge-moe bench --checkpoint", "torch", "torchvision", "safetensors")
 
     from edge_moe.benchmarks.journal import journal, journal_path
+    from edge_moe.benchmarks.options import BenchOptions
     from edge_moe.benchmarks.report import write_report
-    from edge_moe.benchmarks.sweep import BenchOptions, run_key, sweep
+    from edge_moe.benchmarks.request import check
+    from edge_moe.benchmarks.sweep import sweep
     from edge_moe.cli.stopping import stop
     from edge_moe.errors import StoppedError, UsageError
     from edge_moe.ledger import works
@@ -74,21 +83,23 @@ def bench(
         recipes=split(recipe),
         taus=tuple(sorted(set(tau))) if tau else None,
         max_experts=tuple(sorted(set(max_experts))) if max_experts else None,
+        routing=routing,
         threads=threads,
         timed_images=images,
         validation_images=validation_images,
+        checked_images=checked_images,
         rounds=rounds,
         cold_starts=cold_starts,
         peers=peers,
         checkpoint=None if checkpoint is None else str(checkpoint),
         seed=seed,
     )
-    key = run_key(bundle, data, options)  # checks them too, before anything is made
+    request = check(bundle, data, options)  # before anything is made
     begun = bool(output.name) and journal_path(output).exists()
     replaces = force or (begun and _is_partial(output))
-    with journal(output, key, force=replaces, reads=(bundle, data, checkpoint)) as kept:
+    with journal(output, request.key(), force=replaces, reads=(bundle, data, checkpoint)) as kept:
         with stop.going_on(lambda: bool(works(kept.folder))), shown_progress() as progress:
-            results = sweep(bundle, data, options, journal=kept, progress=progress)
+            results = sweep(request, journal=kept, progress=progress)
             files = write_report([results], output, force=True)
         if results.complete:
             kept.drop()
@@ -107,20 +118,6 @@ def bench(
         )
 
 
-def devices() -> None:
-    """List where bundles can be measured, whether each can be used here, and what to do if not."""
-    require("bench", "edge-moe devices", "psutil")
-    from edge_moe.benchmarks import targets
-
-    table = Table()
-    for column in ("device", "usable", "version, or what to do"):
-        table.add_column(column, overflow="fold")
-    for name in targets.TARGETS:
-        for one in targets.get(name).available():
-            table.add_row(one.what, "yes" if one.usable else "NO", one.detail)
-    console().print(table)
-
-
 def _is_partial(output: Path) -> bool:
     """Return whether `output` holds the results of a run that was stopped."""
     from edge_moe.benchmarks.results import load
@@ -133,25 +130,31 @@ def _is_partial(output: Path) -> bool:
 
 
 def _said(results: Results) -> list[str]:
-    """Return what the default set's experts do for accuracy, and what its intervals are over."""
+    """Return what the default set's experts do for accuracy, over what, and what an answer takes from the file on."""
     from edge_moe.benchmarks.report import series, story
 
     mended = story.mended(series.build([results])[0])
-    return [mended, *story.over([results])] if mended else []
+    waits = results.preprocessing
+    said = [mended, *story.over([results])] if mended else []
+    if waits is not None:
+        said.append(f"from the image file to the input tensor it takes {results.unit.text(waits)} more, in every row")
+    return said
 
 
 def _print(results: Results) -> None:
     from edge_moe.benchmarks.report import header, point_row
-    from edge_moe.benchmarks.report.words import cost_column
 
+    unit = results.unit
     several = len({point.point.max_experts for one in results.sets for point in one.points}) > 1
     for one in reversed(results.sets):  # the default last, where eyes rest
         untrained = "" if results.bundle.trained else ", UNTRAINED network"
         partial = "" if results.complete else f", PARTIAL: {results.rounds} of {results.rounds_asked} rounds"
-        what = f"{one.label}, {results.images} images, {results.threads} thread(s), {cost_column(results.unit)}"
+        what = (
+            f"{one.label}, {results.images} images, {results.threads} thread(s), {unit.shown}, {results.provenance()}"
+        )
         table = Table(title=f"{what}{untrained}{partial}")
         for column in header(several=several):
             table.add_column(column, justify="right")
         for point in one.points:
-            table.add_row(*point_row(point, results.unit, several=several))
+            table.add_row(*point_row(point, unit, several=several))
         console().print(table)

@@ -9,11 +9,12 @@ import typer
 from rich.table import Table
 
 from edge_moe.cli.console import console
+from edge_moe.cli.extras import require
 from edge_moe.cli.sets import Backend, Recipe, Set, split
 
 if TYPE_CHECKING:
-    from edge_moe.benchmarks.choose import Choice
-    from edge_moe.benchmarks.operating_points import Candidate, Figures, Quantity
+    from edge_moe.benchmarks.decide.choose import Choice
+    from edge_moe.benchmarks.decide.operating_points import Candidate, Figures, Quantity
 
 __all__ = ["register"]
 
@@ -39,15 +40,21 @@ def choose(
     backend: Backend = None,
     recipe: Recipe = None,
     statistic: Annotated[
-        Literal["mean", "median", "p90"], typer.Option(help="Over images, of each one's median over rounds.")
+        Literal["mean", "median", "p90"],
+        typer.Option(
+            help="Of the cost: the mean over images of each one's median over rounds; "
+            "median or p90 of all predictions, each round of each image."
+        ),
     ] = "mean",
     seed: Annotated[int, typer.Option(min=0, help="Of the halves and the intervals.")] = 0,
     write: Annotated[bool, typer.Option("--write", help="Make the choice the bundle's default.")] = False,
 ) -> None:
     """Pick tau and max_experts from measured operating points: on half of the images, promised on the other half."""
-    from edge_moe.benchmarks.choose import Wish
-    from edge_moe.benchmarks.choose import choose as pick
-    from edge_moe.benchmarks.matching import match
+    require("bench", "edge-moe choose", "scipy")
+
+    from edge_moe.benchmarks.decide.choose import Wish
+    from edge_moe.benchmarks.decide.choose import choose as pick
+    from edge_moe.benchmarks.decide.matching import match
     from edge_moe.bundle import Bundle
     from edge_moe.defaults import write_defaults
     from edge_moe.errors import DataError
@@ -62,6 +69,11 @@ def choose(
         exit_rate=exit_rate,
     )
     found = match(Bundle(bundle), results, *patterns(split(set_), split(backend), split(recipe)))
+    if write and found.measured.decided_by is not None:
+        raise DataError(
+            f"{results} has the answers of {found.measured.decided_by} in place of those of {found.label}: a default "
+            "cannot be chosen by them; measure without --routing"
+        )
     choice = pick(found, wish, statistic=statistic, seed=seed)
     for doubt in found.doubts:
         typer.echo(f"edge-moe: warning: {doubt}", err=True)
@@ -121,7 +133,7 @@ def _quantities() -> tuple[Quantity, ...]:
 def _head(choice: Choice, quantity: Quantity) -> str:
     if quantity == "cost":
         measured = all(one.measured for one in choice.candidates)
-        return f"{choice.statistic} {choice.unit}{'' if measured else chr(10) + '(predicted, not measured)'}"
+        return f"{choice.statistic} {choice.unit.name}{'' if measured else chr(10) + '(predicted, not measured)'}"
     units: dict[Quantity, str] = {"macs": "mean MACs (M)", "drop": "drop (points)"}
     return units.get(quantity, choice.name(quantity))
 
@@ -131,7 +143,7 @@ def _cell(choice: Choice, figures: Figures, quantity: Quantity) -> str:
         return "n/a"
     value = figures[quantity].value
     if quantity == "cost":
-        return f"{value:.3f}" if choice.unit == "ms" else f"{value:,.0f}"
+        return choice.unit.digits(value) if choice.unit.is_time else choice.unit.whole(value)
     return {"macs": f"{value / 1e6:.3f}", "drop": f"{value:+.2f}", "accuracy": f"{value:.2%}"}.get(
         quantity, f"{value:.1%}"
     )

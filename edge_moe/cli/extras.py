@@ -12,13 +12,14 @@ from edge_moe.sets import patterns
 __all__ = ["extra_of", "require", "require_conversion", "tools"]
 
 # What a conversion imports whatever the backend; matplotlib draws the layers when a part is measured, at the end.
-_ANY = ("torch", "torchvision", "safetensors", "matplotlib")
+_ANY = ("torch", "torchvision", "safetensors", "scipy", "matplotlib")
 # The extra that brings a package which a command imports when it is already at work; the records have the backends'.
 _EXTRAS = {
     "torch": "train",
     "torchvision": "train",
     "safetensors": "train",
     "sklearn": "train",
+    "scipy": "bench",
     "matplotlib": "bench",
     "psutil": "bench",
     "threadpoolctl": "bench",

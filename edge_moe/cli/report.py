@@ -25,7 +25,7 @@ def report(
     force: Annotated[bool, typer.Option("--force", help="Replace what is there.")] = False,
 ) -> None:
     """Make one page of one or several measurements, to read without a network."""
-    require("bench", "edge-moe report", "plotly", "jinja2", "matplotlib")
+    require("bench", "edge-moe report", "scipy", "plotly", "jinja2", "matplotlib")
     from edge_moe.benchmarks.report import write_report
     from edge_moe.benchmarks.results import load
     from edge_moe.work import making

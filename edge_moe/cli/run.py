@@ -9,6 +9,7 @@ import typer
 from rich.table import Table
 
 from edge_moe.cli.console import console
+from edge_moe.cli.devices import Device, backend_on
 from edge_moe.cli.sets import Backend, Backends, Recipe, Recipes, Set, Sets, split
 from edge_moe.errors import EdgeMoeError, UsageError
 from edge_moe.text import printable
@@ -87,6 +88,7 @@ def verify(
     sets: Sets = None,
     backend: Backends = None,
     recipe: Recipes = None,
+    device: Device = "host",
     expect_digest: ExpectDigest = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Show only what failed.")] = False,
 ) -> None:
@@ -102,8 +104,9 @@ def verify(
     chosen = opened.manifest.select(wanted)
     if expect_digest is not None:
         check_digest(opened.manifest, chosen[0], expect_digest)
-    checks = check(opened, sets=[one.key for one in chosen] if wanted else ())
-    table = Table(title=f"{bundle}")
+    engines = None if device == "host" else lambda name: backend_on(device, opened, name)
+    checks = check(opened, sets=[one.key for one in chosen] if wanted else (), engines=engines)
+    table = Table(title=f"{bundle}{'' if engines is None else f' on {device}'}")
     for column in ("set", "what", "", "detail"):
         table.add_column(column)
     failed = [one for one in checks if not one.passed]
@@ -130,6 +133,7 @@ def run(
     set_: Set = None,
     backend: Backend = None,
     recipe: Recipe = None,
+    device: Device = "host",
     expect_digest: ExpectDigest = None,
     threads: int = 1,
     json: Json = False,
@@ -150,7 +154,7 @@ def run(
         opened,
         tau=tau,
         max_experts=max_experts,
-        backend=key.backend,
+        backend=key.backend if device == "host" else backend_on(device, opened, key.backend),
         recipe=key.recipe,
         threads=threads,
         expect_digest=expect_digest,
@@ -158,7 +162,7 @@ def run(
         for image in images:
             # One bad file among many does not cost the answers for the others.
             try:
-                rows.append(_row(image, model.predict(image)))
+                rows.append(_row(image, model.predict(image), clocked=device == "host"))
             except EdgeMoeError as error:
                 if isinstance(error, UsageError) or len(images) == 1:
                     raise
@@ -174,7 +178,8 @@ def run(
         raise type(failures[0])(f"{len(failures)} of {len(images)} images could not be read; first: {failures[0]}")
 
 
-def _row(image: Path, prediction: Prediction) -> dict[str, Any]:
+def _row(image: Path, prediction: Prediction, *, clocked: bool) -> dict[str, Any]:
+    """Return an answer; a clock here tells nothing about another device."""
     return {
         "image": printable(image),
         "label": prediction.label,
@@ -182,7 +187,7 @@ def _row(image: Path, prediction: Prediction) -> dict[str, Any]:
         "exited": prediction.exited,
         "experts": list(prediction.experts),
         "macs": prediction.macs,
-        "milliseconds": prediction.milliseconds,
+        "milliseconds": prediction.milliseconds if clocked else None,
     }
 
 
@@ -203,7 +208,7 @@ def _answers(rows: list[dict[str, Any]], alone: str) -> Table:
             f"{row['probability']:.3f}",
             by,
             f"{row['macs'] / 1e6:.3f}",
-            f"{row['milliseconds']:.2f}",
+            "" if row["milliseconds"] is None else f"{row['milliseconds']:.2f}",
         )
     return table
 

@@ -10,10 +10,12 @@ import typer
 from rich.table import Table
 
 from edge_moe.cli.console import console
+from edge_moe.cli.extras import require
 from edge_moe.cli.sets import Backend, Recipe, Set, split
 
 if TYPE_CHECKING:
-    from edge_moe.benchmarks.simulation import Comparison, Simulation
+    from edge_moe.benchmarks.decide.simulation import Comparison, Simulation
+    from edge_moe.benchmarks.units import Unit
 
 __all__ = ["register"]
 
@@ -40,11 +42,13 @@ def simulate(
     force: Annotated[bool, typer.Option("--force", help="Replace what is there.")] = False,
 ) -> None:
     """Predict a device's costs at any tau on any data, from its parts' costs; the routing is decided here."""
+    require("bench", "edge-moe simulate", "scipy")
+
     import msgspec
 
-    from edge_moe.benchmarks.simulate import SimulationOptions
-    from edge_moe.benchmarks.simulate import simulate as predict
-    from edge_moe.benchmarks.simulation import write
+    from edge_moe.benchmarks.decide.simulate import SimulationOptions
+    from edge_moe.benchmarks.decide.simulate import simulate as predict
+    from edge_moe.benchmarks.decide.simulation import write
     from edge_moe.data import NOISE
     from edge_moe.intervals import over_groups
     from edge_moe.progress import shown_progress
@@ -78,7 +82,7 @@ def simulate(
         typer.echo(over_groups(simulation.groups, simulation.images))
     if simulation.comparison is not None:
         if simulation.comparison.points:
-            screen.print(_compared(simulation.comparison, simulation.unit))
+            screen.print(_compared(simulation.comparison, simulation.counted_in))
         for line in _verdict(simulation.comparison):
             typer.echo(line)
     for file in files:
@@ -88,16 +92,18 @@ def simulate(
 def _doubts(simulation: Simulation) -> list[str]:
     stopped = [] if simulation.profile.complete else ["it was stopped before its last round"]
     untrained = [] if simulation.bundle.trained else ["the network is UNTRAINED: its answers are noise"]
-    return [*stopped, *untrained, *simulation.profile.remarks]
+    where = simulation.profile.provenance
+    modelled = [] if where == "measured" else [f"its costs in {simulation.unit} are {where}"]
+    return [*stopped, *untrained, *modelled, *simulation.profile.remarks]
 
 
 def _points(simulation: Simulation) -> Table:
-    machine, unit = simulation.profile.machine, simulation.unit
+    machine, unit = simulation.profile.machine, simulation.counted_in
     routed = f"{simulation.key}, {simulation.images} images of {simulation.data}"
     device = f"{simulation.profile.target}: {machine.title}, {simulation.profile.threads} thread(s)"
     table = Table(title=f"{routed}; PREDICTED for {device}")
     columns = ("tau", "max experts", "exit rate", "mean MACs (M)", "accuracy", "95%")
-    for column in (*columns, *(f"{what} {unit}" for what in ("mean", "median", "p10", "p90"))):
+    for column in (*columns, *(f"{what} {unit.name}" for what in ("mean", "median", "p10", "p90"))):
         table.add_column(column, justify="right")
     for one in simulation.points:
         p = one.point
@@ -114,9 +120,15 @@ def _points(simulation: Simulation) -> Table:
     return table
 
 
-def _compared(comparison: Comparison, unit: str) -> Table:
+def _compared(comparison: Comparison, unit: Unit) -> Table:
     table = Table(title=f"against {comparison.machine.name}, {comparison.data}, {comparison.created}")
-    for column in ("tau", "max experts", f"predicted mean {unit}", f"measured mean {unit}", "predicted / measured"):
+    for column in (
+        "tau",
+        "max experts",
+        f"predicted mean {unit.name}",
+        f"measured mean {unit.name}",
+        "predicted / measured",
+    ):
         table.add_column(column, justify="right")
     for one in comparison.points:
         costs = (_cost(value, unit) for value in (one.predicted, one.measured))
@@ -136,5 +148,5 @@ def _verdict(comparison: Comparison) -> list[str]:
     return lines
 
 
-def _cost(value: float, unit: str) -> str:
-    return f"{value:.3f}" if unit == "ms" else f"{value:,.0f}"
+def _cost(value: float, unit: Unit) -> str:
+    return unit.digits(value) if unit.is_time else unit.whole(value)

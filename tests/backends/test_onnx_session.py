@@ -134,7 +134,8 @@ def test_nobody_else_opens_a_session():
 
 
 def test_all_four_get_the_option(monkeypatch):
-    from edge_moe.benchmarks import limits, one_graph
+    from edge_moe.benchmarks.peers import one_graph
+    from edge_moe.benchmarks.targets.host import limits
     from edge_moe.converters.onnx.toolchain import _reader
 
     monkeypatch.setattr(limits, "SHAPE", (4, 8, 4))

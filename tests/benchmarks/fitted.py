@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from edge_moe.benchmarks.results import PartCosts, PointCosts, Results, StoredTrace, bundle_info, typical
-from edge_moe.bundle import Bundle, OperatingPoint
+from edge_moe.benchmarks.recorded import StoredTrace, bundle_info
+from edge_moe.benchmarks.results import Results
+from edge_moe.benchmarks.wire import PointRound, Setting
+from edge_moe.bundle import Bundle
+from edge_moe.digest import answers_digest
 from tests.benchmarks.made import make
 
 replace = msgspec.structs.replace
@@ -25,9 +29,14 @@ def fitted(bundle: Path, **options: Any) -> Results:
     return replace(
         made,
         bundle=bundle_info(bundle.name, manifest),
-        sets=tuple(
-            replace(one, artifacts={name: part.plain for name, part in s.parts.items()})
-            for one, s in zip(made.sets, manifest.sets, strict=True)
+        recorded=tuple(
+            replace(
+                one,
+                artifacts={name: part.plain for name, part in s.parts.items()},
+                macs=manifest.macs,
+                digest=answers_digest(manifest, s),
+            )
+            for one, s in zip(made.recorded, manifest.sets, strict=True)
         ),
     )
 
@@ -37,35 +46,80 @@ def save(results: Results, file: Path) -> Path:
     return file
 
 
-def edited(results: Results, **changes: Any) -> Results:
-    """The results with changes to their first set."""
-    return replace(results, sets=(replace(results.sets[0], **changes), *results.sets[1:]))
+def edited(results: Results, parts: Any = None, points: Any = None, **changes: Any) -> Results:
+    """The results with changes to what is recorded of their first set, and to its costs.
+
+    Args:
+        results: to change.
+        parts: part -> the samples of the one round, or of every round [R][samples].
+        points: (tau, max_experts, raw [R][T] or None) of each, all None or none.
+        changes: fields of the recorded set.
+    """
+    unit, lines = results.unit.name, list(results.lines)
+    if points is not None:
+        changes["settings"] = tuple(Setting(tau=tau, max_experts=most) for tau, most, _ in points)
+    for r, line in enumerate(lines):
+        first = line.sets[0]
+        if parts is not None:
+            first = replace(first, parts={name: {unit: tuple(raw)} for name, raw in parts.items()})
+        if points is not None:
+            given = [(raw, (None,) * len(results.timed)) for _, _, raw in points if raw is not None]
+            first = replace(first, points=tuple(PointRound(costs={unit: raw[r]}, ran=ran) for raw, ran in given))
+        lines[r] = replace(line, sets=(first, *line.sets[1:]))
+    recorded = (replace(results.recorded[0], **changes), *results.recorded[1:])
+    return replace(results, recorded=recorded, lines=tuple(lines))
 
 
-def part_costs(**raw: float | tuple[float, ...]) -> tuple[PartCosts, ...]:
-    """Parts with these samples, one round."""
-    return tuple(
-        PartCosts(part=part, macs=0, raw=((value,) if isinstance(value, float) else value,))
-        for part, value in raw.items()
+def with_peers(results: Results, peers: Any) -> Results:
+    """The results with these alternatives: `Peer` and its raw [R][T], None: not measured."""
+    unit, peers = results.unit.name, list(peers)
+    lines = tuple(
+        replace(line, peers=tuple(None if raw is None else {unit: tuple(raw[r])} for _, raw in peers))
+        for r, line in enumerate(results.lines)
     )
+    return replace(results, opening=replace(results.opening, peers=tuple(one for one, _ in peers)), lines=lines)
 
 
-def point(tau: float, max_experts: int, raw: Any = None, mean: float = 0.0) -> PointCosts:
-    """A point whose figures over all images nobody should use."""
-    nonsense = OperatingPoint(
-        tau=tau,
-        max_experts=max_experts,
-        samples=1,
-        exit_rate=0.123,
-        mean_macs=1.0,
-        accuracy=0.123,
-        accuracy_low=0.1,
-        accuracy_high=0.2,
+def with_limits(results: Results, limits: Any) -> Results:
+    """The results with these products: `Limit` and the milliseconds of the first round; the others have none more."""
+    limits = list(limits)
+    lines = tuple(replace(line, limits_ms=tuple(tuple(ms) for _, ms in limits)) for line in results.lines)
+    return replace(results, opening=replace(results.opening, limits=tuple(one for one, _ in limits)), lines=lines)
+
+
+def with_recorded(results: Results, **changes: Any) -> Results:
+    """The results with changes to what is recorded of every set; a list has one for each."""
+    recorded = [
+        replace(one, **{name: value[i] if isinstance(value, list) else value for name, value in changes.items()})
+        for i, one in enumerate(results.recorded)
+    ]
+    return replace(results, recorded=tuple(recorded))
+
+
+def with_accuracies(results: Results, shares: Any) -> Results:
+    """The results, whose first set is said to be right on these shares of the images, one a point."""
+    one = results.sets[0]
+    vars(one)["points"] = tuple(  # in place of what is computed
+        dataclasses.replace(point, point=replace(point.point, accuracy=share))
+        for point, share in zip(one.points, shares, strict=True)
     )
-    return PointCosts(point=nonsense, raw=raw, mean=mean if raw is None else typical(raw), predicted=mean)
+    return results
 
 
-def worked(bundle: Path, **changes: Any) -> Results:
+def stored(max_phi: Any, gate: Any, answers: Any) -> StoredTrace:
+    """A trace of what decides alone."""
+    n, single = len(max_phi), tuple(row[1:] for row in answers)
+    nothing = {name: (0.0,) * n for name in ("second_phi", "entropy", "log_sum_exp")}
+    return StoredTrace(max_phi=max_phi, gate=gate, answers=answers, single=single, **nothing)
+
+
+def only(results: Results, place: int) -> Results:
+    """The results with one of their sets."""
+    lines = tuple(replace(line, sets=line.sets[place : place + 1]) for line in results.lines)
+    return replace(results, recorded=results.recorded[place : place + 1], lines=lines)
+
+
+def worked(bundle: Path, unit: str = "ms", **changes: Any) -> Results:
     """Six images, two experts; the first three are half A.
 
     alpha_0 is .075, .375, .6, alpha_1 is .025, .125, .2 in either half. Four images are timed, two of each half, in
@@ -74,21 +128,21 @@ def worked(bundle: Path, **changes: Any) -> Results:
     # What each of the timed images 1, 2, 4, 5 takes, as the median of three rounds.
     rounds = ((9.0, 1.0, 8.0, 2.0), (2.0, 4.0, 3.0, 5.0), (1.0, 7.0, 2.0, 9.0))  # 2, 4, 3, 5
     faster = tuple(tuple(value / 2 for value in row) for row in rounds)
-    results = fitted(bundle, images=6, timed=4, rounds=3)
+    results = fitted(bundle, images=6, timed=4, rounds=3, unit=unit)
     results = edited(
         results,
-        trace=StoredTrace(
+        trace=stored(
             max_phi=(0.9, 0.5, 0.2, 0.9, 0.5, 0.2),
             gate=((0.75, 0.25),) * 6,
             answers=((0, 0, 0), (1, 0, 0), (1, 1, 0), (0, 0, 1), (1, 0, 0), (0, 1, 0)),
         ),
-        parts=part_costs(**RATES),
+        parts={part: (rate,) for part, rate in RATES.items()},
         points=(
-            point(0.0, 1, rounds),
-            point(0.3, 1, rounds),
-            point(0.5, 1, rounds),
-            point(1.0, 1, faster),
-            point(0.0, 2, tuple(tuple(2 * value for value in row) for row in rounds)),
+            (0.0, 1, rounds),
+            (0.3, 1, rounds),
+            (0.5, 1, rounds),
+            (1.0, 1, faster),
+            (0.0, 2, tuple(tuple(2 * value for value in row) for row in rounds)),
         ),
     )
     return replace(results, labels=(0,) * 6, timed=(1, 2, 4, 5), **changes)

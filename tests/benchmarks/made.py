@@ -14,10 +14,26 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edge_moe.benchmarks import results as schema
-from edge_moe.benchmarks.results import Results, Rows, Unit
-from edge_moe.bundle import Artifact, PartSpec, expert_name
-from edge_moe.evaluate import Outputs, operating_point
+from edge_moe.benchmarks import units
+from edge_moe.benchmarks.measured import expected_runs
+from edge_moe.benchmarks.recorded import BundleInfo, RecordedSet, Routing, StoredTrace
+from edge_moe.benchmarks.results import Results
+from edge_moe.benchmarks.samples import Rows
+from edge_moe.benchmarks.wire import (
+    SCHEMA_VERSION,
+    Limit,
+    Machine,
+    Opening,
+    Peer,
+    PointRound,
+    Provenance,
+    Round,
+    Seen,
+    SetRound,
+    Setting,
+)
+from edge_moe.bundle import Artifact, expert_name
+from edge_moe.evaluate import Outputs
 from edge_moe.trace import Trace, trace
 
 __all__ = ["SETS", "TAUS", "make"]
@@ -38,7 +54,9 @@ def make(
     machine: str = "a laptop",
     target: str = "host",
     data: str = "val",
-    unit: Unit = "ms",
+    unit: str = "ms",
+    more_units: Sequence[str] = (),
+    provenance: Provenance = "measured",
     trained: bool = True,
     labels: bool = True,
     sets: Sequence[tuple[str, str]] = SETS,
@@ -57,6 +75,7 @@ def make(
     remarks: Sequence[str] = (),
     threads: int = 1,
     speed: float = 1.0,
+    default_tau: float = 0.07,
 ) -> Results:
     """Return results that `results.load` would accept; the same options give the same results.
 
@@ -67,6 +86,8 @@ def make(
         target: what ran the artifacts.
         data: title of the images.
         unit: of all costs.
+        more_units: in which parts are counted as well.
+        provenance: of figures in `unit`.
         trained: False labels the bundle UNTRAINED.
         labels: whether the images' classes are known.
         sets: (backend, recipe) of each; recipes that begin with int8 answer a little differently from fp32.
@@ -85,74 +106,67 @@ def make(
         remarks: why the figures are doubtful.
         threads: of the backend.
         speed: of the machine: 2 halves every cost.
+        default_tau: of the bundle; not one of TAUS, unless it is said.
     """
     draw = np.random.default_rng(seed)
-    asked = rounds if rounds_asked is None else rounds_asked
     if not experts:
         taus, max_experts = (1.0,), (0,)
     chosen = np.sort(draw.permutation(images)[:timed])
     scale = _PER_MS[unit] / speed
     truth, clean = _outputs(draw, images, experts, classes)
-    specs = _specs(experts)
-    made = []
+    macs = _macs(experts)
+    settings = tuple(Setting(tau=tau, max_experts=most) for most in max_experts for tau in taus)
+    recorded, lines = [], []
     for place, (backend, recipe) in enumerate(sets):
-        stored = trace(_quantized(clean, f"{backend}/{recipe}", recipe), "bagging", "logit")
+        label = f"{backend}/{recipe}"
+        stored = trace(_quantized(clean, label, recipe), "bagging", "logit")
         slow = scale * (1 + 0.35 * place) * (1.0 if recipe.startswith("int8") else 1.5)
-        costs = {part: slow * _cost(spec.kind) for part, spec in specs.items()}
+        costs = {part: slow * _cost(part) for part in macs}
         points = []
-        for most in max_experts:
-            for tau in taus:
-                routed = stored.at(tau, most)
-                whole = _whole(costs, stored.rows(chosen), tau, most)
-                rows = _samples(draw, 1.01 * whole, rounds) if raw else None
-                predicted = float(whole.mean())
-                points.append(
-                    schema.PointCosts(
-                        point=operating_point(routed, truth if labels else None, specs, tau, most),
-                        raw=rows,
-                        mean=predicted if rows is None else schema.typical(rows),
-                        predicted=predicted,
-                    )
+        for one in settings if raw else ():
+            whole = _whole(costs, stored.rows(chosen), one.tau, one.max_experts)
+            ran = expected_runs(stored.rows(chosen).at(one.tau, one.max_experts))
+            points.append((_samples(draw, 1.01 * whole, rounds), tuple(ran)))
+        parts = {part: _samples(draw, np.full(timed, costs[part]), rounds) for part in macs}
+        cold = draw.uniform(200, 260, size=starts).round(2).tolist()
+        peak = (draw.integers(60, 70, size=starts) * (1 << 20)).tolist()
+        lines.append(
+            [
+                SetRound(
+                    parts={
+                        part: {unit: raw_of[r], **{other: (macs[part] / 2.0,) * timed for other in more_units}}
+                        for part, raw_of in parts.items()
+                    },
+                    points=tuple(PointRound(costs={unit: rows[r]}, ran=ran) for rows, ran in points),
+                    waking={part: {unit: (round(10 * costs[part] + 1, 4),)} for part in macs} if raw else {},
+                    cold_start_ms=cold[r] if r < starts else None,
+                    peak_rss_bytes=peak[r] if r < starts else None,
                 )
-        made.append(
-            schema.SetResults(
-                backend=backend,
-                backend_version=f"{backend} 2.3.0",
-                recipe=recipe,
-                artifacts={
-                    part: _artifact(f"{backend}/{recipe}/{part}.bin", spec.macs) for part, spec in specs.items()
-                },
-                trace=schema.StoredTrace.of(stored),
-                parts=tuple(
-                    schema.PartCosts(part=part, macs=spec.macs, raw=_samples(draw, np.full(timed, costs[part]), rounds))
-                    for part, spec in specs.items()
-                ),
-                points=tuple(points),
-                cold_start_ms=tuple(draw.uniform(200, 260, size=starts).round(2).tolist()),
-                peak_rss_bytes=tuple((draw.integers(60, 70, size=starts) * (1 << 20)).tolist()),
+                for r in range(rounds)
+            ]
+        )
+        recorded.append(
+            RecordedSet(
+                set=label,
+                artifacts={part: _artifact(f"{label}/{part}.bin", size) for part, size in macs.items()},
+                macs=macs,
+                settings=settings,
+                trace=StoredTrace.of(stored),
+                routing=Routing(set=label, where="host"),
+                digest=f"{zlib.crc32(f'{name} {label}'.encode()):08x}" * 8,
+                default_tau=default_tau if experts else 1.0,
+                default_max_experts=min(1, experts),
             )
         )
+    timed_peers = _peers(draw, sets, taus, scale, timed, rounds, plain=not experts) if peers and raw else []
+    products = _limits(draw, rounds, speed) if limits and units.of(unit).is_time else []
+    probe = draw.uniform(5.0, 5.1, size=rounds).round(4).tolist()
     return Results(
-        schema_version=schema.SCHEMA_VERSION,
-        target=target,
-        unit=unit,
-        complete=rounds == asked,
+        schema_version=SCHEMA_VERSION,
         created="2026-01-02T03:04:05+00:00",
         sittings=1,
-        machine=schema.Machine(
-            name=machine, system="Linux x86_64", processor="A chip (avx2)", logical_cpus=2, memory_bytes=1 << 33
-        ),
-        conditions=schema.Conditions(
-            cpus=(1,),
-            load_before=0.5,
-            load_after=None,
-            others_share=0.012,
-            probe=tuple(draw.uniform(5.0, 5.1, size=rounds).round(4).tolist()),
-            throttled=None,
-            remarks=tuple(remarks),
-        ),
         versions={"edge-moe": "0.1.0", "numpy": "2.4.0"},
-        bundle=schema.BundleInfo(
+        bundle=BundleInfo(
             name=name,
             rule_sha256=f"{zlib.crc32(name.encode()):08x}" * 8,
             architecture="mobilenet_v3_small",
@@ -160,18 +174,47 @@ def make(
             classes=classes,
             image_size=64,
             trained=trained,
+            ensemble="bagging",
+            space="logit",
         ),
         data=data,
         images=images,
         labels=tuple(truth.tolist()) if labels else None,
+        groups=None,
         timed=tuple(chosen.tolist()),
-        rounds_asked=asked,
-        rounds=rounds,
+        rounds_asked=rounds if rounds_asked is None else rounds_asked,
         threads=threads,
         seed=seed,
-        sets=tuple(made),
-        peers=_peers(draw, sets, taus, scale, timed, rounds, plain=not experts) if peers and raw else (),
-        limits=_limits(draw, rounds, speed) if limits and unit == "ms" else (),
+        remarks=tuple(remarks),
+        opening=Opening(
+            schema_version=SCHEMA_VERSION,
+            target=target,
+            units=tuple(map(units.of, (unit, *more_units))),
+            machine=Machine(
+                name=machine,
+                system="Linux x86_64",
+                processor="A chip (avx2)",
+                logical_cpus=2,
+                memory_bytes=1 << 33,
+            ),
+            versions={f"{backend}/{recipe}": f"{backend} 2.3.0" for backend, recipe in sets},
+            provenance={unit: provenance},
+            peers=tuple(peer for peer, _ in timed_peers),
+            limits=tuple(limit for limit, _ in products),
+            cpus=(1,),
+            load=0.5,
+        ),
+        recorded=tuple(recorded),
+        lines=tuple(
+            Round(
+                sets=tuple(one[r] for one in lines),
+                steps={"preprocessing": {unit: (round(0.2 * scale, 4),) * timed}} if raw else {},
+                peers=tuple(None if rows is None else {unit: rows[r]} for _, rows in timed_peers),
+                limits_ms=tuple((rows[r],) for _, rows in products),
+                seen=Seen(elapsed_s=10.0, others_s=0.12, probe_ms=probe[r]),
+            )
+            for r in range(rounds)
+        ),
     )
 
 
@@ -197,19 +240,15 @@ def _quantized(clean: Outputs, label: str, recipe: str) -> Outputs:
     return Outputs(off(clean.base_logits), off(clean.gate_logits), off(clean.expert_logits))
 
 
-def _specs(experts: int) -> dict[str, PartSpec]:
-    def spec(kind: Any, millions: float) -> PartSpec:
-        return PartSpec(kind=kind, macs=round(millions * 1e6), parameters=1000, inputs=(), outputs=())
-
-    found = {"base": spec("base", _BASE_MACS)}
-    if not experts:
-        return found
-    found["gate"] = spec("gate", _GATE_MACS)
-    return found | {expert_name(k): spec("expert", _EXPERT_MACS) for k in range(experts)}
+def _macs(experts: int) -> dict[str, int]:
+    found = {"base": _BASE_MACS}
+    if experts:
+        found |= {"gate": _GATE_MACS} | {expert_name(k): _EXPERT_MACS for k in range(experts)}
+    return {part: round(millions * 1e6) for part, millions in found.items()}
 
 
-def _cost(kind: str) -> float:
-    return _COSTS[("base", "gate", "expert").index(kind)]
+def _cost(part: str) -> float:
+    return _COSTS[("base", "gate").index(part) if part in ("base", "gate") else 2]
 
 
 def _whole(costs: dict[str, float], stored: Trace, tau: float, most: int) -> npt.NDArray[np.float64]:
@@ -239,9 +278,9 @@ def _peers(
     rounds: int,
     *,
     plain: bool,
-) -> tuple[schema.Peer, ...]:
+) -> list[tuple[Peer, Rows | None]]:
     backend, recipe = sets[0]
-    found = []
+    found: list[tuple[Peer, Rows | None]] = []
     told: list[tuple[str, str, str, str, float | None, float]] = [
         ("base only", backend, recipe, "the base by the backend's own call: no gate, no expert", None, 0.40),
         ("base + its expert, always", backend, recipe, "base, gate and the gate's first choice", None, 0.61),
@@ -256,21 +295,17 @@ def _peers(
     told += [("stock int8, base only", backend, "int8-stock", "as its quantizer makes it by itself", None, 2.1)]
     for name, where, how, about, tau, ms in told:
         rows = _samples(draw, np.full(timed, scale * ms), rounds)
-        found.append(schema.Peer(name=name, backend=where, recipe=how, about=about, tau=tau, raw=rows, missing=None))
+        found.append((Peer(name=name, backend=where, recipe=how, about=about, tau=tau, missing=None), rows))
     missing = "needs the checkpoint; repeat with --checkpoint"
-    found.append(
-        schema.Peer(name="torch eager", backend="torch", recipe="fp32", about="", tau=None, raw=None, missing=missing)
-    )
-    return tuple(found)
+    eager = Peer(name="torch eager", backend="torch", recipe="fp32", about="", tau=None, missing=missing)
+    return [*found, (eager, None)]
 
 
-def _limits(draw: np.random.Generator, rounds: int, speed: float) -> tuple[schema.Limit, ...]:
-    return tuple(
-        schema.Limit(
-            dtype=dtype,  # type: ignore[arg-type]
-            library=library,
-            shape=(512, 512, 512),
-            raw=tuple((ms / speed * draw.uniform(1, 1.1, size=rounds)).round(4).tolist()),
+def _limits(draw: np.random.Generator, rounds: int, speed: float) -> list[tuple[Limit, list[float]]]:
+    return [
+        (
+            Limit(dtype=dtype, library=library, shape=(512, 512, 512)),  # type: ignore[arg-type]
+            (ms / speed * draw.uniform(1, 1.1, size=rounds)).round(4).tolist(),
         )
         for dtype, library, ms in (("int8", "litert (XNNPACK)", 0.6), ("fp32", "numpy (OpenBLAS)", 1.5))
-    )
+    ]

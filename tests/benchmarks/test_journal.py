@@ -7,10 +7,9 @@ import numpy as np
 import pytest
 
 from edge_moe import OutputError
-from edge_moe.benchmarks.conditions import Seen
 from edge_moe.benchmarks.journal import journal, journal_path
-from edge_moe.benchmarks.results import StoredTrace
-from edge_moe.benchmarks.targets import Round, SetRound
+from edge_moe.benchmarks.recorded import StoredTrace
+from edge_moe.benchmarks.wire import PointRound, Round, Seen, SetRound
 from edge_moe.trace import Trace
 from tests.cli.conftest import small_disk
 from tests.tiny import tree
@@ -20,16 +19,21 @@ KEY = {"bundle": "birds", "options": (1, 2.5, None), "seed": 0}
 ROUND = Round(
     sets=(
         SetRound(
-            parts={"base": (0.1, 0.2), "gate": (0.0,)},
-            points=((0.1234, 5.0), (1e-4, 7.25)),
+            parts={"base": {"ms": (0.1, 0.2)}, "gate": {"ms": (0.0,), "cycles": (7.0,)}},
+            points=(
+                PointRound(costs={"ms": (0.1234, 5.0)}, ran=(None, (0, 2))),
+                PointRound(costs={"ms": (1e-4, 7.25)}, ran=((), (1,))),
+            ),
+            waking={"base": {"ms": (12.5,)}},
             cold_start_ms=221.5,
             peak_rss_bytes=1 << 33,
         ),
-        SetRound(parts={"base": (3.0,)}, points=None, cold_start_ms=None, peak_rss_bytes=None),
+        SetRound(parts={"base": {"ms": (3.0,)}}),
     ),
-    peers=((1.0, 2.0), None),
-    limits=((14.8125,),),
-    seen=Seen(elapsed_s=1.5, others_s=None, probe_ms=2.25, throttled=0),
+    steps={"preprocessing": {"ms": (0.2, 0.25)}},
+    peers=({"ms": (1.0, 2.0)}, None),
+    limits_ms=((14.8125,),),
+    seen=Seen(elapsed_s=1.5, probe_ms=2.25, throttled=0, facts={"skin": 31.5}),
 )
 
 
@@ -66,11 +70,12 @@ def test_a_round_comes_back_as_it_was(target):
 def test_a_trace_comes_back_to_the_last_bit(target):
     draw = np.random.default_rng(0)
     phi = draw.random((50, 4)).astype(np.float32)
-    trace = Trace(phi[:, 0], phi[:, 1:], draw.integers(9, size=(50, 4)).astype(np.int32))
+    answers = draw.integers(9, size=(50, 7)).astype(np.int32)
+    trace = Trace(phi[:, 0], phi[:, 1:], answers[:, :4], answers[:, 4:], *phi.T[:3])
     left(target, "trace", StoredTrace.of(trace))
     with journal(target, KEY) as kept:
         found = kept.get("trace", StoredTrace).restored()
-    for name in ("max_phi", "gate", "answers"):
+    for name in vars(trace):
         np.testing.assert_array_equal(getattr(found, name), getattr(trace, name), strict=True)
 
 
@@ -113,8 +118,8 @@ def test_what_is_not_what_was_written_is_not_there(target, damage):
     "change",
     [
         {"points": ROUND.sets[0].points[:1]},  # a dropped point
-        {"points": ((9.1, 5.0), ROUND.sets[0].points[1])},
-        {"parts": {"base": (0.1, 0.2)}},
+        {"points": (PointRound(costs={"ms": (9.1, 5.0)}, ran=(None, (0, 2))), ROUND.sets[0].points[1])},
+        {"parts": {"base": {"ms": (0.1, 0.2)}}},
     ],
 )
 def test_another_round_that_reads_well_is_not_believed(target, caplog, change):
@@ -204,7 +209,8 @@ def test_what_somebody_put_into_it_stays(target, tmp_path):
     with journal(target, KEY) as kept:
         kept.put("trace-fake", 1)
         kept.put("round-0000", ROUND)
-        (kept.folder / "inputs.npy").write_bytes(b"made on the way")
+        (kept.folder / "job/images").mkdir(parents=True)
+        (kept.folder / "job/images/0000.png").write_bytes(b"made on the way")
         for name in ("base.npy", "litert-base-stock.tflite", "litert-expert.graph", "convert.log"):
             (kept.folder / "stock").mkdir(exist_ok=True)
             (kept.folder / "stock" / name).write_bytes(b"made on the way")

@@ -12,15 +12,18 @@ import pytest
 from PIL import Image
 
 from edge_moe import BackendError, Bundle, CheckpointError, DataError, Runtime, UsageError, backends
-from edge_moe.benchmarks import results, sweep, targets
+from edge_moe.benchmarks import request as asking
+from edge_moe.benchmarks import results, routing, sweep, targets
 from edge_moe.benchmarks.journal import journal
-from edge_moe.benchmarks.results import Conditions, Limit, Machine, Peer
-from edge_moe.benchmarks.sweep import BenchOptions, run_key
-from edge_moe.benchmarks.targets import Availability, Round, Session, SetRound, Target
+from edge_moe.benchmarks.options import BenchOptions
+from edge_moe.benchmarks.request import check
+from edge_moe.benchmarks.target import Availability, Session, Target
+from edge_moe.benchmarks.units import MS, UNITS
+from edge_moe.benchmarks.wire import Limit, Machine, Opening, Peer, Round, SetRound
 from edge_moe.data import open_data
 from edge_moe.digest import answers_digest
-from edge_moe.evaluate import collect, route, wilson
-from edge_moe.intervals import accuracy_interval
+from edge_moe.evaluate import collect, route
+from edge_moe.intervals import accuracy_interval, wilson
 from edge_moe.ledger import keep
 from tests.benchmarks.conftest import hurry
 from tests.fakes import BASE_MACS, EXPERT_MACS, GATE_MACS, FakeBackend, write_bundle
@@ -35,7 +38,11 @@ FAST = {"rounds": 2, "cold_starts": 0, "timed_images": 6}
 def found(tiny_bundle, tiny_images):
     with pytest.MonkeyPatch.context() as patch:
         hurry(patch)
-        return sweep.sweep(tiny_bundle, str(tiny_images), BenchOptions(timed_images=8, rounds=3, cold_starts=0))
+        return sweep.sweep(
+            check(
+                tiny_bundle, str(tiny_images), BenchOptions(max_experts=(1,), timed_images=8, rounds=3, cold_starts=0)
+            )
+        )
 
 
 @pytest.fixture(scope="module")
@@ -55,17 +62,17 @@ def test_a_set_that_cannot_run_here_is_left_out_unless_it_is_named(make_bundle, 
     monkeypatch.setattr(backends, "get", lambda name: FakeBackend())
     path = make_bundle(recipes=("npu", "int8"), edit=lambda raw: raw["sets"][0]["runs_on"].update(npu="hexagon"))
     caplog.set_level("INFO", logger="edge_moe")
-    _, selected, _ = sweep.check(path, "noise", BenchOptions())
+    selected = check(path, "noise", BenchOptions()).sets
     assert [str(one.key) for one in selected] == ["fake/int8"]
     line = "fake/npu cannot run here: it needs the NPU hexagon, which is not here"
     assert caplog.messages == [f"{line}; it is left out"]
     for named in ({"sets": ("fake/npu",)}, {"backends": ("fake",)}, {"recipes": ("npu", "int8")}):
         with pytest.raises(BackendError, match=line):
-            sweep.check(path, "noise", BenchOptions(**named))
+            check(path, "noise", BenchOptions(**named))
 
 
 def test_what_was_measured_is_written_down(found, tiny_bundle, tiny_images):
-    assert (found.schema_version, found.target, found.unit, found.complete) == (2, "host", "ms", True)
+    assert (found.schema_version, found.target, found.unit, found.complete) == (3, "host", MS, True)
     assert (found.bundle.trained, found.images, len(found.timed)) == (True, VALIDATION_IMAGES, 8)
     assert (found.rounds, found.rounds_asked, found.sittings, found.threads, found.seed) == (3, 3, 1, 1, 0)
     assert (found.data, found.bundle.name, found.bundle.experts, found.bundle.classes) == ("images", "bundle", 2, 3)
@@ -91,7 +98,7 @@ def test_noise_is_told_where_the_network_is_trained(monkeypatch, make_bundle):
     monkeypatch.setattr(backends, "get", lambda name: FakeBackend())
     for trained in (True, False):
         bundle = make_bundle(str(trained), edit=lambda raw, trained=trained: raw.update(trained=trained))
-        measured = sweep.sweep(bundle, "noise", BenchOptions(**FAST, validation_images=8))
+        measured = sweep.sweep(check(bundle, "noise", BenchOptions(**FAST, validation_images=8)))
         told = [remark for remark in measured.conditions.remarks if "noise" in remark]
         assert len(told) == trained
         assert measured.labels is None
@@ -183,7 +190,7 @@ def fake(tmp_path, monkeypatch):
 
 
 def noise(bundle, **options):
-    return sweep.sweep(bundle, "noise", BenchOptions(**(FAST | options)))
+    return sweep.sweep(check(bundle, "noise", BenchOptions(**(FAST | options))))
 
 
 @pytest.mark.parametrize("timed_images", [1, 2, 3, 4, 11])
@@ -221,7 +228,7 @@ def test_one_expert_never_asks_which(fake):
 
 
 def test_taus_of_a_bundle_without_operating_points_spread_the_exit_rate(fake):
-    one = noise(fake()).sets[0]
+    one = noise(fake(), max_experts=(1,)).sets[0]
     rates = [point.point.exit_rate for point in one.points]
     assert len(rates) == 7
     assert rates == pytest.approx([0, 0.1, 0.25, 0.5, 0.75, 0.9, 1], abs=0.05)
@@ -233,9 +240,16 @@ def test_0_and_1_are_always_among_the_taus(fake, taus):
     assert [(point.point.tau, point.point.max_experts) for point in points] == [(0.0, 2), (0.3, 2), (1.0, 2)]
 
 
-def test_max_experts_is_the_bundle_s_default_or_several(fake):
+@pytest.mark.parametrize(
+    ("experts", "default", "swept"), [(1, 1, {1}), (2, 1, {1, 2}), (3, 2, {1, 2}), (4, 3, {1, 2, 3})]
+)
+def test_one_expert_and_two_are_swept_and_the_bundle_s_default(fake, experts, default, swept):
+    bundle = fake(experts=experts, max_experts=default)
+    assert {point.point.max_experts for point in noise(bundle, taus=(0.3,)).sets[0].points} == swept
+
+
+def test_max_experts_that_were_asked_for(fake):
     bundle = fake(max_experts=2)
-    assert {point.point.max_experts for point in noise(bundle).sets[0].points} == {2}
     points = noise(bundle, taus=(0.3,), max_experts=(3, 1, 3)).sets[0].points
     assert [tuple(point.point.max_experts for point in points)] == [(1, 1, 1, 3, 3, 3)]
     assert [point.point.tau for point in points] == [0.0, 0.3, 1.0] * 2
@@ -256,7 +270,7 @@ def test_labels_do_not_count_for_an_untrained_network(tiny_bundle, tiny_images, 
     raw = json.loads((bundle / "manifest.json").read_text())
     (bundle / "manifest.json").write_text(json.dumps(raw | {"trained": False}))
     options = BenchOptions(backends=("litert",), recipes=("int8",), taus=(0.5,), validation_images=9, **FAST)
-    measured = sweep.sweep(bundle, str(tiny_images), options)
+    measured = sweep.sweep(check(bundle, str(tiny_images), options))
     assert (measured.bundle.trained, measured.labels) == (False, None)
     assert {point.point.accuracy for point in measured.sets[0].points} == {None}
 
@@ -275,7 +289,7 @@ def test_labels_do_not_count_for_an_untrained_network(tiny_bundle, tiny_images, 
     ],
 )
 def test_backends_and_recipes_that_were_asked_for(tiny_bundle, options, expected):
-    _, selected, _ = sweep.check(tiny_bundle, "noise", BenchOptions(**options))
+    selected = check(tiny_bundle, "noise", BenchOptions(**options)).sets
     assert [f"{one.backend}/{one.recipe.name}" for one in selected] == list(expected)
 
 
@@ -299,7 +313,7 @@ def test_backends_and_recipes_that_were_asked_for(tiny_bundle, options, expected
 )
 def test_names_that_the_bundle_does_not_have(tiny_bundle, options, words):
     with pytest.raises(UsageError, match=words):
-        sweep.check(tiny_bundle, "noise", BenchOptions(**options))
+        check(tiny_bundle, "noise", BenchOptions(**options))
 
 
 @pytest.mark.parametrize(
@@ -327,16 +341,16 @@ def test_classes_that_the_model_does_not_know(tiny_bundle, tiny_images, tmp_path
     shutil.copytree(tiny_images / "val", tmp_path / "data")
     (tmp_path / "data/down").rename(tmp_path / "data/sideways")
     with pytest.raises(DataError, match="'sideways', which the model does not know"):
-        sweep.sweep(tiny_bundle, str(tmp_path / "data"), BenchOptions())
+        sweep.sweep(check(tiny_bundle, str(tmp_path / "data"), BenchOptions()))
 
 
 def test_a_checkpoint_of_another_network(tiny_bundle, tiny_checkpoint, own_checkpoint, tmp_path):
-    sweep.check(tiny_bundle, "noise", BenchOptions(checkpoint=str(tiny_checkpoint)))
+    check(tiny_bundle, "noise", BenchOptions(checkpoint=str(tiny_checkpoint)))
     words = r"tests.own:network for 32 pixels .* but the bundle is mobilenet_v3_small .*; give the checkpoint"
     with pytest.raises(CheckpointError, match=words):
-        sweep.check(tiny_bundle, "noise", BenchOptions(checkpoint=str(own_checkpoint)))
+        check(tiny_bundle, "noise", BenchOptions(checkpoint=str(own_checkpoint)))
     with pytest.raises(CheckpointError):
-        sweep.check(tiny_bundle, "noise", BenchOptions(checkpoint=str(tmp_path)))
+        check(tiny_bundle, "noise", BenchOptions(checkpoint=str(tmp_path)))
 
 
 COSTS = {"base": 1000.0, "gate": 10.0, "expert_00": 300.0, "expert_01": 500.0, "expert_02": 700.0}
@@ -345,58 +359,50 @@ COSTS = {"base": 1000.0, "gate": 10.0, "expert_00": 300.0, "expert_01": 500.0, "
 class Core(Target):
     """A core that is simulated: it costs parts in cycles and knows nothing else."""
 
-    name, unit = "core", "cycles"
+    kind = "core"
 
     def __init__(self):
+        super().__init__()
         self.asked, self.stop_in, self.closed, self.with_peers = [], None, 0, False
 
     def available(self):
         return [Availability("core", True, "1.0")]
 
-    def open(self, plan, progress):
-        return CoreSession(self, plan)
+    def open(self, job, progress):
+        return CoreSession(self, job)
 
 
 class CoreSession(Session):
-    def __init__(self, core, plan):
-        self.core, self.plan = core, plan
-        self.machine = Machine(name="core", system="none", processor="RTL", logical_cpus=1, memory_bytes=1 << 20)
-        self.peers, self.limits, self.steps = [], [], 1
+    def __init__(self, core, job):
+        self.core, self.job = core, job
+        more = {}
         if core.with_peers:
-            self.peers = [
-                Peer(name=name, backend="fake", recipe="x", about="", tau=None, raw=None, missing=missing)
-                for name, missing in (("a", None), ("b", "not here"))
-            ]
-            self.limits = [Limit(dtype="int8", library="x", shape=(2, 3, 4), raw=())]
-
-    def version(self, artifacts):
-        return f"{artifacts.backend} of the core"
-
-    def round(self, number, progress, step):
-        if number == self.core.stop_in:
-            raise KeyboardInterrupt
-        self.core.asked.append(number)
-        progress.advance(step)
-        return Round(
-            sets=tuple(
-                SetRound(
-                    parts={name: (cost + number, cost) for name, cost in COSTS.items()},
-                    points=None,
-                    cold_start_ms=None,
-                    peak_rss_bytes=None,
-                )
-                for _ in self.plan.sets
-            ),
-            peers=((float(number),), None)[: len(self.peers)],
-            limits=((2.0 + number,),)[: len(self.limits)],
-            seen=None,
+            told = {"backend": "fake", "recipe": "x", "about": "", "tau": None}
+            more["peers"] = (Peer(name="a", missing=None, **told), Peer(name="b", missing="not here", **told))
+            more["limits"] = (Limit(dtype="int8", library="x", shape=(2, 3, 4)),)
+        self.opening = Opening(
+            schema_version=3,
+            target="core",
+            units=(UNITS["cycles"],),
+            machine=Machine(name="core", processor="RTL"),
+            versions={},
+            **more,
         )
 
-    def conditions(self, seen):
-        assert seen == []
-        return Conditions(
-            cpus=None, load_before=None, load_after=None, others_share=None, probe=(), throttled=None, remarks=()
-        )
+    def rounds(self, first, progress, step):
+        for number in range(first, self.job.plan.rounds):
+            if number == self.core.stop_in:
+                raise KeyboardInterrupt
+            self.core.asked.append(number)
+            progress.advance(step)
+            yield Round(
+                sets=tuple(
+                    SetRound(parts={name: {"cycles": (cost + number, cost)} for name, cost in COSTS.items()})
+                    for _ in self.job.sets
+                ),
+                peers=({"cycles": (float(number),) * self.job.plan.timed}, None)[: len(self.opening.peers)],
+                limits_ms=((2.0 + number,),)[: len(self.opening.limits)],
+            )
 
     def __exit__(self, *_):
         self.core.closed += 1
@@ -411,7 +417,7 @@ def core(monkeypatch):
 
 def test_a_target_that_costs_parts_only_and_not_in_milliseconds(fake, core, tmp_path):
     measured = noise(fake(recipes=("int8", "fp32")), device="core", taus=(0.1, 0.2), max_experts=(1, 2))
-    assert (measured.target, measured.unit, measured.machine.processor) == ("core", "cycles", "RTL")
+    assert (measured.target, measured.unit.name, measured.machine.processor) == ("core", "cycles", "RTL")
     assert (measured.complete, measured.rounds, measured.limits, measured.peers) == (True, 2, (), ())
     assert core.closed == 1
     for one in measured.sets:
@@ -433,7 +439,7 @@ def test_peers_and_limits_of_all_rounds_are_put_together(fake, core):
     core.with_peers = True
     measured = noise(fake(), device="core", rounds=3)
     assert [(peer.name, peer.raw, peer.missing) for peer in measured.peers] == [
-        ("a", ((0.0,), (1.0,), (2.0,)), None),
+        ("a", ((0.0,) * 6, (1.0,) * 6, (2.0,) * 6), None),
         ("b", None, "not here"),
     ]
     assert [one.raw for one in measured.limits] == [(2.0, 3.0, 4.0)]
@@ -457,13 +463,13 @@ def test_ctrl_c_before_the_first_round_has_nothing_to_keep(fake, core):
 @pytest.fixture
 def recorded(monkeypatch):
     """The sets whose trace was recorded."""
-    calls, record = [], sweep.record
+    calls, record = [], routing.record
 
     def counted(part, *arguments):
         calls.append(part.__self__.artifacts.recipe.name)
         return record(part, *arguments)
 
-    monkeypatch.setattr(sweep, "record", counted)
+    monkeypatch.setattr(routing, "record", counted)
     return calls
 
 
@@ -472,8 +478,8 @@ def test_a_run_that_was_stopped_goes_on(fake, core, recorded, tmp_path):
     options = BenchOptions(device="core", **(FAST | {"rounds": 4}))
 
     def sitting():
-        with journal(tmp_path / "report", run_key(bundle, "noise", options)) as kept:
-            return sweep.sweep(bundle, "noise", options, journal=kept)
+        with journal(tmp_path / "report", check(bundle, "noise", options).key()) as kept:
+            return sweep.sweep(check(bundle, "noise", options), journal=kept)
 
     core.stop_in = 0
     with pytest.raises(KeyboardInterrupt):
@@ -499,8 +505,8 @@ def test_a_run_that_was_stopped_goes_on(fake, core, recorded, tmp_path):
 def test_a_round_that_cannot_be_read_is_measured_again_with_all_that_follow(fake, core, tmp_path):
     bundle, options = fake(), BenchOptions(device="core", **(FAST | {"rounds": 3}))
     for _ in range(2):
-        with journal(tmp_path / "report", run_key(bundle, "noise", options)) as kept:
-            measured = sweep.sweep(bundle, "noise", options, journal=kept)
+        with journal(tmp_path / "report", check(bundle, "noise", options).key()) as kept:
+            measured = sweep.sweep(check(bundle, "noise", options), journal=kept)
         (kept.folder / "round-0001.json").write_text("{")
     assert core.asked == [0, 1, 2, 1, 2]
     assert measured.rounds == 3
@@ -511,8 +517,8 @@ def test_a_round_that_cannot_be_read_is_measured_again_with_all_that_follow(fake
 def test_what_was_damaged_is_measured_again(fake, core, recorded, tmp_path, name, damage):
     bundle, options = fake(), BenchOptions(device="core", **(FAST | {"rounds": 3}))
     core.stop_in = 2
-    with journal(tmp_path / "report", run_key(bundle, "noise", options)) as kept:
-        sweep.sweep(bundle, "noise", options, journal=kept)
+    with journal(tmp_path / "report", check(bundle, "noise", options).key()) as kept:
+        sweep.sweep(check(bundle, "noise", options), journal=kept)
     (file,) = kept.folder.glob(name)
     whole = file.read_bytes()
     changed = {
@@ -525,8 +531,8 @@ def test_what_was_damaged_is_measured_again(fake, core, recorded, tmp_path, name
     assert changed != whole
     file.write_bytes(changed)
     core.stop_in = None
-    with journal(tmp_path / "report", run_key(bundle, "noise", options)) as kept:
-        measured = sweep.sweep(bundle, "noise", options, journal=kept)
+    with journal(tmp_path / "report", check(bundle, "noise", options).key()) as kept:
+        measured = sweep.sweep(check(bundle, "noise", options), journal=kept)
     assert core.asked == [0, 1, *([0, 1] if name.startswith("round") else []), 2]
     assert len(recorded) == 1 + (not name.startswith("round"))
     core.asked.clear()
@@ -544,23 +550,22 @@ def _without_a_row(data):
 @pytest.mark.parametrize("name", ["round-0000.json", "trace-*.json"])
 def test_another_shape_is_not_believed_though_it_was_entered(fake, core, recorded, tmp_path, name):
     bundle, options = fake(), BenchOptions(device="core", **FAST)
-    with journal(tmp_path / "report", run_key(bundle, "noise", options)) as kept:
-        sweep.sweep(bundle, "noise", options, journal=kept)
+    with journal(tmp_path / "report", check(bundle, "noise", options).key()) as kept:
+        sweep.sweep(check(bundle, "noise", options), journal=kept)
         (file,) = kept.folder.glob(name)
         keep(file, _without_a_row(file.read_bytes()))
-        sweep.sweep(bundle, "noise", options, journal=kept)
+        sweep.sweep(check(bundle, "noise", options), journal=kept)
     assert len(core.asked) + len(recorded) > options.rounds + 1
 
 
 def test_a_host_s_rounds_are_read_as_they_were_written(fake, tmp_path):
     bundle, options = fake(), BenchOptions(**FAST)
-    with journal(tmp_path / "report", run_key(bundle, "noise", options)) as kept:
-        first = sweep.sweep(bundle, "noise", options, journal=kept)
+    with journal(tmp_path / "report", check(bundle, "noise", options).key()) as kept:
+        first = sweep.sweep(check(bundle, "noise", options), journal=kept)
         before = tree(kept.folder)
-        again = sweep.sweep(bundle, "noise", options, journal=kept)
-    assert again.sets == first.sets
-    assert again.limits == first.limits
-    assert again.conditions.probe == first.conditions.probe
+        again = sweep.sweep(check(bundle, "noise", options), journal=kept)
+    assert again.recorded == first.recorded
+    assert again.lines == first.lines
     assert tree(kept.folder) == before
 
 
@@ -580,14 +585,14 @@ def test_a_host_s_rounds_are_read_as_they_were_written(fake, tmp_path):
 )
 def test_whatever_the_figures_depend_on_is_in_the_key(tmp_path, monkeypatch, change):
     monkeypatch.setattr(backends, "get", lambda name: FakeBackend())
-    monkeypatch.setattr(targets, "get", lambda name: None)
+    monkeypatch.setattr(targets, "get", lambda name: Core())
     (tmp_path / "folder").mkdir()
     Image.new("RGB", (4, 4)).save(tmp_path / "folder/one.png")
 
     def key(name, bundle=None, data="noise", **options):
         path = write_bundle(tmp_path / name / "bundle", **(bundle or {}))
         data = data.replace("folder", str(tmp_path / "folder"))
-        return msgspec.json.encode(run_key(path, data, BenchOptions(**(FAST | options))))
+        return msgspec.json.encode(check(path, data, BenchOptions(**(FAST | options))).key())
 
     assert key("first") == key("second") != key("third", **change)
 
@@ -595,15 +600,15 @@ def test_whatever_the_figures_depend_on_is_in_the_key(tmp_path, monkeypatch, cha
 def test_images_that_are_versions_of_originals(tiny_bundle, tiny_images, monkeypatch):
     """Their groups are written down, every interval is over them, and a begun run of others is not gone on with."""
     plain, options = str(tiny_images), BenchOptions(recipes=("litert/int8",), **FAST)
-    alone = run_key(tiny_bundle, plain, options)
+    alone = check(tiny_bundle, plain, options).key()
     groups = np.arange(VALIDATION_IMAGES) // 4
 
     def grouped(source, split):
         return dataclasses.replace(open_data(source, split), groups=groups)
 
-    monkeypatch.setattr(sweep, "open_data", grouped)
-    assert run_key(tiny_bundle, plain, options) != alone
-    (one,) = (found := sweep.sweep(tiny_bundle, plain, options)).sets
+    monkeypatch.setattr(asking, "open_data", grouped)
+    assert check(tiny_bundle, plain, options).key() != alone
+    (one,) = (found := sweep.sweep(check(tiny_bundle, plain, options))).sets
     assert found.groups == tuple(groups.tolist())
     for point in (each.point for each in one.points):
         right = one.trace.restored().at(point.tau, point.max_experts).predictions == found.labels

@@ -12,11 +12,16 @@ from importlib import metadata
 
 import pytest
 
-from edge_moe import DataError
-from edge_moe.benchmarks import results, stock, sweep
-from edge_moe.benchmarks.targets import host
+from edge_moe import DataError, UsageError
+from edge_moe.benchmarks import request, results, targets
+from edge_moe.benchmarks.options import BenchOptions
+from edge_moe.benchmarks.peers import stock
+from edge_moe.benchmarks.target import Target
+from edge_moe.benchmarks.targets.host import Host
+from edge_moe.benchmarks.targets.host import session as host
 from edge_moe.bundle import Bundle
 from tests.benchmarks.conftest import hurry
+from tests.benchmarks.test_set_up import Core
 from tests.cli.conftest import small_disk
 from tests.tiny import SETS, VALIDATION_IMAGES, tree, visible
 
@@ -83,7 +88,7 @@ def asked(monkeypatch):
         seen.append(options)
         raise DataError("enough")
 
-    monkeypatch.setattr(sweep, "check", check)
+    monkeypatch.setattr(request, "check", check)
     return seen
 
 
@@ -111,7 +116,7 @@ def test_sets_with_commas_and_repeated(cli, tmp_path, asked):
 
 def test_what_was_not_said_is_the_default(cli, tmp_path, asked):
     cli("bench", "bundle", "--data", "noise", "-o", tmp_path / "report").refused(1, "enough")
-    assert asked == [sweep.BenchOptions()]
+    assert asked == [BenchOptions()]
 
 
 def test_peers_without_a_checkpoint(cli, own_bundle, tmp_path):
@@ -247,13 +252,13 @@ def test_a_disk_without_space_for_a_round(cli, tiny_bundle, tmp_path, report):
 def test_a_disk_that_is_full_when_it_reports_leaves_the_rounds(cli, tiny_bundle, tmp_path, report, monkeypatch):
     before = tree(report)
     command = ("bench", tiny_bundle, "--data", "noise", "-o", report, *FAST, *ONE_SET, "--force")
-    with small_disk(40_000):
+    with small_disk(60_000):
         done = cli(*command)
     done.refused(1, "cannot write", "report", progress=True)
     assert tree(report) == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["report", "report.unfinished"]
-    assert visible(tmp_path / "report.unfinished") == ["round-0000.json", "trace-litert-int8.json"]
-    monkeypatch.setattr(host._HostSession, "round", lambda *_: pytest.fail("measured again"))
+    assert visible(tmp_path / "report.unfinished") == ["opening.json", "round-0000.json", "trace-litert-int8.json"]
+    monkeypatch.setattr(host.HostSession, "round", lambda *_: pytest.fail("measured again"))
     assert cli(*command).code == 0
     assert results.load(report / "results.json").sittings == 2
     assert sorted(path.name for path in tmp_path.iterdir()) == ["report"]
@@ -262,7 +267,7 @@ def test_a_disk_that_is_full_when_it_reports_leaves_the_rounds(cli, tiny_bundle,
 @pytest.fixture
 def stop_in(monkeypatch):
     """stop_in(number) presses Ctrl-C in that round; stop_in(None) does not. `.measured` are the rounds that ran."""
-    real = host._HostSession.round
+    real = host.HostSession.round
 
     def round(self, number, progress, step):
         if number == at[-1]:
@@ -271,7 +276,7 @@ def stop_in(monkeypatch):
         return real(self, number, progress, step)
 
     at = [[], None]
-    monkeypatch.setattr(host._HostSession, "round", round)
+    monkeypatch.setattr(host.HostSession, "round", round)
 
     def stop(number):
         at[-1] = number
@@ -354,18 +359,18 @@ def test_force_replaces_the_report_and_drops_no_unfinished_run(cli, own_bundle, 
 PROGRAM = """
 import os, signal, sys, time
 import pytest
-from edge_moe.benchmarks.targets import host
+from edge_moe.benchmarks.targets.host import session as host
 from edge_moe.cli import main
 from tests.benchmarks.conftest import hurry
 hurry(pytest.MonkeyPatch())
 signal.signal(signal.SIGINT, signal.default_int_handler)  # which a job in the background does not have
-real = host._HostSession.round
+real = host.HostSession.round
 def round(self, number, progress, step):
     if number == int(os.environ["STOP"]):
         print("here", flush=True)
         time.sleep(60)
     return real(self, number, progress, step)
-host._HostSession.round = round
+host.HostSession.round = round
 main()
 """
 
@@ -395,7 +400,8 @@ def test_killed_then_stopped_then_finished(cli, own_bundle, tmp_path):
     code, _, _ = interrupted(command, 1, signal.SIGKILL)
     assert code == -signal.SIGKILL
     assert not out.exists()
-    first = json.loads((tmp_path / "report.unfinished/round-0000.json").read_text())
+    line = json.loads((tmp_path / "report.unfinished/round-0000.json").read_text())
+    first = [point["costs"]["ms"] for point in line["sets"][0]["points"]]
 
     code, said, err = interrupted(command, 2, signal.SIGINT)
     assert (code, "PARTIAL: 2 of 3 rounds" in said) == (130, True), err
@@ -403,13 +409,13 @@ def test_killed_then_stopped_then_finished(cli, own_bundle, tmp_path):
     assert "Traceback" not in err
     found = results.load(out / "results.json")
     assert (found.complete, found.rounds, found.sittings) == (False, 2, 2)
-    assert [list(point.raw[0]) for point in found.sets[0].points] == first["sets"][0]["points"]
+    assert [list(point.raw[0]) for point in found.sets[0].points] == first
 
     done = cli(*command)
     assert done.code == 0, done.err
     found = results.load(out / "results.json")
     assert (found.complete, found.rounds, found.sittings) == (True, 3, 3)
-    assert [list(point.raw[0]) for point in found.sets[0].points] == first["sets"][0]["points"]
+    assert [list(point.raw[0]) for point in found.sets[0].points] == first
     assert sorted(path.name for path in tmp_path.iterdir()) == ["report"]
 
 
@@ -428,11 +434,12 @@ def test_what_was_measured_before_the_first_round_is_kept(own_bundle, tmp_path):
     assert list((tmp_path / "report.unfinished").glob("trace-*"))
 
 
+REMARKS = ("busy: a compiler runs",)
+
+
 def test_remarks_are_warnings(cli, own_bundle, tmp_path, monkeypatch):
-    real = host.judge
-    monkeypatch.setattr(
-        host, "judge", lambda *given: results.msgspec.structs.replace(real(*given), remarks=("busy: a compiler runs",))
-    )
+    real = results.judge
+    monkeypatch.setattr(results, "judge", lambda *given, **more: real(*given, **more | {"remarks": REMARKS}))
     done = cli("bench", own_bundle, "--data", "noise", "-o", tmp_path / "report", *FAST, *ONE_SET)
     assert (done.code, "edge-moe: warning: busy: a compiler runs" in done.err.splitlines()) == (0, True)
 
@@ -455,6 +462,44 @@ def test_devices(cli):
     assert found["host"][0] == "yes"
     assert found["host, litert"] == ["yes", f"ai-edge-litert {metadata.version('ai-edge-litert')}"]
     assert found["host, onnx"] == ["yes", f"onnxruntime {metadata.version('onnxruntime')}"]
+
+
+def test_a_kind_that_has_to_be_told_which_one_is_listed_too(cli, monkeypatch):
+    class Board(Target):
+        kind = "board"
+
+        def __init__(self, parameter=""):
+            if not parameter:
+                raise UsageError("a board needs its name; expected board:HOST")
+            super().__init__(parameter)
+
+        def available(self):
+            return []
+
+        def open(self, job, progress):
+            raise AssertionError
+
+    monkeypatch.setattr(targets, "_registered", {"board": Board})
+    found = rows(cli("devices"))
+    assert found["board"] == ["NO", "a board needs its name; expected board:HOST"]
+    assert found["host"][0] == "yes"
+
+
+def test_set_up_is_brought_and_taken_away(cli, monkeypatch, tmp_path):
+    class Needy(Host):
+        kind = "needy"
+
+        def set_up(self):
+            return Core(tmp_path / "cache/needy")
+
+    monkeypatch.setattr(targets, "_registered", {"needy": Needy})
+    done = cli("devices", "setup", "needy")
+    assert done.code == 0, done.err
+    assert f"needy needs 3 files, 0.1 KiB, in {tmp_path / 'cache/needy'}" in done.out
+    assert Core(tmp_path / "cache/needy").complete
+    assert cli("devices", "setup", "needy", "--remove").code == 0
+    assert tree(tmp_path / "cache") == {}
+    cli("devices", "setup", "phone").refused(2, "unknown device 'phone'")
 
 
 def test_devices_say_what_to_install(cli, monkeypatch):

@@ -7,9 +7,10 @@ import shutil
 import pytest
 
 from edge_moe import Runtime
+from edge_moe.benchmarks.recorded import Routing
 from edge_moe.benchmarks.results import load
 from edge_moe.bundle import Bundle
-from tests.benchmarks.fitted import fitted, replace, save, worked
+from tests.benchmarks.fitted import edited, fitted, only, replace, save, worked
 from tests.cli.conftest import small_disk
 from tests.tiny import tree
 
@@ -51,7 +52,7 @@ def test_a_choice_is_shown_and_not_written(cli, bundle, results, tmp_path):
 def test_of_several_sets_the_first_that_was_measured(cli, make_bundle, tmp_path):
     bundle = make_bundle("two", experts=2, recipes=("int8", "fp32"))
     results = fitted(bundle, images=400, timed=40, rounds=3)
-    file = save(replace(results, sets=results.sets[:1]), tmp_path / "results.json")
+    file = save(only(results, 0), tmp_path / "results.json")
     given = ("--results", file, "--exit-rate", 0.5)
     for names in (("--set", "fake/fp32,fake/int8"), ("--backend", "fake", "--recipe", "fp32,int8"), ("--set", "fake")):
         done = cli("choose", bundle, *given, *names)
@@ -172,3 +173,14 @@ def test_a_full_disk(cli, make_bundle, tmp_path):
         done = cli("choose", bundle, "--results", results, "--exit-rate", 0.99, "--write")
     done.refused(1, "cannot write", "operating.json")
     assert tree(tmp_path) == before
+
+
+def test_a_default_is_not_chosen_by_the_answers_of_another_set(cli, make_bundle, tmp_path):
+    bundle = make_bundle("two", experts=2, recipes=("int8", "fp32"))
+    results = edited(fitted(bundle, images=40, timed=5), routing=Routing(set="fake/fp32", where="host"))
+    given = ("--results", save(results, tmp_path / "results.json"), "--exit-rate", 0.5, "--set", "fake/int8")
+    before = tree(bundle)
+    done = cli("choose", bundle, *given)
+    assert (done.code, "the answers of fake/int8 are those of fake/fp32" in done.err) == (0, True)
+    cli("choose", bundle, *given, "--write").refused(1, "has the answers of fake/fp32 in place of those of fake/int8")
+    assert tree(bundle) == before

@@ -352,7 +352,7 @@ def test_a_full_disk_says_to_free_some_space(cli, own_checkpoint, tiny_images, t
 
 
 def test_a_bar_that_is_missed(cli, own_checkpoint, tiny_images, tmp_path, old, made_here):
-    made_here.structure = {"litert": b"[3,2]"}
+    made_here.structure = {"litert": (3, 2)}
     before = tree(old)
     command = ("convert", own_checkpoint, "--data", tiny_images, "-o", old, *FAST, "--force")
     done = cli(*command)

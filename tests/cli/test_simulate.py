@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from edge_moe import backends
-from edge_moe.benchmarks.simulation import Simulation
+from edge_moe.benchmarks.decide.simulation import Simulation
 from edge_moe.errors import MissingExtraError
 from tests.benchmarks.fitted import fitted, save
 from tests.cli.conftest import small_disk
@@ -76,7 +76,7 @@ def test_json(cli, command):
     found = msgspec.json.decode(done.out, type=Simulation)
     settings = [(one.point.max_experts, one.point.tau) for one in found.points]
     assert settings == [(1, 0.2), (1, 0.3), (2, 0.2), (2, 0.3)]
-    assert json.loads(done.out)["schema_version"] == 1
+    assert json.loads(done.out)["schema_version"] == 2
 
 
 def test_doubts_of_a_profile(cli, make_bundle, tmp_path):
@@ -135,7 +135,7 @@ def test_a_profile_of_another_bundle(cli, profile, make_bundle):
 
 
 def test_a_profile_that_holds_no_number(cli, command, profile):
-    profile.write_text(profile.read_text().replace('"raw":[[', '"raw":[[NaN,', 1))
+    profile.write_text(profile.read_text().replace('{"ms":[', '{"ms":[NaN,', 1))
     cli(*command).refused(1, "profile.json is not a results file", "measure again")
 
 

@@ -25,7 +25,7 @@ def parts(checkpoint):
 
 # --- macs ---
 
-# torchvision's networks at 224 pixels with 1000 classes, from the design's table of golden facts.
+# torchvision's networks at 224 pixels with 1000 classes; base and expert together are what the paper's tables have.
 GOLDEN = {
     "mobilenet_v3_small": {"base": (56.510e6, 2_542_856), "expert": (24.789e6, 2.38e6), "both": 81.30e6},
     "resnet18": {"base": (1.8141e9, 11_689_512), "expert": (0.8226e9, None), "both": 2.637e9},

@@ -10,7 +10,7 @@ from typing import Any
 
 from edge_moe import Runtime, backends
 from edge_moe.backends import onnx_session
-from edge_moe.benchmarks.one_graph import EXITED, OneGraph, early_exit_graph
+from edge_moe.benchmarks.peers.one_graph import EXITED, OneGraph, early_exit_graph
 from edge_moe.bundle import Bundle
 from edge_moe.verify import relative_error, verify
 

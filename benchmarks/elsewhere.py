@@ -1,0 +1,85 @@
+"""Parts that run on a target, behind the interface of those that run here: to verify, to answer, to route.
+
+Axis letters: N images, K experts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import numpy as np
+
+from edge_moe.backends import Backend, OpenPart, PartTensors, Tensor
+from edge_moe.bundle import ArtifactSet, Bundle, expert_name
+from edge_moe.errors import BackendError
+from edge_moe.evaluate import Outputs
+from edge_moe.records import sha256
+from edge_moe.trace import Trace, trace
+
+__all__ = ["Elsewhere", "trace_there"]
+
+Run = Callable[[Bundle, ArtifactSet, str, Tensor], dict[str, Tensor]]  # see Target.outputs
+
+
+class Elsewhere(Backend):
+    """A backend whose parts are run by a target, one input after the other."""
+
+    suffix = ""
+
+    def __init__(self, name: str, target: str, bundle: Bundle, run: Run) -> None:
+        """`name`: of the backend whose artifacts these are; `run`: as `Target.outputs`."""
+        self.name = name
+        self._target, self._bundle, self._run = target, bundle, run
+
+    def open(self, data: bytes, *, threads: int = 1) -> OpenPart:
+        """Return the part of the bundle whose artifact has these bytes; on how many threads is the target's."""
+        digest = sha256(data)
+        for artifacts in (one for one in self._bundle.manifest.sets if one.backend == self.name):
+            for part, artifact in artifacts.parts.items():
+                if artifact.sha256 == digest:
+                    return _Part(partial(self._run, self._bundle, artifacts, part))
+        raise BackendError(f"{self._target} was given an artifact that is not of {self._bundle.path}")
+
+    def version(self) -> str:
+        """Return where it runs."""
+        return f"{self.name} on {self._target}"
+
+
+class _Part(OpenPart):
+    def __init__(self, run: Callable[[Tensor], dict[str, Tensor]]) -> None:
+        self._run, self._found = run, dict[str, Tensor]()
+
+    def invoke(self, tensor: Tensor) -> None:
+        self._found = self._run(tensor)
+
+    def output(self, name: str) -> Tensor:
+        return self._found[name].copy()
+
+    def tensors(self) -> PartTensors:
+        return PartTensors((), ())  # the file is read where it runs
+
+    def close(self) -> None:
+        self._found = {}
+
+
+def trace_there(run: Run, bundle: Bundle, artifacts: ArtifactSet, tensors: Sequence[Tensor]) -> Trace:
+    """Return what the artifacts decide about N images where a target runs them: every part once, on all of them.
+
+    Args:
+        run: as `Target.outputs`.
+        bundle: of the artifacts.
+        artifacts: the set.
+        tensors: N input tensors, float32 [1, H, W, 3].
+
+    Raises:
+        BackendError: a part failed there.
+    """
+    manifest = bundle.manifest
+    base = run(bundle, artifacts, "base", np.concatenate(list(tensors)))
+    if not manifest.experts:
+        return trace(Outputs.of_base(base["logits"]), manifest.ensemble, manifest.space)
+    gate = run(bundle, artifacts, "gate", base["embedding"])
+    experts = [run(bundle, artifacts, expert_name(k), base["features"]) for k in range(manifest.experts)]
+    outputs = Outputs(base["logits"], gate["logits"], np.stack([one["logits"] for one in experts], axis=1))
+    return trace(outputs, manifest.ensemble, manifest.space)

@@ -1,0 +1,51 @@
+"""What a person may choose of a measurement, and whether it is in its range."""
+
+from __future__ import annotations
+
+import msgspec
+
+from edge_moe.anytime import check_max_experts, check_tau
+from edge_moe.checks import check_at_least_one
+from edge_moe.errors import UsageError
+
+__all__ = ["BenchOptions", "check_range"]
+
+
+class BenchOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """What a person may choose."""
+
+    device: str = "host"
+    sets: tuple[str, ...] = ()  # "litert/int8", or "onnx" for all of a backend's; none: all of the bundle's
+    backends: tuple[str, ...] = ()  # the short forms, see edge_moe.sets.patterns
+    recipes: tuple[str, ...] = ()
+    # None: those of the bundle's operating points, or quantiles of alpha. 0 and 1 are always measured. A plain network
+    # is measured at 1, whatever is given: nothing changes with tau.
+    taus: tuple[float, ...] | None = None
+    max_experts: tuple[int, ...] | None = None  # None: 1, 2 and the bundle's default, as far as there are experts
+    routing: str | None = None  # a set whose decisions all are costed with; None: each with its own
+    threads: int = 1
+    timed_images: int = 100
+    validation_images: int | None = None  # None: all
+    checked_images: int = 200  # on which a target that hands out what parts compute is held against the trace
+    rounds: int = 5
+    cold_starts: int = 3
+    peers: bool = False
+    checkpoint: str | None = None  # for the peers that need one
+    seed: int = 0
+
+
+def check_range(options: BenchOptions, experts: int) -> None:
+    """Raise UsageError where an option is out of range, for a network with this many experts."""
+    for tau in options.taus or ():
+        check_tau(tau)
+    for max_experts in options.max_experts or ():
+        check_max_experts(max_experts, experts)
+    check_at_least_one(
+        threads=options.threads,
+        timed_images=options.timed_images,
+        rounds=options.rounds,
+        validation_images=options.validation_images,
+    )
+    for name in ("seed", "cold_starts", "checked_images"):
+        if getattr(options, name) < 0:
+            raise UsageError(f"{name} is {getattr(options, name)}; expected at least 0")

@@ -1,0 +1,126 @@
+"""The interface between the harness and what executes artifacts: this host, an emulated core, a phone, an NPU.
+
+A target is whatever answers a job: a job folder goes in, an opening and rounds come back. Everything else it may offer,
+and a target that does not is used without it.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from edge_moe.backends import Backend, Tensor
+from edge_moe.benchmarks.elsewhere import Elsewhere
+from edge_moe.benchmarks.job import Job
+from edge_moe.benchmarks.set_up import SetUp
+from edge_moe.benchmarks.wire import Opening, Round
+from edge_moe.bundle import ArtifactSet, Bundle
+from edge_moe.errors import UsageError
+from edge_moe.progress import Progress
+
+__all__ = ["Availability", "Session", "Target"]
+
+
+@dataclass(frozen=True)
+class Availability:
+    """Whether a target, or one of its backends, can be used here."""
+
+    what: str
+    usable: bool
+    detail: str  # its version, or what to do
+
+
+class Session(AbstractContextManager["Session"]):
+    """A target at work on a job."""
+
+    opening: Opening
+    steps: int = 1  # of a round, for the progress
+
+    @abstractmethod
+    def rounds(self, first: int, progress: Progress, step: str) -> Iterator[Round]:
+        """Measure round `first`, counted from 0, and those that follow up to the plan's last; yield each when done.
+
+        The order of what is in a round depends on the plan's seed and on its number.
+
+        Raises:
+            BackendError: an artifact failed.
+        """
+
+
+class Target(ABC):
+    """A place where a bundle is measured: `kind`, or `kind:parameter`."""
+
+    kind: ClassVar[str]
+    is_here: ClassVar[bool] = False  # whether it runs on this machine's own backends
+
+    def __init__(self, parameter: str = "") -> None:
+        """`parameter`: what follows the colon.
+
+        Raises:
+            UsageError: a parameter that this kind does not have.
+        """
+        self.parameter = parameter
+
+    @property
+    def name(self) -> str:
+        """What people call it."""
+        return f"{self.kind}:{self.parameter}" if self.parameter else self.kind
+
+    @abstractmethod
+    def available(self) -> list[Availability]:
+        """Return whether it can be used here, as a whole and for each backend, and what to do if not."""
+
+    @abstractmethod
+    def open(self, job: Job, progress: Progress) -> Session:
+        """Make everything ready for the first round; what artifacts are compiled into stands in the opening.
+
+        Raises:
+            MissingExtraError: a backend or a package is not installed.
+            BackendError, BundleError: an artifact cannot be used.
+        """
+
+    def fingerprint(self) -> Any:
+        """Return what its figures depend on beside the job: what is kept of a run is not mixed with another's."""
+        return self.name
+
+    def set_up(self) -> SetUp | None:
+        """Return what has to be brought here before it can be used; None: nothing."""
+        return None
+
+    def outputs(self, bundle: Bundle, artifacts: ArtifactSet, part: str, inputs: Tensor) -> dict[str, Tensor]:
+        """Run one part on N inputs where the target runs it, and return its outputs by name, [N, ...] each.
+
+        Args:
+            bundle: that the artifacts are of.
+            artifacts: the set.
+            part: base, gate, expert_00 ...
+            inputs: float32 [N, ...], each in the shape of the part's one input without its first axis.
+
+        Raises:
+            UsageError: this target does not hand out what parts compute.
+        """
+        raise self._keeps_outputs()
+
+    @property
+    def hands_out(self) -> bool:
+        """Whether `outputs` can be asked for."""
+        return type(self).outputs is not Target.outputs
+
+    def backend(self, bundle: Bundle, name: str) -> Backend:
+        """Return what runs artifacts of `bundle` there, as if it were here: for `verify` and `Runtime`.
+
+        Raises:
+            UsageError: this target does not hand out what parts compute.
+        """
+        if not self.hands_out:
+            raise self._keeps_outputs()
+        return Elsewhere(name, self.name, bundle, self.outputs)
+
+    def _keeps_outputs(self) -> UsageError:
+        return UsageError(
+            f"{self.name} does not hand out what parts compute, so that its answers cannot be asked for or checked; "
+            "expected a device that does, such as host"
+        )

@@ -1,0 +1,74 @@
+"""The machine that the harness itself runs on: milliseconds, of parts and of whole predictions."""
+
+from __future__ import annotations
+
+import platform
+from typing import Any
+
+import numpy as np
+
+from edge_moe import backends
+from edge_moe.backends import Backend, Tensor
+from edge_moe.benchmarks.job import Job
+from edge_moe.benchmarks.target import Availability, Session, Target
+from edge_moe.bundle import ArtifactSet, Bundle
+from edge_moe.errors import BackendError, MissingExtraError, UsageError
+from edge_moe.progress import Progress
+
+__all__ = ["TARGET", "Host"]
+
+
+class Host(Target):
+    """The machine that the harness itself runs on."""
+
+    kind = "host"
+    is_here = True
+
+    def __init__(self, parameter: str = "") -> None:
+        """There is one host."""
+        if parameter:
+            raise UsageError(f"unknown device 'host:{parameter}'; expected host: this machine has no parameter")
+        super().__init__()
+
+    def available(self) -> list[Availability]:
+        """Return the host, which is always there, and each backend with its version or the extra that brings it."""
+        found = [Availability("host", True, f"{platform.system()} {platform.machine()}, in milliseconds")]
+        for name in backends.names():
+            try:
+                found.append(Availability(f"host, {name}", True, backends.get(name).version()))
+            except (MissingExtraError, BackendError) as error:
+                found.append(Availability(f"host, {name}", False, str(error)))
+        return found
+
+    def open(self, job: Job, progress: Progress) -> Session:
+        """Pin the process, load every set, and make the peers."""
+        from edge_moe.benchmarks.targets.host.session import HostSession
+
+        return HostSession(job, progress)
+
+    def fingerprint(self) -> Any:
+        """Return what machine this is."""
+        from edge_moe.benchmarks.machine import this_machine
+
+        return this_machine()
+
+    def outputs(self, bundle: Bundle, artifacts: ArtifactSet, part: str, inputs: Tensor) -> dict[str, Tensor]:
+        """Run the part here, on one input after the other."""
+        names = [one.name for one in bundle.manifest.parts[part].outputs]
+        opened = backends.get(artifacts.backend).open(bundle.read(artifacts.parts[part]))
+        try:
+            rows: dict[str, list[Tensor]] = {name: [] for name in names}
+            for one in inputs:
+                opened.invoke(one[np.newaxis])
+                for name in names:
+                    rows[name].append(opened.output(name)[0])
+        finally:
+            opened.close()
+        return {name: np.stack(values) for name, values in rows.items()}
+
+    def backend(self, bundle: Bundle, name: str) -> Backend:
+        """Return the backend itself."""
+        return backends.get(name)
+
+
+TARGET = Host

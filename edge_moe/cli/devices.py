@@ -1,0 +1,82 @@
+"""edge-moe devices: where bundles can be measured, and what has to be set up for that."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+
+from edge_moe.cli.console import console
+from edge_moe.cli.extras import require
+
+if TYPE_CHECKING:
+    from edge_moe.backends import Backend
+    from edge_moe.bundle import Bundle
+
+__all__ = ["Device", "backend_on", "register"]
+
+Device = Annotated[str, typer.Option("--device", help="Where to run it; see 'edge-moe devices'.")]
+
+_group = typer.Typer(help="List where bundles can be measured, and what to do where one cannot be used.")
+
+
+def register(app: typer.Typer) -> None:
+    """Add this module's commands to `app`."""
+    app.add_typer(_group, name="devices")
+
+
+@_group.callback(invoke_without_command=True)
+def devices(context: typer.Context) -> None:
+    """List where bundles can be measured, whether each can be used here, and what to do if not."""
+    if context.invoked_subcommand is not None:
+        return
+    require("bench", "edge-moe devices", "psutil")
+    from edge_moe.benchmarks import targets
+    from edge_moe.errors import EdgeMoeError
+
+    table = Table()
+    for column in ("device", "usable", "version, or what to do"):
+        table.add_column(column, overflow="fold")
+    for name in targets.kinds():
+        try:
+            for one in targets.get(name).available():
+                table.add_row(one.what, "yes" if one.usable else "NO", one.detail)
+        except EdgeMoeError as error:  # a kind that has to be told which one, or that lacks a package
+            table.add_row(name, "NO", str(error))
+    console().print(table)
+
+
+@_group.command()
+def setup(
+    device: Annotated[str, typer.Argument(help="A device of 'edge-moe devices'.")],
+    remove: Annotated[bool, typer.Option("--remove", help="Remove what was set up.")] = False,
+) -> None:
+    """Bring what a device needs on this machine into a cache folder, checked; may be stopped and repeated."""
+    from edge_moe.benchmarks import targets
+    from edge_moe.progress import shown_progress
+
+    needed = targets.get(device).set_up()
+    if needed is None:
+        typer.echo(f"{device} needs no set-up")
+        return
+    if remove:
+        needed.remove()
+        typer.echo(f"{needed.folder} is removed")
+        return
+    size = f"{needed.bytes / (1 << 20):.1f} MiB" if needed.bytes >= 1 << 20 else f"{needed.bytes / 1024:.1f} KiB"
+    typer.echo(f"{device} needs {len(needed.items)} files, {size}, in {needed.folder}")
+    with shown_progress() as progress:
+        needed.install(progress)
+    typer.echo(f"{device} is set up; 'edge-moe devices setup {device} --remove' takes it away")
+
+
+def backend_on(device: str, bundle: Bundle, name: str) -> Backend:
+    """Return what runs the artifacts of one backend on a device.
+
+    Raises:
+        UsageError: there is no such device, or it does not hand out what parts compute.
+    """
+    from edge_moe.benchmarks import targets
+
+    return targets.get(device).backend(bundle, name)
