@@ -91,7 +91,7 @@ def _lines(series: Sequence[Series]) -> Iterable[tuple[Series, list[PointCosts],
     """Yield series, points in the order of tau, name and look for each max_experts of each series."""
     for one in series:
         for turn, (most, points) in enumerate(one.lines.items()):
-            name = one.label if len(one.lines) == 1 else f"{one.label}, up to {most}"
+            name = one.counted if len(one.lines) == 1 else f"{one.counted}, up to {most}"
             yield one, points, name, replace(look(one.place), symbol=look(one.place + 6 * turn).symbol)
 
 
@@ -106,7 +106,7 @@ def _cost(group: Sequence[Series], unit: Unit) -> View:
 
     if all(one.plain for one in group):
         dots = [(one, dot(one, one.points[0], 0.0)) for one in group]
-        marks = [Mark(one.label, look(one.place), [replace(d, x=d.y, y=one.label)], "bar") for one, d in dots]
+        marks = [Mark(one.counted, look(one.place), [replace(d, x=d.y, y=one.counted)], "bar") for one, d in dots]
         return _view(name, f"mean {title}", "", group, marks, rows=[m.name for m in marks], pictured=_WHISKERS)
     marks = []
     for one, points, label, style in _lines(group):
@@ -144,9 +144,9 @@ def _samples(one: Series) -> View:
     """All samples of the two ends and the middle, as the share that cost at most so much."""
     unit, raw = one.unit, {p: np.ravel(p.raw) for p in one.line if p.raw is not None}
     chosen = dict.fromkeys([one.line[0], one.middle, one.line[-1]] if len(raw) == len(one.line) else [])
-    marks = []
+    marks, of_plain = [], one.counted if one.plain else ""
     for place, point in enumerate(chosen):
-        name, costs = one.label if one.plain else f"tau {tau(point.tau)}", np.quantile(raw[point], _QUANTILES).tolist()
+        name, costs = of_plain or f"tau {tau(point.tau)}", np.quantile(raw[point], _QUANTILES).tolist()
         told = [(name, f"{share:.1%} of predictions", f"took at most {unit.text(cost)}")
                 for share, cost in zip(_QUANTILES, costs, strict=True)]  # fmt: skip
         xy = zip(map(unit.scaled, costs), (100 * share for share in _QUANTILES), told, strict=True)
@@ -156,7 +156,7 @@ def _samples(one: Series) -> View:
     low, high = map(unit.scaled, np.quantile(every, [0, 0.99]).tolist())
     ranges = {"x_range": (max(0.0, low - 0.1 * (high - low)), high + 0.15 * (high - low)), "y_range": (0.0, 101.0)}
     x, y = f"cost of one prediction, {unit.shown}", "predictions, % that took at most this"
-    return _view(one.label, x, y, [one], marks, **ranges)
+    return _view(one.counted, x, y, [one], marks, **ranges)
 
 
 def _parts(group: Sequence[Series], unit: Unit) -> list[View]:
@@ -169,8 +169,8 @@ def _parts(group: Sequence[Series], unit: Unit) -> list[View]:
             for part in one.parts if mean else (part for part in one.parts if part.name != EXPERTS):
                 row = "an expert (mean)" if mean and part.name not in rows else part.name.replace("_", " ")
                 cost, low, high = map(unit.scaled, (part.cost, part.low, part.high))
-                dots[row] = Dot(cost, row, _told(one.label, part_cells(one, part)), low, high)
-            marks.append(Mark(one.label, look(one.place), list(dots.values()), "bar"))
+                dots[row] = Dot(cost, row, _told(one.counted, part_cells(one, part)), low, high)
+            marks.append(Mark(one.counted, look(one.place), list(dots.values()), "bar"))
         names = sorted({dot.y for mark in marks for dot in mark.dots}, key=lambda row: (rows.get(row, 2), row))
         pictured = _WHISKERS if mean else ""
         return _view(name, f"cost of one run, {unit.shown}", "", sets, marks, rows=names, pictured=pictured)
@@ -178,7 +178,7 @@ def _parts(group: Sequence[Series], unit: Unit) -> list[View]:
     plain, whole = all(one.plain for one in group), bars(f"all, {unit.shown}", group, mean=False)
     together = bars(f"base{'' if plain else ', gate and a mean expert'} of all sets, {unit.shown}", group, mean=True)
     if sum(len(mark.dots) for mark in whole.marks) > _MOST_BARS:
-        return [together, *(bars(one.label, [one], mean=False) for one in group)]
+        return [together, *(bars(one.counted, [one], mean=False) for one in group)]
     return [together] if plain else [whole, together]
 
 
@@ -191,7 +191,7 @@ def _shares(one: Series) -> View:
     gates = [f"gate ran: {percent(p.decided.gate_share)}" for p in one.points]
 
     def stack(name: str, style: Look, shares: Iterable[float]) -> Mark:
-        dots = [Dot(x, 100 * share, (f"{one.label}, tau {x}", f"{name}: {percent(share)} of the images", gate))
+        dots = [Dot(x, 100 * share, (f"{one.counted}, tau {x}", f"{name}: {percent(share)} of the images", gate))
                 for x, share, gate in zip(names, shares, gates, strict=True)]  # fmt: skip
         return Mark(name, style, dots, "bar")
 
@@ -199,7 +199,7 @@ def _shares(one: Series) -> View:
     for k in range(one.results.bundle.experts):
         marks.append(stack(f"expert {k}", look(k), [p.decided.expert_shares[k] for p in one.points]))
     title = "tau, and how many experts may run" if several else "tau"
-    return _view(one.label, title, "images, %", [one], marks, stacked=True)
+    return _view(one.counted, title, "images, %", [one], marks, stacked=True)
 
 
 def _agreement(series: Sequence[Series], found: Sequence[SetsAlike], what: Literal["answers", "routing"]) -> View:
@@ -232,7 +232,7 @@ def _told(head: str, cells: Mapping[str, str]) -> list[str]:
 
 def _of_point(one: Series, point: PointCosts) -> list[str]:
     what, s, unit = point.point, point.spread, one.unit
-    found = [one.label]
+    found = [one.counted]
     if one.plain:
         found.append(f"a plain network, {macs(what.mean_macs)} M MACs")
     else:

@@ -92,3 +92,12 @@ def test_ratios_stand_by_verdict():
     for row in table.rows:
         verdict, ratio = told[row[0].rsplit(" (", 1)[0]]
         assert (verdict, f"{ratio:.3f}") == (row[1], row[4])
+
+
+def test_what_is_not_measured_says_so_wherever_it_is_named():
+    content = collect([make(sets=(("litert", "int8"),), unit="cycles", raw=False, provenance="estimated")])
+    marks = [mark.name for section in content.sections.values() for view in section.views for mark in view.marks]
+    assert "litert/int8, estimated" in marks
+    assert "litert/int8" not in marks
+    assert content.finding.startswith("At tau = ") and ", litert/int8, estimated, answers in " in content.finding
+    assert "Costs in cycles are estimated for host." in content.sections["points"].notes
