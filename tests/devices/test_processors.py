@@ -89,7 +89,7 @@ def test_one_graph_of_all_parts_answers_as_the_runtime(seen, processor):
 
 def test_as_avx2_every_product_is_the_product():
     """What the limits of a benchmark are measured on, and the sessions that everybody opens."""
-    tests = ("tests/benchmarks/test_limits.py", "tests/backends/test_onnx_session.py")
+    tests = ("tests/benchmarks/targets/host/test_limits.py", "tests/backends/test_onnx_session.py")
     done = run_as("avx2", "-m", "pytest", *tests, "-k", "every_product")
     assert done.returncode == 0, done.stdout
     assert done.stdout.splitlines()[-1].startswith("2 passed")
