@@ -71,6 +71,15 @@ def test_chosen_settings(cli, tiny_bundle, tmp_path):
     assert (found.images, found.threads, found.data, found.labels, found.seed) == (9, 2, "noise", None, 3)
 
 
+def test_whose_answers_are_costed_is_said(cli, own_bundle, tmp_path):
+    given = (*FAST, *ONE_SET, "--routing", "litert/fp32", "--validation-images", 9)
+    done = cli("bench", own_bundle, "--data", "noise", "-o", tmp_path / "report", *given)
+    assert done.code == 0, done.err
+    assert "ms, measured, with the answers of litert/fp32" in " ".join(done.out.split())
+    (one,) = results.load(tmp_path / "report/results.json").sets
+    assert (one.label, one.decided_by) == ("litert/int8", "litert/fp32")
+
+
 def test_cold_starts_are_processes(cli, own_bundle, tmp_path):
     done = cli("bench", own_bundle, "--data", "noise", "-o", tmp_path / "report", *FAST, *ONE_SET, "--cold-starts", 1)
     assert done.code == 0, done.err
