@@ -27,6 +27,7 @@ from edge_moe.backends import Tensor
 from edge_moe.benchmarks.wire import SCHEMA_VERSION, Opening, Plan, Round
 from edge_moe.bundle import ArtifactSet, Bundle
 from edge_moe.errors import DataError
+from edge_moe.ledger import remove
 from edge_moe.output import write_file, writing
 from edge_moe.records import to_json
 from edge_moe.sets import SetKey
@@ -157,10 +158,7 @@ def _decoded(file: Path, number: int, line: bytes, kind: type[T]) -> T:
 
 def _link(source: Path, there: Path) -> None:
     """Let `there` be `source`; a copy where the file system has no links."""
-    if there.is_symlink() or there.is_file():
-        there.unlink()
-    elif there.is_dir():
-        shutil.rmtree(there)
+    remove(there)
     try:
         there.symlink_to(source.resolve(), target_is_directory=source.is_dir())
     except OSError:

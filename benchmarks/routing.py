@@ -15,6 +15,7 @@ from edge_moe.benchmarks.elsewhere import trace_there
 from edge_moe.benchmarks.journal import Journal
 from edge_moe.benchmarks.recorded import Checked, StoredTrace
 from edge_moe.benchmarks.request import Request
+from edge_moe.benchmarks.sound import trace_problem
 from edge_moe.bundle import ArtifactSet
 from edge_moe.progress import Progress, track
 from edge_moe.runtime import Runtime
@@ -44,7 +45,7 @@ def _trace(
 ) -> Trace:
     """Run every part on every image, or take what an earlier sitting found."""
     name, manifest = _name("trace", artifacts), request.bundle.manifest
-    kept = journal.get(name, StoredTrace, _fits(len(tensors), manifest.experts)) if journal else None
+    kept = journal.get(name, StoredTrace, _fits(name, len(tensors), request)) if journal else None
     if kept is not None:
         return kept.restored()
     with Runtime(request.bundle, backend=artifacts.backend, recipe=artifacts.recipe.name) as runtime:
@@ -59,13 +60,13 @@ def _checked(
     request: Request, artifacts: ArtifactSet, tensors: Tensors, journal: Journal | None, progress: Progress
 ) -> Checked:
     """Have the target answer some of the images, drawn by the seed, or take what an earlier sitting found."""
-    name, experts = _name("there", artifacts), request.bundle.manifest.experts
+    name = _name("there", artifacts)
     chosen = drawn(len(tensors), request.options.checked_images, request.options.seed)
-    fits = _fits(len(chosen), experts)
+    fits = _fits(name, len(chosen), request)
     kept = journal.get(name, StoredTrace, fits) if journal else None
     if kept is None:
         step = f"checking {artifacts.key} on {request.target.name}"
-        images = list(track([tensors[int(index)] for index in chosen], step, len(chosen), progress))
+        images = list(track((tensors[int(index)] for index in chosen), step, len(chosen), progress))
         kept = StoredTrace.of(trace_there(request.target.outputs, request.bundle, artifacts, images))
         if journal:
             journal.put(name, kept)
@@ -77,16 +78,9 @@ def drawn(images: int, count: int, seed: int) -> npt.NDArray[np.intp]:
     return np.sort(np.random.default_rng(seed).permutation(images)[:count])
 
 
-def _fits(n: int, experts: int) -> Callable[[StoredTrace], bool]:
-    def fits(stored: StoredTrace) -> bool:
-        rows = (stored.max_phi, stored.gate, stored.answers, stored.single)
-        return (
-            {len(one) for one in rows} == {n}
-            and {len(row) for row in stored.gate} == {experts}
-            and {len(row) for row in stored.answers} == {experts + 1}
-        )
-
-    return fits
+def _fits(name: str, n: int, request: Request) -> Callable[[StoredTrace], bool]:
+    manifest = request.bundle.manifest
+    return lambda stored: trace_problem(name, stored, n, manifest.experts, len(manifest.labels)) is None
 
 
 def _name(what: str, artifacts: ArtifactSet) -> str:

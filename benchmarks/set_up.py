@@ -11,6 +11,7 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 
 from edge_moe.errors import IntegrityError
+from edge_moe.ledger import is_half_written
 from edge_moe.lock import acquire
 from edge_moe.output import writing
 from edge_moe.progress import Progress
@@ -72,7 +73,7 @@ class SetUp(ABC):
             self.folder.mkdir(parents=True, exist_ok=True)
         lock = acquire(self.folder, "edge-moe devices setup")
         try:
-            for half in self.folder.glob(".*.[0-9]*"):  # what a kill left
+            for half in filter(is_half_written, list(self.folder.iterdir())):  # what a kill left
                 half.unlink()
             missing = [item for item in self.items if not self.is_there(item)]
             progress.start(step, len(self.items), len(self.items) - len(missing))

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from edge_moe.benchmarks.recorded import Header, RecordedSet, StoredTrace
 from edge_moe.benchmarks.wire import Opening, Round, SetRound
 
-__all__ = ["Wanted", "inconsistency", "round_problem", "shape"]
+__all__ = ["Wanted", "inconsistency", "round_problem", "shape", "trace_problem"]
 
 
 def inconsistency(asked: Header, lines: Sequence[Round]) -> str | None:
@@ -37,13 +37,13 @@ def inconsistency(asked: Header, lines: Sequence[Round]) -> str | None:
     if len({unit.name for unit in opening.units}) != len(opening.units):
         return "it has a unit twice"
     for one in recorded:
-        problem = _trace_problem(one, one.trace, n, asked.bundle.experts, classes) or _settings_problem(
+        problem = trace_problem(one.set, one.trace, n, asked.bundle.experts, classes) or _settings_problem(
             one, asked.bundle.experts
         )
         if problem is None and one.there is not None:
             if any(not 0 <= index < n for index in one.there.images):
                 return f"{one.set} was checked on images that are not among its {n}"
-            problem = _trace_problem(one, one.there.trace, len(one.there.images), asked.bundle.experts, classes)
+            problem = trace_problem(one.set, one.there.trace, len(one.there.images), asked.bundle.experts, classes)
         if problem:
             return problem
     wanted = [Wanted(one.set, len(one.settings), frozenset(one.macs)) for one in recorded]
@@ -114,14 +114,15 @@ def shape(line: Round) -> str:
     return repr((sets, counts(line.steps), [costs is None for costs in line.peers]))
 
 
-def _trace_problem(one: RecordedSet, stored: StoredTrace, n: int, k: int, classes: int) -> str | None:
+def trace_problem(name: str, stored: StoredTrace, n: int, k: int, classes: int) -> str | None:
+    """Return why a trace is not one of N images and K experts, in words; None: it is. `name`: of the set."""
     columns = (stored.max_phi, stored.gate, stored.answers, stored.single)
     if any(len(rows) != n for rows in (*columns, stored.second_phi, stored.entropy, stored.log_sum_exp)):
-        return f"the trace of {one.set} has not {n} images"
+        return f"the trace of {name} has not {n} images"
     if any(len(row) != k for row in (*stored.gate, *stored.single)) or any(len(row) != k + 1 for row in stored.answers):
-        return f"the trace of {one.set} has not {k} experts"
+        return f"the trace of {name} has not {k} experts"
     if any(not 0 <= answer < classes for row in (*stored.answers, *stored.single) for answer in row):
-        return f"the trace of {one.set} has an answer that is not among its {classes} classes"
+        return f"the trace of {name} has an answer that is not among its {classes} classes"
     return None
 
 

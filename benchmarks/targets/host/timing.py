@@ -100,10 +100,5 @@ def time_waking(wake: Callable[[str], OpenPart], parts: Sequence[str], into: dic
 
 def time_preprocessing(job: Job, into: list[float]) -> None:
     """Time the way from an image file to the input tensor: read, decode, resize, crop, normalise."""
-    spec = job.bundle.manifest.preprocessing
-    for file in job.images[:WARM_UP]:
-        prepare(file, spec)
-    for file in job.images:
-        start = perf_counter()
-        prepare(file, spec)
-        into.append((perf_counter() - start) * 1000)
+    spec, files = job.bundle.manifest.preprocessing, job.images
+    time_way(lambda index: prepare(files[index], spec), len(files), into)
