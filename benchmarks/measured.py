@@ -145,6 +145,11 @@ class SetResults:
         return None if by == self.label else by
 
     @property
+    def whose_answers(self) -> str:
+        """What to say after its label, where the answers are not its own: ", with the answers of litert/fp32"."""
+        return "" if self.decided_by is None else f", with the answers of {self.decided_by}"
+
+    @property
     def default_tau(self) -> float:
         """Of the bundle, when it was measured."""
         return self.recorded.default_tau

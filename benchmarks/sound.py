@@ -13,7 +13,7 @@ from typing import NamedTuple
 from edge_moe.benchmarks.recorded import Header, RecordedSet, StoredTrace
 from edge_moe.benchmarks.wire import Opening, Round, SetRound
 
-__all__ = ["Wanted", "inconsistency", "round_problem", "shape", "trace_problem"]
+__all__ = ["Wanted", "inconsistency", "opening_problem", "round_problem", "shape", "trace_problem"]
 
 
 def inconsistency(asked: Header, lines: Sequence[Round]) -> str | None:
@@ -32,10 +32,9 @@ def inconsistency(asked: Header, lines: Sequence[Round]) -> str | None:
         return f"its timed images are not some of its {n}, each once"
     if len({one.set for one in recorded}) != len(recorded):
         return "it has a set twice"
-    if opening.schema_version != asked.schema_version:
-        return f"its opening is of schema {opening.schema_version}, not {asked.schema_version}"
-    if len({unit.name for unit in opening.units}) != len(opening.units):
-        return "it has a unit twice"
+    problem = opening_problem(opening, asked.schema_version)
+    if problem:
+        return problem
     for one in recorded:
         problem = trace_problem(one.set, one.trace, n, asked.bundle.experts, classes) or _settings_problem(
             one, asked.bundle.experts
@@ -53,6 +52,15 @@ def inconsistency(asked: Header, lines: Sequence[Round]) -> str | None:
             return problem
     if len({shape(line) for line in lines}) > 1:
         return "it has a part with another number of samples in every round, or not the same things"
+    return None
+
+
+def opening_problem(opening: Opening, schema_version: int) -> str | None:
+    """Return why an opening cannot be that of results of this schema, in words; None: it can."""
+    if opening.schema_version != schema_version:
+        return f"its opening is of schema {opening.schema_version}, not {schema_version}"
+    if len({unit.name for unit in opening.units}) != len(opening.units):
+        return "it has a unit twice"
     return None
 
 

@@ -22,7 +22,7 @@ from edge_moe.benchmarks.recorded import Checked, RecordedSet, Routing, StoredTr
 from edge_moe.benchmarks.request import Request, versions
 from edge_moe.benchmarks.results import Results
 from edge_moe.benchmarks.routing import drawn, route_all
-from edge_moe.benchmarks.sound import Wanted, inconsistency, round_problem, shape
+from edge_moe.benchmarks.sound import Wanted, inconsistency, opening_problem, round_problem, shape
 from edge_moe.benchmarks.target import Session
 from edge_moe.benchmarks.wire import SCHEMA_VERSION, Opening, Round
 from edge_moe.data import NOISE
@@ -66,6 +66,7 @@ def sweep(request: Request, *, journal: Journal | None = None, progress: Progres
             kept=folder,
         )
         session = stack.enter_context(request.target.open(job, progress))
+        _refuse(request.target.name, opening_problem(session.opening, SCHEMA_VERSION))
         lines = _rounds(session, job, journal, progress)
         results = Results(
             schema_version=SCHEMA_VERSION,
@@ -86,9 +87,7 @@ def sweep(request: Request, *, journal: Journal | None = None, progress: Progres
             recorded=_recorded(request, job, traces, checked),
             lines=tuple(lines),
         )
-    problem = inconsistency(results, results.lines)
-    if problem:
-        raise BackendError(f"{request.target.name} answered what was not asked: {problem}; report this")
+    _refuse(request.target.name, inconsistency(results, results.lines))
     return results
 
 
@@ -126,8 +125,18 @@ def _rounds(session: Session, job: Job, journal: Journal | None, progress: Progr
     """Return the rounds: those that an earlier sitting kept, and then what the target answers, checked line by line."""
     opening, parts = session.opening, frozenset(job.bundle.manifest.parts)
     wanted = [Wanted(one.set, len(one.settings), parts) for one in job.plan.sets]
-    done = _kept(opening, wanted, job, journal)
+    done = list[Round]()
+
+    def problem(line: Round) -> str | None:
+        found = round_problem(opening, wanted, line, job.plan.timed)
+        if found is None and done and shape(line) != shape(done[0]):
+            return "a round has not what the first had, with as many samples"
+        return found
+
     step, asked = "timing", job.plan.rounds
+    if journal and _same_counting(journal, opening):
+        while len(done) < asked and (line := journal.get(_name(len(done)), Round, lambda line: problem(line) is None)):
+            done.append(line)
     progress.start(step, asked * session.steps, len(done) * session.steps)
     if len(done) == asked:
         return done
@@ -135,11 +144,7 @@ def _rounds(session: Session, job: Job, journal: Journal | None, progress: Progr
         journal.put(_OPENING, opening)
     try:
         for line in session.rounds(len(done), progress, step):
-            problem = round_problem(opening, wanted, line, job.plan.timed)
-            if problem is None and done and shape(line) != shape(done[0]):
-                problem = "a round has not what the first had, with as many samples"
-            if problem:
-                raise BackendError(f"{opening.target} answered what was not asked: {problem}; report this")
+            _refuse(opening.target, problem(line))
             if journal:
                 journal.put(_name(len(done)), line)
             done.append(line)
@@ -154,23 +159,16 @@ def _rounds(session: Session, job: Job, journal: Journal | None, progress: Progr
     )
 
 
-def _kept(opening: Opening, wanted: Sequence[Wanted], job: Job, journal: Journal | None) -> list[Round]:
-    """Return the first rounds that are there, if the same target counted them in the same way, all of one shape."""
-    done = list[Round]()
-    before = journal.get(_OPENING, Opening) if journal else None
-    if journal is None or before is None or _decides(before) != _decides(opening):
-        return done
+def _refuse(target: str, problem: str | None) -> None:
+    """Raise if there is something wrong with what a target answered."""
+    if problem:
+        raise BackendError(f"{target} answered what was not asked: {problem}; report this")
 
-    def fits(line: Round) -> bool:
-        problem = round_problem(opening, wanted, line, job.plan.timed)
-        return problem is None and all(shape(line) == shape(one) for one in done[:1])
 
-    while len(done) < job.plan.rounds:
-        line = journal.get(_name(len(done)), Round, fits)
-        if line is None:
-            break
-        done.append(line)
-    return done
+def _same_counting(journal: Journal, opening: Opening) -> bool:
+    """Return whether the rounds that are there were counted by the same target in the same way."""
+    before = journal.get(_OPENING, Opening)
+    return before is not None and _decides(before) == _decides(opening)
 
 
 def _decides(opening: Opening) -> Opening:

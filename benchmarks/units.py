@@ -12,8 +12,7 @@ import msgspec
 
 from edge_moe.records import Strict
 
-__all__ = ["MS", "UNITS", "Unit", "of"]
-
+__all__ = ["MS", "UNITS", "Unit"]
 
 Above0 = Annotated[float, msgspec.Meta(gt=0.0)]
 
@@ -58,6 +57,10 @@ class Unit(Strict, frozen=True, omit_defaults=True):
         """Return a cost not divided by `per`, to be typed in again: "0.0613", "1,234,567"."""
         return f"{value:.4g}" if self.is_time else f"{value:,.0f}"
 
+    def cell(self, value: float) -> str:
+        """Return a cost for a column under the unit's name: not divided by `per`, nor with digits that mean nothing."""
+        return self.digits(value) if self.is_time else self.whole(value)
+
     def milliseconds(self, value: float) -> float | None:
         """Return a cost in milliseconds; None where it is not a time."""
         return None if self.seconds is None else value * self.seconds * 1000
@@ -87,8 +90,3 @@ UNITS = {
     )
 }
 MS = UNITS["ms"]
-
-
-def of(name: str) -> Unit:
-    """Return the unit called `name`; one that nobody knows counts what its name says, less of it being better."""
-    return UNITS.get(name) or Unit(name=name, words=name.replace("_", " "))

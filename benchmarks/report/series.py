@@ -63,9 +63,8 @@ class Series:
     @property
     def counted(self) -> str:
         """Its label, with where its figures are from, and whose its answers are, where that goes without saying not."""
-        by, where = self.one.decided_by, self.results.provenance()
-        told = ["" if where == "measured" else f", {where}", "" if by is None else f", with the answers of {by}"]
-        return self.label + "".join(told)
+        where = self.results.provenance()
+        return f"{self.label}{'' if where == 'measured' else f', {where}'}{self.one.whose_answers}"
 
     @property
     def points(self) -> Sequence[PointCosts]:

@@ -143,7 +143,7 @@ def _cell(choice: Choice, figures: Figures, quantity: Quantity) -> str:
         return "n/a"
     value = figures[quantity].value
     if quantity == "cost":
-        return choice.unit.digits(value) if choice.unit.is_time else choice.unit.whole(value)
+        return choice.unit.cell(value)
     return {"macs": f"{value / 1e6:.3f}", "drop": f"{value:+.2f}", "accuracy": f"{value:.2%}"}.get(
         quantity, f"{value:.1%}"
     )

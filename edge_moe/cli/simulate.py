@@ -115,7 +115,7 @@ def _points(simulation: Simulation) -> Table:
             f"{p.mean_macs / 1e6:.3f}",
             f"{p.accuracy:.2%}" if known else "",
             f"{p.accuracy_low:.1%} to {p.accuracy_high:.1%}" if known else "",
-            *(_cost(value, unit) for value in (one.mean, one.median, one.p10, one.p90)),
+            *(unit.cell(value) for value in (one.mean, one.median, one.p10, one.p90)),
         )
     return table
 
@@ -131,7 +131,7 @@ def _compared(comparison: Comparison, unit: Unit) -> Table:
     ):
         table.add_column(column, justify="right")
     for one in comparison.points:
-        costs = (_cost(value, unit) for value in (one.predicted, one.measured))
+        costs = (unit.cell(value) for value in (one.predicted, one.measured))
         table.add_row(f"{one.tau:.4g}", str(one.max_experts), *costs, f"{one.ratio:.3f}")
     return table
 
@@ -146,7 +146,3 @@ def _verdict(comparison: Comparison) -> list[str]:
         errors = comparison.errors
         lines.append(f"error of the mean: largest {max(errors):.1%}, mean {sum(errors) / len(errors):.1%}")
     return lines
-
-
-def _cost(value: float, unit: Unit) -> str:
-    return unit.digits(value) if unit.is_time else unit.whole(value)

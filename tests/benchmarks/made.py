@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edge_moe.benchmarks import units
 from edge_moe.benchmarks.measured import expected_runs
 from edge_moe.benchmarks.recorded import BundleInfo, RecordedSet, Routing, StoredTrace
 from edge_moe.benchmarks.results import Results
 from edge_moe.benchmarks.samples import Rows
+from edge_moe.benchmarks.units import UNITS
 from edge_moe.benchmarks.wire import (
     SCHEMA_VERSION,
     Limit,
@@ -159,7 +159,7 @@ def make(
             )
         )
     timed_peers = _peers(draw, sets, taus, scale, timed, rounds, plain=not experts) if peers and raw else []
-    products = _limits(draw, rounds, speed) if limits and units.of(unit).is_time else []
+    products = _limits(draw, rounds, speed) if limits and UNITS[unit].is_time else []
     probe = draw.uniform(5.0, 5.1, size=rounds).round(4).tolist()
     return Results(
         schema_version=SCHEMA_VERSION,
@@ -189,7 +189,7 @@ def make(
         opening=Opening(
             schema_version=SCHEMA_VERSION,
             target=target,
-            units=tuple(map(units.of, (unit, *more_units))),
+            units=tuple(UNITS[one] for one in (unit, *more_units)),
             machine=Machine(
                 name=machine,
                 system="Linux x86_64",

@@ -18,7 +18,7 @@ from edge_moe.benchmarks.sweep import sweep
 from edge_moe.benchmarks.targets.host import Host
 from edge_moe.benchmarks.units import UNITS
 from edge_moe.benchmarks.wire import Machine, Round, SetRound
-from tests.benchmarks.test_sweep import FAST, Core, CoreSession
+from tests.benchmarks.core import FAST, Core, CoreSession
 from tests.fakes import FakeBackend, write_bundle
 
 pytestmark = pytest.mark.usefixtures("hurried")
@@ -215,3 +215,17 @@ def test_a_round_that_is_none_is_not_kept(bundle, elsewhere, tmp_path):
         with pytest.raises(BackendError, match="answered what was not asked: a round has 0 sets, not 2; report this"):
             sweep(request, journal=kept)
         assert kept.get("round-0000", Round) is None
+
+
+def test_an_opening_that_cannot_be_is_refused_before_a_round(bundle, elsewhere):
+    request = check(bundle, "noise", BenchOptions(**FAST | {"validation_images": 12, "checked_images": 0}))
+
+    class Odd(CoreSession):
+        def __init__(self, core, job):
+            super().__init__(core, job)
+            self.opening = msgspec.structs.replace(self.opening, units=self.opening.units * 2)
+
+    elsewhere.open = lambda job, progress: Odd(elsewhere, job)
+    with pytest.raises(BackendError, match="answered what was not asked: it has a unit twice; report this"):
+        sweep(request)
+    assert elsewhere.asked == []

@@ -9,29 +9,25 @@ import shutil
 import msgspec
 import numpy as np
 import pytest
-from PIL import Image
 
-from edge_moe import BackendError, Bundle, CheckpointError, DataError, Runtime, UsageError, backends
+from edge_moe import Bundle, DataError, Runtime, UsageError, backends
 from edge_moe.benchmarks import request as asking
 from edge_moe.benchmarks import results, routing, sweep, targets
 from edge_moe.benchmarks.journal import journal
 from edge_moe.benchmarks.options import BenchOptions
 from edge_moe.benchmarks.request import check
-from edge_moe.benchmarks.target import Availability, Session, Target
-from edge_moe.benchmarks.units import MS, UNITS
-from edge_moe.benchmarks.wire import Limit, Machine, Opening, Peer, Round, SetRound
+from edge_moe.benchmarks.units import MS
 from edge_moe.data import open_data
 from edge_moe.digest import answers_digest
 from edge_moe.evaluate import collect, route
 from edge_moe.intervals import accuracy_interval, wilson
 from edge_moe.ledger import keep
 from tests.benchmarks.conftest import hurry
+from tests.benchmarks.core import COSTS, FAST, Core
 from tests.fakes import BASE_MACS, EXPERT_MACS, GATE_MACS, FakeBackend, write_bundle
 from tests.tiny import CLASSES, SETS, VALIDATION_IMAGES, tree
 
 pytestmark = pytest.mark.usefixtures("hurried")
-
-FAST = {"rounds": 2, "cold_starts": 0, "timed_images": 6}
 
 
 @pytest.fixture(scope="module")
@@ -56,19 +52,6 @@ def outputs(tiny_bundle, tiny_images):
         with Runtime(bundle, backend=one.backend, recipe=one.recipe.name) as runtime:
             made[f"{one.backend}/{one.recipe.name}"] = collect(runtime.part, manifest.experts, tensors)
     return made
-
-
-def test_a_set_that_cannot_run_here_is_left_out_unless_it_is_named(make_bundle, monkeypatch, caplog):
-    monkeypatch.setattr(backends, "get", lambda name: FakeBackend())
-    path = make_bundle(recipes=("npu", "int8"), edit=lambda raw: raw["sets"][0]["runs_on"].update(npu="hexagon"))
-    caplog.set_level("INFO", logger="edge_moe")
-    selected = check(path, "noise", BenchOptions()).sets
-    assert [str(one.key) for one in selected] == ["fake/int8"]
-    line = "fake/npu cannot run here: it needs the NPU hexagon, which is not here"
-    assert caplog.messages == [f"{line}; it is left out"]
-    for named in ({"sets": ("fake/npu",)}, {"backends": ("fake",)}, {"recipes": ("npu", "int8")}):
-        with pytest.raises(BackendError, match=line):
-            check(path, "noise", BenchOptions(**named))
 
 
 def test_what_was_measured_is_written_down(found, tiny_bundle, tiny_images):
@@ -276,47 +259,6 @@ def test_labels_do_not_count_for_an_untrained_network(tiny_bundle, tiny_images, 
 
 
 @pytest.mark.parametrize(
-    ("options", "expected"),
-    [
-        ({}, SETS),
-        ({"backends": ("onnx",)}, SETS[2:]),
-        ({"backends": ("onnx", "litert")}, SETS),  # in the bundle's order
-        ({"recipes": ("fp32",)}, (SETS[1], SETS[3])),
-        ({"recipes": ("onnx/int8",)}, (SETS[2],)),
-        ({"recipes": ("onnx/int8", "fp32")}, SETS[1:]),
-        ({"backends": ("litert",), "recipes": ("int8",)}, (SETS[0],)),
-        ({"backends": ("litert", "onnx"), "recipes": ("litert/int8", "onnx/fp32")}, (SETS[0], SETS[3])),
-    ],
-)
-def test_backends_and_recipes_that_were_asked_for(tiny_bundle, options, expected):
-    selected = check(tiny_bundle, "noise", BenchOptions(**options)).sets
-    assert [f"{one.backend}/{one.recipe.name}" for one in selected] == list(expected)
-
-
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [
-        ({"backends": ("tpu",)}, "no artifacts for tpu/any recipe; it has litert/int8, litert/fp32"),
-        ({"backends": ("litert", "tpu")}, "no artifacts for tpu"),
-        ({"sets": ("litert/int8", "onnx/int4")}, "no artifacts for onnx/int4"),
-        ({"sets": ("onnx",), "recipes": ("int8",)}, "--set is given with --backend or --recipe"),
-        ({"recipes": ("int4",)}, "no artifacts for any backend/int4"),
-        ({"recipes": ("int8", "onnx/int4")}, "no artifacts for onnx/int4"),
-        ({"recipes": ("executorch/int8",)}, "no artifacts for executorch/int8"),
-        ({"backends": ("onnx",), "recipes": ("int4",)}, "no artifacts for onnx/int4"),
-        (
-            {"backends": ("litert",), "recipes": ("onnx/int8",)},
-            "recipe 'onnx/int8' is of backend 'onnx'; expected one of litert, or add --backend",
-        ),
-        ({"backends": ("litert",), "recipes": ("int8", "onnx/int8")}, "recipe 'onnx/int8' is of backend 'onnx'"),
-    ],
-)
-def test_names_that_the_bundle_does_not_have(tiny_bundle, options, words):
-    with pytest.raises(UsageError, match=words):
-        check(tiny_bundle, "noise", BenchOptions(**options))
-
-
-@pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"taus": (0.1, float("nan"))}, "tau is nan"),
@@ -342,70 +284,6 @@ def test_classes_that_the_model_does_not_know(tiny_bundle, tiny_images, tmp_path
     (tmp_path / "data/down").rename(tmp_path / "data/sideways")
     with pytest.raises(DataError, match="'sideways', which the model does not know"):
         sweep.sweep(check(tiny_bundle, str(tmp_path / "data"), BenchOptions()))
-
-
-def test_a_checkpoint_of_another_network(tiny_bundle, tiny_checkpoint, own_checkpoint, tmp_path):
-    check(tiny_bundle, "noise", BenchOptions(checkpoint=str(tiny_checkpoint)))
-    words = r"tests.own:network for 32 pixels .* but the bundle is mobilenet_v3_small .*; give the checkpoint"
-    with pytest.raises(CheckpointError, match=words):
-        check(tiny_bundle, "noise", BenchOptions(checkpoint=str(own_checkpoint)))
-    with pytest.raises(CheckpointError):
-        check(tiny_bundle, "noise", BenchOptions(checkpoint=str(tmp_path)))
-
-
-COSTS = {"base": 1000.0, "gate": 10.0, "expert_00": 300.0, "expert_01": 500.0, "expert_02": 700.0}
-
-
-class Core(Target):
-    """A core that is simulated: it costs parts in cycles and knows nothing else."""
-
-    kind = "core"
-
-    def __init__(self):
-        super().__init__()
-        self.asked, self.stop_in, self.closed, self.with_peers = [], None, 0, False
-
-    def available(self):
-        return [Availability("core", True, "1.0")]
-
-    def open(self, job, progress):
-        return CoreSession(self, job)
-
-
-class CoreSession(Session):
-    def __init__(self, core, job):
-        self.core, self.job = core, job
-        more = {}
-        if core.with_peers:
-            told = {"backend": "fake", "recipe": "x", "about": "", "tau": None}
-            more["peers"] = (Peer(name="a", missing=None, **told), Peer(name="b", missing="not here", **told))
-            more["limits"] = (Limit(dtype="int8", library="x", shape=(2, 3, 4)),)
-        self.opening = Opening(
-            schema_version=3,
-            target="core",
-            units=(UNITS["cycles"],),
-            machine=Machine(name="core", processor="RTL"),
-            versions={},
-            **more,
-        )
-
-    def rounds(self, first, progress, step):
-        for number in range(first, self.job.plan.rounds):
-            if number == self.core.stop_in:
-                raise KeyboardInterrupt
-            self.core.asked.append(number)
-            progress.advance(step)
-            yield Round(
-                sets=tuple(
-                    SetRound(parts={name: {"cycles": (cost + number, cost)} for name, cost in COSTS.items()})
-                    for _ in self.job.sets
-                ),
-                peers=({"cycles": (float(number),) * self.job.plan.timed}, None)[: len(self.opening.peers)],
-                limits_ms=((2.0 + number,),)[: len(self.opening.limits)],
-            )
-
-    def __exit__(self, *_):
-        self.core.closed += 1
 
 
 @pytest.fixture
@@ -567,34 +445,6 @@ def test_a_host_s_rounds_are_read_as_they_were_written(fake, tmp_path):
     assert again.recorded == first.recorded
     assert again.lines == first.lines
     assert tree(kept.folder) == before
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"data": "folder"},
-        {"rounds": 3},
-        {"taus": (0.5,)},
-        {"peers": True},
-        {"seed": 1},
-        {"device": "core"},
-        {"bundle": {"seed": 1}},
-        {"bundle": {"space": "probability"}},
-        {"bundle": {"operate": lambda raw: raw["sets"]["fake/int8"].update(default_max_experts=2)}},
-    ],
-)
-def test_whatever_the_figures_depend_on_is_in_the_key(tmp_path, monkeypatch, change):
-    monkeypatch.setattr(backends, "get", lambda name: FakeBackend())
-    monkeypatch.setattr(targets, "get", lambda name: Core())
-    (tmp_path / "folder").mkdir()
-    Image.new("RGB", (4, 4)).save(tmp_path / "folder/one.png")
-
-    def key(name, bundle=None, data="noise", **options):
-        path = write_bundle(tmp_path / name / "bundle", **(bundle or {}))
-        data = data.replace("folder", str(tmp_path / "folder"))
-        return msgspec.json.encode(check(path, data, BenchOptions(**(FAST | options))).key())
-
-    assert key("first") == key("second") != key("third", **change)
 
 
 def test_images_that_are_versions_of_originals(tiny_bundle, tiny_images, monkeypatch):

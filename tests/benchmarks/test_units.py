@@ -5,29 +5,28 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from edge_moe.benchmarks import units
 from edge_moe.benchmarks.units import MS, UNITS, Unit
 
 
 @pytest.mark.parametrize(
     ("unit", "value", "text"),
     [
-        ("ms", 0.0612, "0.0612 ms"),
-        ("ms", 1.5, "1.500 ms"),
-        ("ms", 120.04, "120.0 ms"),
-        ("cycles", 1_234_567, "1.235 M cycles"),
-        ("sram_bytes", 2048, "2.000 KiB SRAM"),
-        ("sparks", 12_345, "12,345 sparks"),
+        (MS, 0.0612, "0.0612 ms"),
+        (MS, 1.5, "1.500 ms"),
+        (MS, 120.04, "120.0 ms"),
+        (UNITS["cycles"], 1_234_567, "1.235 M cycles"),
+        (UNITS["sram_bytes"], 2048, "2.000 KiB SRAM"),
+        (Unit(name="sparks", words="sparks"), 12_345, "12,345 sparks"),
     ],
 )
 def test_a_cost_in_its_own_words(unit, value, text):
-    assert units.of(unit).text(value) == text
+    assert unit.text(value) == text
 
 
 def test_times_are_times_and_counts_are_not():
     assert {name for name, one in UNITS.items() if one.is_time} == {"ms", "us"}
-    assert units.of("us").milliseconds(1500) == pytest.approx(1.5)
-    assert units.of("cycles").milliseconds(1500) is None
+    assert UNITS["us"].milliseconds(1500) == pytest.approx(1.5)
+    assert UNITS["cycles"].milliseconds(1500) is None
 
 
 def test_what_is_counted_repeats_and_what_is_clocked_does_not():

@@ -1,4 +1,4 @@
-"""edge-moe bench and devices: files, table, what is refused before it measures, and what a stopped run keeps."""
+"""edge-moe bench: files, table, what is refused before it measures, and what a stopped run keeps."""
 
 from __future__ import annotations
 
@@ -8,20 +8,16 @@ import shutil
 import signal
 import subprocess
 import sys
-from importlib import metadata
 
 import pytest
 
-from edge_moe import DataError, UsageError
-from edge_moe.benchmarks import request, results, targets
+from edge_moe import DataError
+from edge_moe.benchmarks import request, results
 from edge_moe.benchmarks.options import BenchOptions
 from edge_moe.benchmarks.peers import stock
-from edge_moe.benchmarks.target import Target
-from edge_moe.benchmarks.targets.host import Host
 from edge_moe.benchmarks.targets.host import session as host
 from edge_moe.bundle import Bundle
 from tests.benchmarks.conftest import hurry
-from tests.benchmarks.test_set_up import Core
 from tests.cli.conftest import small_disk
 from tests.tiny import SETS, VALIDATION_IMAGES, tree, visible
 
@@ -451,77 +447,6 @@ def test_remarks_are_warnings(cli, own_bundle, tmp_path, monkeypatch):
     monkeypatch.setattr(results, "judge", lambda *given, **more: real(*given, **more | {"remarks": REMARKS}))
     done = cli("bench", own_bundle, "--data", "noise", "-o", tmp_path / "report", *FAST, *ONE_SET)
     assert (done.code, "edge-moe: warning: busy: a compiler runs" in done.err.splitlines()) == (0, True)
-
-
-def rows(done):
-    """device -> whether it is usable, and its detail, which may be several lines."""
-    assert (done.code, done.err) == (0, "")
-    found, device = {}, ""
-    for line in done.out.splitlines():
-        if "│" in line:
-            name, usable, detail = (cell.strip() for cell in line.split("│")[1:-1])
-            device = name or device
-            before = found.get(device, ["", ""])
-            found[device] = [before[0] + usable, f"{before[1]} {detail}".strip()]
-    return found
-
-
-def test_devices(cli):
-    found = rows(cli("devices"))
-    assert found["host"][0] == "yes"
-    assert found["host, litert"] == ["yes", f"ai-edge-litert {metadata.version('ai-edge-litert')}"]
-    assert found["host, onnx"] == ["yes", f"onnxruntime {metadata.version('onnxruntime')}"]
-
-
-def test_a_kind_that_has_to_be_told_which_one_is_listed_too(cli, monkeypatch):
-    class Board(Target):
-        kind = "board"
-
-        def __init__(self, parameter=""):
-            if not parameter:
-                raise UsageError("a board needs its name; expected board:HOST")
-            super().__init__(parameter)
-
-        def available(self):
-            return []
-
-        def open(self, job, progress):
-            raise AssertionError
-
-    monkeypatch.setattr(targets, "_registered", {"board": Board})
-    found = rows(cli("devices"))
-    assert found["board"] == ["NO", "a board needs its name; expected board:HOST"]
-    assert found["host"][0] == "yes"
-
-
-def test_set_up_is_brought_and_taken_away(cli, monkeypatch, tmp_path):
-    class Needy(Host):
-        kind = "needy"
-
-        def set_up(self):
-            return Core(tmp_path / "cache/needy")
-
-    monkeypatch.setattr(targets, "_registered", {"needy": Needy})
-    done = cli("devices", "setup", "needy")
-    assert done.code == 0, done.err
-    assert f"needy needs 3 files, 0.1 KiB, in {tmp_path / 'cache/needy'}" in done.out
-    assert Core(tmp_path / "cache/needy").complete
-    assert cli("devices", "setup", "needy", "--remove").code == 0
-    assert tree(tmp_path / "cache") == {}
-    cli("devices", "setup", "phone").refused(2, "unknown device 'phone'")
-
-
-def test_devices_say_what_to_install(cli, monkeypatch):
-    real = metadata.version
-
-    def version(name):
-        if name == "onnxruntime":
-            raise metadata.PackageNotFoundError(name)
-        return real(name)
-
-    monkeypatch.setattr(metadata, "version", version)
-    usable, detail = rows(cli("devices"))["host, onnx"]
-    assert (usable, detail[-28:]) == ("NO", "pip install 'edge-moe[onnx]'")
 
 
 def spoiled(root, tiny_images):
