@@ -27,7 +27,7 @@ class BenchOptions(msgspec.Struct, frozen=True, kw_only=True):
     timed_images: int = 100
     validation_images: int | None = None  # None: all
     checked_images: int = 200  # on which a target that hands out what parts compute is held against the trace
-    rounds: int = 5
+    rounds: int | None = None  # None: 5, or 1 where the target counts alike in every round
     cold_starts: int = 3
     peers: bool = False
     checkpoint: str | None = None  # for the peers that need one

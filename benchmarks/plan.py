@@ -43,7 +43,7 @@ def make_plan(request: Request, traces: list[Trace], timed: npt.NDArray[np.intp]
         inputs=INPUTS,
         images=image_names([request.images.sources[int(index)] for index in timed]),
         threads=options.threads,
-        rounds=options.rounds,
+        rounds=request.rounds,
         cold_starts=options.cold_starts,
         seed=options.seed,
         peers=options.peers,

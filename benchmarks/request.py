@@ -26,6 +26,7 @@ from edge_moe.text import counted
 
 __all__ = ["Request", "check", "versions"]
 
+_ROUNDS = 5  # interleaved, where nobody says otherwise
 _PEERS = ("onnx", "torch")  # that peers are made or run with
 
 
@@ -46,6 +47,11 @@ class Request:
         """Whether the right classes are known, and mean something."""
         return self.images.labelled and self.bundle.manifest.trained
 
+    @property
+    def rounds(self) -> int:
+        """How often everything is measured."""
+        return self.options.rounds or (1 if self.target.counts_exactly else _ROUNDS)
+
     def key(self) -> dict[str, Any]:
         """Return all that the figures depend on, by names: what is kept of a run is not mixed with another's."""
         sets = []
@@ -59,6 +65,7 @@ class Request:
         groups = self.images.groups
         return {
             **msgspec.to_builtins(self.options),
+            "rounds": self.rounds,
             "bundle": bundle_info(self.bundle.path.resolve().name, self.bundle.manifest),
             "sets": sets,
             "data": self.data,
@@ -84,6 +91,7 @@ def check(bundle: Path, data: str, options: BenchOptions) -> Request:
     manifest = opened.manifest
     check_range(options, manifest.experts)
     selected = tuple(_selected(manifest, options, target))
+    target.check(selected, options.threads)
     routed_by = _routed_by(manifest, options, selected)
     for artifacts in dict.fromkeys(one.backend for one in routed_by):
         backends.get(artifacts).version()

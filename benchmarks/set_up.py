@@ -1,6 +1,7 @@
-"""What a target needs on this machine before it can be used: pinned files in a cache folder, checked, removable.
+"""What a target needs on this machine before it can be used: folders in a cache folder, checked, removable.
 
-A set-up that was stopped goes on with the next file; a file counts when its bytes are those that were pinned.
+Each is brought whole or not at all, so that a set-up that was stopped goes on with the next; one counts while its files
+are those that were brought, and while it is made from what is asked for now.
 """
 
 from __future__ import annotations
@@ -8,53 +9,79 @@ from __future__ import annotations
 import os
 import shutil
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from pathlib import Path
 
-from edge_moe.errors import IntegrityError
-from edge_moe.ledger import is_half_written
+import msgspec
+
+from edge_moe.ledger import remove
 from edge_moe.lock import acquire
 from edge_moe.output import writing
 from edge_moe.progress import Progress
-from edge_moe.records import Count, Digest, Strict, file_sha256
+from edge_moe.records import Count, Digest, Strict, file_sha256, to_json
 
-__all__ = ["Item", "SetUp", "cache_folder"]
+__all__ = ["HALF", "Item", "SetUp", "cache_folder"]
+
+_BROUGHT = "brought.json"
+HALF = ".half"  # how names end of what is not whole: the next set-up removes it
 
 
 class Item(Strict, frozen=True):
-    """One file, pinned."""
+    """One folder that is brought."""
 
-    name: str  # in the cache folder
+    name: str  # of the folder
     version: str
+    bytes: Count  # that have to be fetched
+    made_from: Digest  # of all that decides its files: what is fetched, and sources that are compiled
+
+
+class _File(Strict, frozen=True):
     bytes: Count
     sha256: Digest
 
 
-class SetUp(ABC):
-    """The files of one kind of target, and how they are made or fetched."""
+class _Brought(Strict, frozen=True):
+    """What stands in the folder beside its files."""
 
-    items: tuple[Item, ...]
+    item: Item
+    files: dict[str, _File]
+
+
+class SetUp(ABC):
+    """The folders of one kind of target, and how each is brought."""
+
+    items: Sequence[Item]
 
     def __init__(self, folder: Path) -> None:
         """`folder`: of this kind alone, in `cache_folder()` as a rule."""
         self.folder = folder
 
     @abstractmethod
-    def fetch(self, item: Item, file: Path) -> None:
-        """Write the item's bytes to `file`: from a registry, or by compiling.
+    def bring(self, item: Item, folder: Path) -> None:
+        """Write the item's files into `folder`, which is empty; items before it are there.
 
         Raises:
-            EdgeMoeError: it cannot be had; says what to do.
+            EdgeMoeError: they cannot be had; says what to do.
         """
 
     @property
     def bytes(self) -> int:
-        """Of all files together."""
+        """Of all that is fetched."""
         return sum(item.bytes for item in self.items)
 
+    @property
+    def kept_bytes(self) -> int:
+        """Of all that lies in the folder."""
+        return sum(file.stat().st_size for file in self.folder.rglob("*") if file.is_file() and not file.is_symlink())
+
     def is_there(self, item: Item) -> bool:
-        """Return whether the file is there, with the bytes that were pinned."""
-        file = self.folder / item.name
-        return file.is_file() and file.stat().st_size == item.bytes and file_sha256(file) == item.sha256
+        """Return whether the item was brought as it is now, and no file of it has changed since."""
+        folder = self.folder / item.name
+        try:
+            brought = msgspec.json.decode((folder / _BROUGHT).read_bytes(), type=_Brought)
+        except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
+            return False
+        return brought.item == item and brought.files == _files(folder)
 
     @property
     def complete(self) -> bool:
@@ -62,10 +89,10 @@ class SetUp(ABC):
         return all(map(self.is_there, self.items))
 
     def install(self, progress: Progress) -> None:
-        """Bring every file that is not there; may be stopped and repeated.
+        """Bring what is not there, in order; may be stopped and repeated.
 
         Raises:
-            IntegrityError: a file has other bytes than were pinned.
+            IntegrityError: something has other bytes than were pinned.
             OutputError: no space, no permission, or another process does this right now.
         """
         step = f"setting up {self.folder.name}"
@@ -73,8 +100,9 @@ class SetUp(ABC):
             self.folder.mkdir(parents=True, exist_ok=True)
         lock = acquire(self.folder, "edge-moe devices setup")
         try:
-            for half in filter(is_half_written, list(self.folder.iterdir())):  # what a kill left
-                half.unlink()
+            with writing(self.folder):
+                for half in self.folder.glob(f".*{HALF}"):  # what a kill left
+                    remove(half)
             missing = [item for item in self.items if not self.is_there(item)]
             progress.start(step, len(self.items), len(self.items) - len(missing))
             for item in missing:
@@ -100,18 +128,24 @@ class SetUp(ABC):
             lock.release()
 
     def _bring(self, item: Item) -> None:
-        half = self.folder / f".{item.name}.{os.getpid()}"
+        half = self.folder / f".{item.name}.{os.getpid()}{HALF}"
+        half.mkdir()
         try:
-            self.fetch(item, half)
-            size, digest = half.stat().st_size, file_sha256(half)
-            if (size, digest) != (item.bytes, item.sha256):
-                raise IntegrityError(
-                    f"{item.name} {item.version} has {size:,} bytes and sha256 {digest[:12]}..., but {item.bytes:,} "
-                    f"and {item.sha256[:12]}... are pinned; it is not used: repeat the command, or report it"
-                )
-            half.replace(self.folder / item.name)
+            self.bring(item, half)
+            (half / _BROUGHT).write_bytes(to_json(_Brought(item=item, files=_files(half))))
+            remove(self.folder / item.name)
+            half.rename(self.folder / item.name)
         finally:
-            half.unlink(missing_ok=True)
+            remove(half)
+
+
+def _files(folder: Path) -> dict[str, _File]:
+    """Return every file of a folder; what links lead to is a file elsewhere."""
+    return {
+        file.relative_to(folder).as_posix(): _File(bytes=file.stat().st_size, sha256=file_sha256(file))
+        for file in sorted(folder.rglob("*"))
+        if file.is_file() and not file.is_symlink() and file != folder / _BROUGHT
+    }
 
 
 def cache_folder() -> Path:

@@ -7,7 +7,7 @@ and a target that does not is used without it.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -55,6 +55,7 @@ class Target(ABC):
 
     kind: ClassVar[str]
     is_here: ClassVar[bool] = False  # whether it runs on this machine's own backends
+    counts_exactly: ClassVar[bool] = False  # whether all rounds are alike, so that one is enough
 
     def __init__(self, parameter: str = "") -> None:
         """`parameter`: what follows the colon.
@@ -80,6 +81,14 @@ class Target(ABC):
         Raises:
             MissingExtraError: a backend or a package is not installed.
             BackendError, BundleError: an artifact cannot be used.
+        """
+
+    def check(self, sets: Sequence[ArtifactSet], threads: int) -> None:  # noqa: B027  (most have nothing to say)
+        """Return if these sets can be measured here on so many threads: asked before minutes of other work.
+
+        Raises:
+            UsageError: an argument cannot be used.
+            BackendError: the target or a set cannot be used; says what to do.
         """
 
     def fingerprint(self) -> Any:

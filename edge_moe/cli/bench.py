@@ -52,7 +52,9 @@ def bench(
     checked_images: Annotated[
         int, typer.Option(help="Images that a device which hands out what parts compute answers itself.")
     ] = 200,
-    rounds: Annotated[int, typer.Option(help="Interleaved repetitions.")] = 5,
+    rounds: Annotated[
+        int | None, typer.Option(help="Interleaved repetitions: 5, or 1 where a device counts alike in every one.")
+    ] = None,
     cold_starts: Annotated[int, typer.Option(help="Processes to start for each set of artifacts, one a round.")] = 3,
     seed: Annotated[int, typer.Option(min=0)] = 0,
     force: Annotated[bool, typer.Option("--force", help="Replace what is there.")] = False,

@@ -54,6 +54,7 @@ def setup(
 ) -> None:
     """Bring what a device needs on this machine into a cache folder, checked; may be stopped and repeated."""
     from edge_moe.benchmarks import targets
+    from edge_moe.cli.stopping import stop
     from edge_moe.progress import shown_progress
 
     needed = targets.get(device).set_up()
@@ -64,11 +65,16 @@ def setup(
         needed.remove()
         typer.echo(f"{needed.folder} is removed")
         return
-    size = f"{needed.bytes / (1 << 20):.1f} MiB" if needed.bytes >= 1 << 20 else f"{needed.bytes / 1024:.1f} KiB"
-    typer.echo(f"{device} needs {len(needed.items)} files, {size}, in {needed.folder}")
-    with shown_progress() as progress:
+    names = ", ".join(f"{one.name} {one.version}" for one in needed.items)
+    typer.echo(f"{device} needs {names}; to fetch: at most {_size(needed.bytes)}, into {needed.folder}")
+    with stop.going_on(lambda: any(map(needed.is_there, needed.items))), shown_progress() as progress:
         needed.install(progress)
-    typer.echo(f"{device} is set up; 'edge-moe devices setup {device} --remove' takes it away")
+    kept = _size(needed.kept_bytes)
+    typer.echo(f"{device} is set up, {kept}; 'edge-moe devices setup {device} --remove' takes it away")
+
+
+def _size(count: int) -> str:
+    return f"{count / (1 << 20):.1f} MiB" if count >= 1 << 20 else f"{count / 1024:.1f} KiB"
 
 
 def backend_on(device: str, bundle: Bundle, name: str) -> Backend:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 
+import msgspec
 import pytest
 
 from edge_moe import IntegrityError, OutputError
@@ -13,26 +14,27 @@ from edge_moe.progress import Silent
 from tests.cli.conftest import small_disk
 from tests.tiny import tree
 
-FILES = {"runner": b"#!/bin/sh\n", "library.so": b"machine code" * 9, "notes": b""}
+FILES = {"runner": b"#!/bin/sh\n", "libraries": b"machine code" * 9, "notes": b""}
 
 
 class Core(SetUp):
-    items = tuple(
-        Item(name=name, version="1.0", bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
-        for name, data in FILES.items()
-    )
-
     def __init__(self, folder):
         super().__init__(folder)
-        self.fetched, self.files = [], dict(FILES)
+        self.brought, self.files = [], dict(FILES)
+        self.items = tuple(
+            Item(name=name, version="1.0", bytes=len(data), made_from=hashlib.sha256(data).hexdigest())
+            for name, data in FILES.items()
+        )
 
-    def fetch(self, item, file):
-        self.fetched.append(item.name)
+    def bring(self, item, folder):
+        self.brought.append(item.name)
         data = self.files[item.name]
-        if data is None:
-            file.write_bytes(b"half")
-            raise KeyboardInterrupt
-        file.write_bytes(data)
+        if isinstance(data, BaseException):
+            (folder / "file").write_bytes(b"half")
+            raise data
+        (folder / "inner").mkdir()
+        (folder / "inner/file").write_bytes(data)
+        (folder / "link").symlink_to("inner")
 
 
 @pytest.fixture
@@ -56,38 +58,66 @@ def test_everything_is_brought_once(core):
     steps = Steps()
     core.install(steps)
     assert core.complete
-    assert {one.name: one.read_bytes() for one in core.folder.iterdir() if one.name in FILES} == FILES
+    assert {name: (core.folder / name / "inner/file").read_bytes() for name in FILES} == FILES
     assert steps.seen == [("setting up core", 3, 0), *FILES]
+    assert core.kept_bytes > core.bytes  # and what stands beside the files
     core.install(steps)
-    assert core.fetched == list(FILES)
+    assert core.brought == list(FILES)
     assert steps.seen[-1] == ("setting up core", 3, 3)
 
 
 def test_a_set_up_that_was_stopped_goes_on(core):
-    core.files["library.so"] = None
+    core.files["libraries"] = KeyboardInterrupt()
     with pytest.raises(KeyboardInterrupt):
         core.install(Silent())
     assert [core.is_there(item) for item in core.items] == [True, False, False]
-    assert b"half" not in {one.read_bytes() for one in core.folder.iterdir() if one.is_file()}
+    assert sorted(one.name for one in core.folder.iterdir()) == ["runner"]
     core.files = dict(FILES)
     core.install(Silent())
     assert core.complete
-    assert core.fetched == ["runner", "library.so", "library.so", "notes"]
+    assert core.brought == ["runner", "libraries", "libraries", "notes"]
 
 
-def test_a_file_that_was_changed_is_brought_again(core):
-    core.install(Silent())
-    (core.folder / "library.so").write_bytes(b"machine cods" * 9)
-    assert not core.complete
+def test_what_a_kill_left_is_cleared(core):
+    (core.folder / ".runner.12345.half").mkdir(parents=True)
     core.install(Silent())
     assert core.complete
+    assert sorted(one.name for one in core.folder.iterdir()) == sorted(FILES)
 
 
-def test_other_bytes_than_were_pinned_are_not_used(core):
-    core.files["library.so"] = b"something else"
-    with pytest.raises(IntegrityError, match=r"library.so 1.0 has 14 bytes .* 108 and .* are pinned; it is not used"):
+@pytest.mark.parametrize(
+    "harm",
+    [
+        lambda folder: (folder / "inner/file").write_bytes(b"machine cods" * 9),
+        lambda folder: (folder / "inner/file").unlink(),
+        lambda folder: (folder / "another").write_bytes(b""),
+        lambda folder: (folder / "brought.json").write_bytes(b"{"),
+        lambda folder: (folder / "brought.json").unlink(),
+    ],
+)
+def test_what_was_changed_is_brought_again(core, harm):
+    core.install(Silent())
+    harm(core.folder / "libraries")
+    assert [core.is_there(item) for item in core.items] == [True, False, True]
+    core.install(Silent())
+    assert core.complete
+    assert core.brought[3:] == ["libraries"]
+
+
+def test_what_is_made_from_something_else_now_is_brought_again(core):
+    core.install(Silent())
+    runner, *others = core.items
+    core.items = (msgspec.structs.replace(runner, made_from="0" * 64), *others)
+    assert not core.complete
+    core.install(Silent())
+    assert core.brought[3:] == ["runner"]
+
+
+def test_what_cannot_be_had_leaves_the_rest(core):
+    core.files["notes"] = IntegrityError("other bytes than were pinned")
+    with pytest.raises(IntegrityError, match="pinned"):
         core.install(Silent())
-    assert not (core.folder / "library.so").exists()
+    assert [core.is_there(item) for item in core.items] == [True, True, False]
 
 
 def test_it_can_be_taken_away(core, tmp_path):
@@ -99,9 +129,12 @@ def test_it_can_be_taken_away(core, tmp_path):
 
 
 def test_a_full_disk(core):
-    with small_disk(50), pytest.raises(OutputError, match=r"cannot write .*library.so"):
+    with small_disk(50), pytest.raises(OutputError, match=r"cannot write .*runner: "):
         core.install(Silent())
-    assert [core.is_there(item) for item in core.items] == [True, False, False]
+    assert not core.complete
+    assert not list(core.folder.glob(".*.half"))
+    core.install(Silent())
+    assert core.complete
 
 
 def test_where_it_lies(monkeypatch, tmp_path):

@@ -65,7 +65,9 @@ def test_set_up_is_brought_and_taken_away(cli, monkeypatch, tmp_path):
     monkeypatch.setattr(targets, "_registered", {"needy": Needy})
     done = cli("devices", "setup", "needy")
     assert done.code == 0, done.err
-    assert f"needy needs 3 files, 0.1 KiB, in {tmp_path / 'cache/needy'}" in done.out
+    words = "needy needs runner 1.0, libraries 1.0, notes 1.0; to fetch: at most 0.1 KiB"
+    assert f"{words}, into {tmp_path / 'cache/needy'}" in done.out
+    assert "needy is set up, 1." in done.out  # KiB, with what stands beside the files
     assert Core(tmp_path / "cache/needy").complete
     assert cli("devices", "setup", "needy", "--remove").code == 0
     assert tree(tmp_path / "cache") == {}

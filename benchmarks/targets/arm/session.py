@@ -1,0 +1,176 @@
+"""An emulated core at work on a job.
+
+Two processes a set and round. The first runs the parts of every timed image, each counted by itself, and keeps what
+they give: from that the exit rule, here on the host, says which parts each image runs at each setting. The second runs
+these sequences, each counted as a whole. The rule itself, some numpy on the host, is not counted.
+
+Axis letters: T timed images, K experts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from edge_moe.anytime import softmax
+from edge_moe.backends import Tensor
+from edge_moe.benchmarks.job import Job
+from edge_moe.benchmarks.runner.work import Run
+from edge_moe.benchmarks.target import Session
+from edge_moe.benchmarks.targets.arm.cores import CORES
+from edge_moe.benchmarks.targets.arm.emulator import KINDS, Answer, Counts, Emulator
+from edge_moe.benchmarks.targets.arm.set_up import NATIVE
+from edge_moe.benchmarks.units import UNITS
+from edge_moe.benchmarks.wire import (
+    SCHEMA_VERSION,
+    Costs,
+    Machine,
+    Opening,
+    PlannedSet,
+    PointRound,
+    Provenance,
+    Ran,
+    Round,
+    SetRound,
+)
+from edge_moe.bundle import ArtifactSet, Bundle, expert_name, part_names
+from edge_moe.evaluate import decide
+from edge_moe.progress import Progress
+
+__all__ = ["ArmSession", "outputs"]
+
+# A part does more in its first run: it packs weights, and takes memory.
+_WARM_UP = 2
+_UNSEEN_IMAGES = 3
+
+
+class ArmSession(Session):
+    """See the module."""
+
+    def __init__(self, job: Job, name: str, core: str, emulator: Emulator) -> None:
+        """`name`: of the target; `emulator`: of the core."""
+        self._job, self._emulator = job, emulator
+        self.steps = 2 * len(job.sets)
+        emulated: Provenance = "emulated"
+        self.opening = Opening(
+            schema_version=SCHEMA_VERSION,
+            target=name,
+            units=tuple(UNITS[kind] for kind in KINDS),
+            machine=Machine(name=f"Arm {core}, emulated", system="Linux aarch64", facts={"core": CORES[core].words}),
+            versions={str(one.key): NATIVE[one.backend].words for one in job.sets},
+            provenance=dict.fromkeys(KINDS, emulated),
+            facts={"emulator": "QEMU 7.2, user mode", "not counted": "the exit rule, and preparing the image"},
+        )
+
+    def __exit__(self, *_: object) -> None:
+        """Nothing stays open."""
+
+    def rounds(self, first: int, progress: Progress, step: str) -> Iterator[Round]:
+        """Count, round after round; all are alike."""
+        for _ in range(first, self._job.plan.rounds):
+            sets = zip(self._job.sets, self._job.plan.sets, strict=True)
+            yield Round(sets=tuple(self._set(one, planned, progress, step) for one, planned in sets))
+
+    def _set(self, artifacts: ArtifactSet, planned: PlannedSet, progress: Progress, step: str) -> SetRound:
+        runs = _alone(planned, self._job.bundle.manifest.experts)
+        warm = _warm_up(list(artifacts.parts))
+        answer = self._run(artifacts, [*warm, *runs], keep=True)
+        progress.advance(step)
+        counts = answer.counts[sum(run.intervals for run in warm) :]
+        found = answer.outputs[len(warm) :]
+        base = np.stack([one["base"]["logits"][0] for one in found[: self._job.plan.timed]])
+        gate = np.empty((len(base), 0), np.float32)
+        if "gate" in artifacts.parts:
+            gate = np.stack([one["gate"]["logits"][0] for one in found[: len(base)]])
+        ran = [_ran(base, gate, setting.tau, setting.max_experts) for setting in planned.settings]
+        points = self._whole(artifacts, ran)
+        progress.advance(step)
+        return SetRound(parts=_by_part(runs, counts), points=points)
+
+    def _whole(self, artifacts: ArtifactSet, ran: Sequence[Sequence[Ran]]) -> tuple[PointRound, ...]:
+        """Count whole sequences; what several settings let an image run is run once for all of them."""
+        wanted = {(t, one): None for setting in ran for t, one in enumerate(setting)}
+        runs = [Run(t, _sequence(one, artifacts), whole=True) for t, one in wanted]
+        warm = _warm_up(list(artifacts.parts))
+        counts = self._run(artifacts, [*warm, *runs], keep=False).counts[sum(run.intervals for run in warm) :]
+        row = {key: place for place, key in enumerate(wanted)}
+        return tuple(
+            PointRound(costs=_costs(counts[[row[t, one] for t, one in enumerate(setting)]]), ran=tuple(setting))
+            for setting in ran
+        )
+
+    def _run(self, artifacts: ArtifactSet, runs: Sequence[Run], *, keep: bool) -> Answer:
+        bundle = self._job.bundle
+        return self._emulator.run(
+            artifacts.backend,
+            bundle.manifest.parts,
+            artifacts.parts,
+            _files(bundle, artifacts),
+            np.concatenate(self._job.inputs),
+            runs,
+            keep=keep,
+        )
+
+
+def outputs(emulator: Emulator, bundle: Bundle, artifacts: ArtifactSet, part: str, inputs: Tensor) -> dict[str, Tensor]:
+    """Return a part's outputs for N inputs, by name, [N, ...] each; arguments as `Target.outputs`."""
+    runs = [Run(index, (part,), whole=True) for index in range(len(inputs))]
+    only = {part: artifacts.parts[part]}
+    files = _files(bundle, artifacts, (part,))
+    answer = emulator.run(artifacts.backend, bundle.manifest.parts, only, files, inputs, runs, keep=True, marks=False)
+    names = [one.name for one in bundle.manifest.parts[part].outputs]
+    return {name: np.concatenate([one[part][name] for one in answer.outputs]) for name in names}
+
+
+def _files(bundle: Bundle, artifacts: ArtifactSet, parts: Sequence[str] = ()) -> Mapping[str, Path]:
+    """Return part -> its file, whose size and digest were just checked."""
+    names = parts or tuple(artifacts.parts)
+    for name in names:
+        bundle.read(artifacts.parts[name])
+    return {name: bundle.path / artifacts.parts[name].file for name in names}
+
+
+def _warm_up(parts: Sequence[str]) -> list[Run]:
+    return [Run(0, tuple(parts), whole=False)] * _WARM_UP
+
+
+def _alone(planned: PlannedSet, experts: int) -> list[Run]:
+    """Return what is run to count parts by themselves: of every timed image what it may wake.
+
+    Experts that no timed image needs are run as well, on the first images.
+    """
+    order = np.array(planned.order, np.intp).reshape(len(planned.order), -1)
+    ranked = order[:, : max(one.max_experts for one in planned.settings)]
+    first = part_names(experts)[: 2 if experts else 1]
+    runs = [Run(t, (*first, *map(expert_name, sorted(row.tolist()))), whole=False) for t, row in enumerate(ranked)]
+    unseen = tuple(expert_name(k) for k in sorted(set(range(experts)) - set(ranked.ravel().tolist())))
+    more = min(len(runs), _UNSEEN_IMAGES) if unseen else 0
+    return runs + [Run(t, ("base", *unseen), whole=False) for t in range(more)]
+
+
+def _ran(base: Tensor, gate: Tensor, tau: float, max_experts: int) -> list[Ran]:
+    """[T, Y] and [T, K] logits -> what the exit rule lets each image run."""
+    active, gate_ran = decide(softmax(base).max(axis=-1), softmax(gate), tau, max_experts)
+    return [
+        tuple(np.flatnonzero(row).tolist()) if ran else None for row, ran in zip(active, gate_ran.tolist(), strict=True)
+    ]
+
+
+def _sequence(ran: Ran, artifacts: ArtifactSet) -> tuple[str, ...]:
+    if ran is None:
+        return ("base",)
+    return ("base", *(["gate"] if "gate" in artifacts.parts else []), *map(expert_name, ran))
+
+
+def _by_part(runs: Sequence[Run], counts: Counts) -> dict[str, Costs]:
+    rows: dict[str, list[int]] = {}
+    names = [part for run in runs for part in run.parts]
+    for place, part in enumerate(names):
+        rows.setdefault(part, []).append(place)
+    return {part: _costs(counts[rows[part]]) for part in sorted(rows)}
+
+
+def _costs(counts: Counts) -> Costs:
+    return {kind: tuple(column) for kind, column in zip(KINDS, counts.T.astype(float).tolist(), strict=True)}
