@@ -71,7 +71,7 @@ def draw(series: Sequence[Series], agreements: Sequence[SetsAlike], beside: Sequ
     """Return section -> the views between which its reader can switch; those without anything to show are left out."""
     units = [(u, [one for one in series if one.unit == u]) for u in dict.fromkeys(one.unit for one in series)]
     found: dict[str, Iterable[View]] = {
-        "cost": [_cost(group, unit) for unit, group in units],
+        "cost": [*(_cost(group, unit) for unit, group in units), *([_beside_base(series)] if len(units) > 1 else [])],
         "accuracy": [*(_accuracy(group, unit) for unit, group in units), _accuracy(series, None)],
         "samples": map(_samples, series),
         "parts": [view for unit, group in units for view in _parts(group, unit)],
@@ -116,6 +116,16 @@ def _cost(group: Sequence[Series], unit: Unit) -> View:
         else:
             marks.append(Mark(label, style, [dot(one, point, point.tau) for point in points]))
     return _view(name, _TAU, title, group, marks, band=True, x_range=_TAU_RANGE, pictured="bands from p10 to p90")
+
+
+def _beside_base(series: Sequence[Series]) -> View:
+    """Against tau, divided by what the set's own base costs by itself: the same for every unit."""
+    marks = [
+        Mark(label, style, [Dot(p.tau, p.mean / one.base, _of_point(one, p)) for p in points if one.base])
+        for one, points, label, style in _lines([one for one in series if not one.plain])
+    ]
+    name = "beside its base"
+    return _view(name, _TAU, "cost of one image / its base", series, marks, x_range=_TAU_RANGE, pictured=name)
 
 
 def _accuracy(group: Sequence[Series], unit: Unit | None) -> View:

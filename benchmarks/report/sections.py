@@ -70,12 +70,13 @@ def collect(results: Sequence[Results], names: Sequence[str] | None = None) -> R
         "peers": [lead],
     }
     first = {"measured": tables.measured(results, files), "limits": tables.limits(results, files)}
-    first["starts"], sections = tables.starts(series), {}
+    first |= {"starts": tables.starts(series), "wins": tables.wins(series, files)}
+    sections: dict[str, Section] = {}
     for key, section in _prose(_facts(results, series)).items():
         found = [*([first[key]] if key in first else []), *(each[key] for each in of_sets if key in each)]
         section.views, section.tables = drawn.get(key, []), [table for table in found if table.rows]
         section.notes += notes.get(key, [])
-        empty = section.about or key == "file"  # a chart, or tables, without anything in it
+        empty = section.about or key in ("file", "wins")  # a chart, or tables, without anything in it
         if section.views or section.tables or notes.get(key) or not empty:
             sections[key] = section
     sections["peers"].bullets, sections["peers"].terms = lost, tables.about_peers(results)
@@ -93,9 +94,9 @@ def _facts(results: Sequence[Results], series: Sequence[Series]) -> dict[str, An
         "mixtures": not all(one.plain for one in series), "plain": any(one.plain for one in series),
         "timed": any(timed), "counted": not all(timed), "units": " ".join(", ".join(sorted(units)).split()),
         "limited": any(map(best_products, results)), "labelled": any(p.point.accuracy is not None for p in points),
-        "several": len(results) > 1, "settings": any(len(one.points) > 1 for one in series),
+        "several": len(results) > 1, "units_differ": len(units) > 1,
+        "settings": any(len(one.points) > 1 for one in series), "peers": any(file.peers for file in results),
         "waking": any(p.point.max_experts > 1 for p in points), "predicted": any(p.raw is None for p in points),
-        "peers": any(file.peers for file in results),
         "woken": any(part.waking for one in series for part in one.one.parts),
         "preprocessing": listed(dict.fromkeys(f.unit.text(f.preprocessing) for f in results if f.preprocessing)),
     }  # fmt: skip

@@ -89,6 +89,18 @@ class Series:
         """Of these, the one between base only and always an expert: its exit rate is nearest one half."""
         return min(self.line, key=lambda point: abs(point.point.exit_rate - 0.5))
 
+    @property
+    def base(self) -> float:
+        """What the base costs by itself."""
+        return next(part.cost for part in self.one.parts if part.part == "base")
+
+    @property
+    def awake(self) -> float:
+        """What an image costs that wakes one expert: base, gate and the mean expert."""
+        experts = [part.cost for part in self.one.parts if part.part not in ("base", "gate")]
+        others = sum(part.cost for part in self.one.parts if part.part in ("base", "gate"))
+        return others + (float(np.mean(experts)) if experts else 0.0)
+
     @cached_property
     def parts(self) -> list[Part]:
         """Base, gate, every expert, and all experts together where there are several.

@@ -18,10 +18,11 @@ from edge_moe.sizes import size_text
 from edge_moe.text import counted
 
 __all__ = ["HEADER", "Table", "about_peers", "alike_cells", "header", "limits", "measured", "of_set",
-           "part_cells", "peer_cells", "point_row", "starts"]  # fmt: skip
+           "part_cells", "peer_cells", "point_row", "starts", "wins"]  # fmt: skip
 
 HEADER = ("tau", "exit rate", "mean MACs (M)", "accuracy", "median", "p10", "p90", "mean", "mean / predicted")
-_WORDS = frozenset({"", "set", "part", "file", "dtype", "library", "matrix product", "alternative", "verdict"})
+_WORDS = frozenset({"", "set", "part", "file", "dtype", "library", "matrix product", "alternative", "verdict",
+                    "backend", "wins"})  # fmt: skip
 _VARY = frozenset({"max experts", "our tau"})  # only told where they are not the same in every row
 
 Cells = dict[str, str]
@@ -179,6 +180,23 @@ def limits(results: Sequence[Results], names: Sequence[str]) -> Table:
         "matrix product": " x ".join(map(str, limit.shape)), "median, ms": f"{limit.median_ms:.3f}",
         "GMAC/s": f"{limit.gmacs:.1f}",
     } for file, name in zip(results, names, strict=True) for limit in file.limits if file.unit.is_time])  # fmt: skip
+
+
+def wins(series: Sequence[Series], names: Sequence[str]) -> Table:
+    """Return which recipe of each backend is the cheapest in each file, and how many times that the others cost."""
+    found: dict[tuple[str, str], list[Series]] = {}
+    for one in series:
+        found.setdefault((names[one.file], one.one.backend), []).append(one)
+    cells = []
+    for (file, backend), sets in found.items():
+        first, *others = sorted(sets, key=lambda one: one.awake)
+        beside = ", ".join(f"{one.one.recipe} {one.awake / first.awake:.2f}" for one in others if first.awake)
+        cells.append({
+            "file": file, "backend": backend, "wins": first.one.recipe, "it costs": first.unit.text(first.awake),
+            "of that, the base": "" if first.plain else percent(first.base / first.awake),
+            "the others, times that": beside,
+        })  # fmt: skip
+    return _table(cells if len(set(names)) > 1 else [])
 
 
 def starts(series: Sequence[Series]) -> Table:

@@ -10,26 +10,14 @@ from edge_moe.backends import names
 from edge_moe.backends.onnx import UNSIGNED
 from edge_moe.bundle import Bundle
 from edge_moe.converters import recipes
-from edge_moe.converters.convert import ConversionOptions, convert
-from tests.devices import look, network
+from tests.devices import look
+from tests.devices.conftest import SETS
 from tests.devices.emulated import PROCESSORS, run_as
 
 pytestmark = pytest.mark.devices
 
 BACKENDS = names()
-SETS = {f"{backend}/{name}" for backend in BACKENDS for name in recipes.book(backend).recipes}
 ONNX_INT8 = {f"onnx/{name}" for name in recipes.book("onnx").recipes} - {"onnx/fp32"}
-
-
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory):
-    """Every recipe of every backend, made on this processor."""
-    folder = tmp_path_factory.mktemp("devices")
-    checkpoint, out = network.write_checkpoint(folder / "checkpoint"), folder / "bundle"
-    wanted = tuple(sorted(SETS - {f"{backend}/{recipes.FLOAT}" for backend in BACKENDS}))
-    options = ConversionOptions(backends=BACKENDS, recipes=wanted, calibration_images=8, validation_images=8)
-    convert(checkpoint, "noise", out, options, jobs=2)
-    return out
 
 
 @pytest.fixture(scope="module")

@@ -101,3 +101,15 @@ def test_what_is_not_measured_says_so_wherever_it_is_named():
     assert "litert/int8" not in marks
     assert content.finding.startswith("At tau = ") and ", litert/int8, estimated, answers in " in content.finding
     assert "Costs in cycles are estimated for host." in content.sections["points"].notes
+
+
+def test_targets_with_different_units_are_drawn_beside_their_bases():
+    results = [make(peers=False), make(target="arm", machine="a core", unit="instructions", peers=False)]
+    views = collect(results, ["here", "there"]).sections["cost"].views
+    assert [view.name for view in views] == ["cost, ms", "cost, M instructions", "beside its base"]
+    (beside,) = (view for view in views if view.name == "beside its base")
+    assert len(beside.marks) == len(views[0].marks) + len(views[1].marks)
+    for mark in beside.marks:
+        assert abs(mark.dots[-1].y - 1.01) < 0.02  # at tau 1 the base alone, and what `made` adds to whole predictions
+        assert 1.2 < mark.dots[0].y < 1.8  # at tau 0 an expert as well: (0.40 + 0.003 + 0.19) / 0.40, times that
+    assert [view.name for view in collect([make()]).sections["cost"].views] == ["cost, ms"]

@@ -100,3 +100,32 @@ def test_csv_round_trip():
 
 def test_without_peers_there_is_no_file_of_them():
     assert list(write.csvs(collect([make(peers=False)]))) == ["points.csv", "parts.csv"]
+
+
+def test_which_recipe_wins_where():
+    """By what `made` has them cost: of one backend int8 1, fp32 1.5 times 1.35, and so on with each place."""
+    here = make(target="host", machine="a laptop", peers=False)
+    there = make(
+        target="arm:cortex-a53", machine="a core", unit="instructions", sets=(("onnx", "fp32"), ("onnx", "int8"))
+    )
+    (table,) = collect([here, there], ["here", "there"]).sections["wins"].tables
+    assert table.columns == ("file", "backend", "wins", "it costs", "of that, the base", "the others, times that")
+    rows = [dict(zip(table.columns, row, strict=True)) for row in table.rows]
+    assert [(row["file"], row["backend"], row["wins"]) for row in rows] == [
+        ("here", "litert", "int8"),
+        ("here", "onnx", "int8"),
+        ("there", "onnx", "int8"),
+    ]
+    assert [row["it costs"].split(" ", 1)[1] for row in rows] == ["ms", "ms", "M instructions"]
+    share = 0.40 / (0.40 + 0.003 + 0.19)
+    for row in rows:
+        assert abs(float(row["of that, the base"][:-1]) / 100 - share) < 0.02
+    times = [row["the others, times that"].split() for row in rows]
+    assert [name for name, _ in times] == ["fp32"] * 3
+    expected = [1.5 * 1.35, 1.5 * (1 + 0.35 * 3) / (1 + 0.35 * 2), 1.5 / 1.35]
+    for (_, found), right in zip(times, expected, strict=True):
+        assert abs(float(found) / right - 1) < 0.03
+
+
+def test_one_file_alone_has_no_winner():
+    assert "wins" not in collect([make()]).sections

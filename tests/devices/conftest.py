@@ -1,0 +1,23 @@
+"""What the tests of other processors share: a bundle of every recipe, made once."""
+
+from __future__ import annotations
+
+import pytest
+
+from edge_moe.backends import names
+from edge_moe.converters import recipes
+from edge_moe.converters.convert import ConversionOptions, convert
+from tests.devices import network
+
+SETS = {f"{backend}/{name}" for backend in names() for name in recipes.book(backend).recipes}
+
+
+@pytest.fixture(scope="session")
+def bundle(tmp_path_factory):
+    """Every recipe of every backend, made on this processor."""
+    folder = tmp_path_factory.mktemp("devices")
+    checkpoint, out = network.write_checkpoint(folder / "checkpoint"), folder / "bundle"
+    wanted = tuple(sorted(SETS - {f"{backend}/{recipes.FLOAT}" for backend in names()}))
+    options = ConversionOptions(backends=names(), recipes=wanted, calibration_images=8, validation_images=8)
+    convert(checkpoint, "noise", out, options, jobs=2)
+    return out
