@@ -7,21 +7,24 @@ and a target that does not is used without it.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
 
 from edge_moe.backends import Backend, Tensor
 from edge_moe.benchmarks.elsewhere import Elsewhere
 from edge_moe.benchmarks.job import Job
 from edge_moe.benchmarks.set_up import SetUp
+from edge_moe.benchmarks.units import Unit
 from edge_moe.benchmarks.wire import Opening, Round
-from edge_moe.bundle import ArtifactSet, Bundle
+from edge_moe.bundle import ArtifactSet, Bundle, PartSpec
 from edge_moe.errors import UsageError
 from edge_moe.progress import Progress
+from edge_moe.sets import SetKey
 
-__all__ = ["Availability", "Session", "Target"]
+__all__ = ["Availability", "Prices", "Session", "Target"]
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,13 @@ class Availability:
     what: str
     usable: bool
     detail: str  # its version, or what to do
+
+
+class Prices(NamedTuple):
+    """What parts cost, raw."""
+
+    unit: Unit
+    samples: Mapping[SetKey, Mapping[str, Sequence[Sequence[float]]]]  # set -> part -> round -> one for each input
 
 
 class Session(AbstractContextManager["Session"]):
@@ -127,6 +137,41 @@ class Target(ABC):
         if not self.hands_out:
             raise self._keeps_outputs()
         return Elsewhere(name, self.name, bundle, self.outputs)
+
+    def price(
+        self,
+        files: Mapping[SetKey, Mapping[str, Path]],
+        specs: Mapping[str, PartSpec],
+        inputs: Mapping[str, Tensor],
+        rounds: int,
+        progress: Progress,
+    ) -> Prices:
+        """Measure what parts of several sets cost, in turns, before any of them is in a bundle: to rank the sets.
+
+        Args:
+            files: set -> part -> artifact; all sets are of one backend and have the same parts.
+            specs: part -> its tensors, whatever the backend.
+            inputs: part -> float32 [N, ...], each in the shape of the part's one input without its first axis.
+            rounds: how often, at most; a target whose unit is deterministic does it once.
+            progress: told of what is measured.
+
+        Returns:
+            The prices; a set that the target cannot run is missing.
+
+        Raises:
+            UsageError: this target cannot rank.
+            MissingExtraError: a package is not installed.
+            BackendError: an artifact failed.
+        """
+        raise UsageError(
+            f"{self.name} cannot rank recipes; expected --for a device that can, such as host, or --no-measure for the "
+            "committed order"
+        )
+
+    @property
+    def ranks(self) -> bool:
+        """Whether `price` can be asked for."""
+        return type(self).price is not Target.price
 
     def _keeps_outputs(self) -> UsageError:
         return UsageError(

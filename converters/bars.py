@@ -74,7 +74,7 @@ def advice(key: SetKey, ranked: dict[str, Ranking]) -> str:
         names |= {one.layer: None for one in noisy[:1]}
         # Of less than a tenth of the noise that a layer receives, nobody can tell whether it is its own.
         names |= {one.layer: None for one in noisy if one.own_sqnr_db < min(_BROKEN_DB, one.input_sqnr_db + 10)}
-    safer = recipes.book(key.backend).candidates[-1]
+    safer = recipes.book(key.backend).safest
     keep = " ".join(f"--keep-float {name}" for name in names)
     ways = [f"keep them in float with {keep}"] if keep else []
     if key.recipe != safer:
@@ -84,7 +84,7 @@ def advice(key: SetKey, ranked: dict[str, Ranking]) -> str:
 
 
 def _suspect(key: SetKey, part: str, kernels: KernelNoise) -> str:
-    safer = recipes.book(key.backend).candidates[-1]
+    safer = recipes.book(key.backend).safest
     another = f"--recipe {key.backend}/{safer}" if key.recipe != safer else f"--recipe {key.backend}/{recipes.FLOAT}"
     return (
         f"the layers of {part} are not to blame: without {key.backend}'s kernels its int8 graph follows fp32 at "

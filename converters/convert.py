@@ -17,8 +17,10 @@ from edge_moe.converters.layers import Ranking
 from edge_moe.converters.make import Maker
 from edge_moe.converters.options import ConversionOptions, Wanted, check
 from edge_moe.converters.parity_page import to_markdown
+from edge_moe.converters.pricing import Pricing
 from edge_moe.converters.publishing import OWN, PARTS, REPORT, STORE, backends_of, clear, publish_bundle, refuse_fewer
-from edge_moe.converters.report import FILE, Accuracies, Bars, Machine, Report
+from edge_moe.converters.ranking import Committed, Ranker, row_of
+from edge_moe.converters.report import FILE, Accuracies, Bars, Machine, Ranked, Report
 from edge_moe.converters.store import Store
 from edge_moe.converters.workers import FailedBackends
 from edge_moe.data import open_data
@@ -46,16 +48,19 @@ def convert(
     jobs: int = 1,
     progress: Progress | None = None,
     say: Callable[[str], None] | None = None,
+    ranker: Ranker | None = None,
 ) -> Report:
     """Write the bundle `out` and return its parity report (also there as parity.json and parity.md).
 
     Calibrates on training images and measures on validation images of `data`. The fp32 artifacts of each backend are
     its reference, whether or not they are shipped. Parts that were converted before the conversion was stopped, or
     that `out` or an earlier bundle has of the same network, are not converted again. `say` is told the accuracy of
-    the checkpoint, in fp32, before anything is converted.
+    the checkpoint, in fp32, before anything is converted. Where no recipe is asked for, `ranker` says which set of a
+    backend is best; None: the committed order for this host.
 
     Raises:
-        LeftOutError: some of several backends failed; the bundle of the others stands, and the error has its report.
+        LeftOutError: some of several backends failed, or a set that was asked for cannot be made; the bundle of the
+            others stands, and the error has its report.
         CheckpointError, DataError, BundleError, UsageError: an argument cannot be used; nothing is written.
         OutputError: the same of `out`, or another process makes it, or other work is in the folder for that.
         ConversionError: a part cannot be converted, is not wholly delegated, or differs too much from fp32; in every
@@ -79,16 +84,20 @@ def convert(
         if say or options.expect_accuracy is not None:
             expected = options.expect_accuracy
             check_mixture(loaded, validation, expected, tensors=tensors, say=say, progress=progress)
+        ranks: Ranker = ranker or Committed(row_of())
+        candidates = rank.orders(wanted, ranks.row)
         calibration = open_data(data, "train").sample(options.calibration_images)
         conversion = _Conversion(
             loaded=loaded,
             options=options,
             wanted=wanted,
             partial=partial,
+            ranker=ranks,
+            candidates=candidates,
             maker=Maker(
                 checkpoint=checkpoint,
                 loaded=loaded,
-                recipes=rank.tried(wanted, options.keep_float),
+                recipes=rank.tried(wanted, candidates, options.keep_float),
                 images=list(calibration.tensors(loaded.config.preprocessing)),
                 folder=partial,
                 store=Store(partial / STORE, (*options.reuse, *([out] if out.exists() else []))),
@@ -115,14 +124,23 @@ class _Conversion:
     options: ConversionOptions
     wanted: Wanted
     partial: Path
+    ranker: Ranker
+    candidates: dict[str, list[SetKey]]  # of each backend for which no recipe was asked for, the best first
     maker: Maker
     judge: Judge
     failed: dict[str, str] = field(default_factory=dict)  # backend -> why the bundle has to do without it
+    ranked: dict[str, Ranked] = field(default_factory=dict)  # backend -> how its default was found
 
     @property
     def alive(self) -> Wanted:
         """The backends that did not fail, with their recipes."""
         return {name: recipes for name, recipes in self.wanted.items() if name not in self.failed}
+
+    @property
+    def left_out(self) -> dict[str, str]:
+        """Backends that failed, and sets that were asked for and cannot be made, with the reason."""
+        asked = [SetKey(backend, name) for backend, names in self.alive.items() for name in names]
+        return self.failed | {str(key): self.maker.unmade[key] for key in asked if key in self.maker.unmade}
 
     def publish(self, work: Work) -> Report:
         """Make the bundle in the folder of `work`, of the backends that do not fail, and give it its name.
@@ -139,16 +157,16 @@ class _Conversion:
                     f"{', '.join(lost)}: mend that and repeat the command, or choose another target; the report is "
                     f"{partial / 'parity.md'}"
                 )
-            publish_bundle(work, keep=self.maker.keys.besides(report.shipped) if self.failed else ())
+            publish_bundle(work, keep=self.maker.keys.besides(report.shipped) if report.left_out else ())
         except ConversionError:
             clear(partial, *REPORT, "convert.log")  # to see why
             raise
         except BaseException:
             clear(partial)
             raise
-        if self.failed:
+        if report.left_out:
             error = LeftOutError(
-                f"{out} was written without {', '.join(self.failed)}: {listed(self.failed)}; the report is "
+                f"{out} was written without {', '.join(report.left_out)}: {listed(report.left_out)}; the report is "
                 f"{out / 'parity.md'}"
             )
             error.report = report
@@ -158,20 +176,25 @@ class _Conversion:
     def run(self, work: Work) -> Report:
         """Make what is going to be published of the backends that do not fail; return its parity report."""
         self.maker.store.sift(self.maker.keys.known)
-        while keys := rank.next_to_try(self.judge.missed, self.alive):
+        unmade = self.maker.unmade
+        every = self.ranker.measures
+        while keys := rank.next_to_try(self.judge.missed, unmade, self.alive, self.candidates, every=every):
             self._make(keys)
             self._judge(keys)
+        for backend, why in rank.hopeless(unmade, self.alive).items():
+            self._fail(backend, why)
+        self._rank()
         missed = self.judge.missed
-        chosen = rank.choose(missed, self.alive, ship_float=self.options.ship_float)
-        ranked = self._rank_layers(chosen)
+        chosen = rank.choose(missed, unmade, self.alive, self.candidates, ship_float=self.options.ship_float)
+        layers = self._rank_layers(chosen)
         if not self.options.keep_going:
-            self.failed |= failing.problems(chosen, missed, ranked)
+            self.failed |= failing.problems(chosen, missed, layers)
         shipped = [key for key in chosen if key.backend in self.alive]
-        report = self._report(shipped, ranked)
+        report = self._report(shipped, layers)
         self._write(report)
         if not shipped:
             whole = {key.backend for key in chosen} == set(self.wanted)
-            what = failing.problem(chosen, missed, ranked) if whole else listed(self.failed)
+            what = failing.problem(chosen, missed, layers) if whole else listed(self.failed)
             raise ConversionError(f"{what}; the report is {self.partial / 'parity.md'}")
         package.write(work.gather(*REPORT), self.maker, self.judge, shipped, self.options)
         return report
@@ -181,21 +204,33 @@ class _Conversion:
             self.maker.make(keys)
         except FailedBackends as error:
             for backend, why in error.errors.items():
-                self._fail(backend, why)
+                self._fail(backend, str(why))
 
     def _judge(self, keys: list[SetKey]) -> None:
-        for backend in self.alive:
-            files = {key: self.maker.files(key) for key in keys if key.backend == backend}
+        """Judge what could be made, the reference of a backend before what is compared with it."""
+        for key in sorted(keys, key=lambda key: not key.is_float):
+            if key.backend in self.failed or key in self.maker.unmade:
+                continue
             try:
-                self.judge.judge(files, self.maker.structures)
+                self.judge.judge(key, self.maker.files(key), self.maker.structures)
             except ConversionError as error:
-                self._fail(backend, error)
+                if key.is_float:
+                    self._fail(key.backend, str(error))
+                else:
+                    self.maker.unmade[key] = str(error)
 
-    def _fail(self, backend: str, error: ConversionError) -> None:
+    def _fail(self, backend: str, why: str) -> None:
         """Go on without `backend`, unless it was the last one."""
-        self.failed[backend] = str(error)
+        self.failed[backend] = why
         if not self.alive:
             raise ConversionError(listed(self.failed)) from None
+
+    def _rank(self) -> None:
+        """Put the best candidate of each backend first, where no recipe was asked for."""
+        pricing = Pricing(self.maker, self.judge, self.ranker)
+        for backend in self.alive:
+            if self.candidates[backend]:
+                self.candidates[backend], self.ranked[backend] = pricing.rank(backend, self.candidates[backend])
 
     def _rank_layers(self, chosen: list[SetKey]) -> dict[tuple[SetKey, str], Ranking]:
         """Rank the layers of every part if that was asked for, else of those to blame for a bar that was missed."""
@@ -217,7 +252,7 @@ class _Conversion:
                 found |= {(key, part): one for part, one in self.maker.rank_layers(key, parts).items()}
         return found
 
-    def _report(self, shipped: list[SetKey], ranked: dict[tuple[SetKey, str], Ranking]) -> Report:
+    def _report(self, shipped: list[SetKey], layers: dict[tuple[SetKey, str], Ranking]) -> Report:
         config, validation, options = self.loaded.config, self.judge.validation, self.options
         verdicts = self.judge.in_order(self.maker.recipes)
         defaults = [next(key for key in shipped if key.backend == backend) for backend in self.alive]
@@ -240,11 +275,13 @@ class _Conversion:
             accuracy=self._accuracy(),
             missed_bars={str(key): one.missed for key, one in verdicts.items()},
             shipped=[str(key) for key in shipped],
-            left_out=self.failed,
+            left_out=self.left_out,
+            unmade={str(key): why for key, why in self.maker.unmade.items()},
+            ranked=self.ranked,
             made_anew=self.maker.store.remarks,
             operating_points=parity.spread({key: verdicts[key].points for key in defaults}),
-            layers={f"{key}/{part}": found.layers for (key, part), found in ranked.items()},
-            kernels={f"{key}/{part}": found.kernels for (key, part), found in ranked.items()},
+            layers={f"{key}/{part}": found.layers for (key, part), found in layers.items()},
+            kernels={f"{key}/{part}": found.kernels for (key, part), found in layers.items()},
             seconds=self.maker.seconds,
         )
 

@@ -55,19 +55,19 @@ class Judge:
         """Set -> the bars that it misses."""
         return {key: verdict.missed for key, verdict in self.verdicts.items()}
 
-    def judge(self, sets: Mapping[SetKey, Mapping[str, Path]], structures: Mapping[Path, Structure | None]) -> None:
-        """Judge sets, all of one backend; its fp32 is among them or was judged before.
+    def judge(self, key: SetKey, files: Mapping[str, Path], structures: Mapping[Path, Structure | None]) -> None:
+        """Judge a set; its fp32 was judged before.
 
         Args:
-            sets: part -> artifact of each.
+            key: which set.
+            files: part -> artifact.
             structures: how each artifact is split.
 
         Raises:
             ConversionError: the backend refuses an artifact, or fails on an image.
         """
-        found = {key: measure.run_artifacts(key, files, self.tensors, self.progress) for key, files in sets.items()}
-        for key in sorted(found, key=lambda key: not key.is_float):
-            self.verdicts[key] = self._verdict(key, sets[key], found[key], structures)
+        outputs = measure.run_artifacts(key, files, self.tensors, self.progress)
+        self.verdicts[key] = self._verdict(key, files, outputs, structures)
 
     def in_order(self, keys: Iterable[SetKey]) -> dict[SetKey, Verdict]:
         """Return the verdicts on those of `keys` that were judged."""

@@ -39,6 +39,7 @@ class Maker:
     progress: Progress
     seconds: dict[str, float] = field(default_factory=dict)  # that making took, by part
     structures: dict[Path, Structure | None] = field(default_factory=dict)  # by file, of all that was made or looked at
+    unmade: dict[SetKey, str] = field(default_factory=dict)  # why, of the sets of which a part cannot be made
     _jobs: dict[tuple[str, str], Job] = field(default_factory=dict, init=False)  # (backend, part) -> the last one
     _calibrated: bool = field(default=False, init=False)
 
@@ -54,6 +55,8 @@ class Maker:
 
     def make(self, sets: Collection[SetKey]) -> None:
         """Make those artifacts of `sets` that are not there yet, and look at how those are split that are.
+
+        Of a set that cannot be made, `unmade` says why; the others do not wait for it.
 
         Raises:
             FailedBackends: a part could not be converted; the parts of the other backends were.
@@ -117,5 +120,7 @@ class Maker:
     def _count(self, made: Mapping[str, Made]) -> None:
         for name, one in made.items():
             self.structures |= one.structures
+            for recipe, why in one.unmade.items():
+                self.unmade.setdefault(SetKey(name.partition("/")[0], recipe), why)
             if one.seconds is not None:
                 self.seconds[name] = self.seconds.get(name, 0.0) + one.seconds

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from edge_moe.converters.kernels import KernelNoise
 from edge_moe.converters.layers import LayerNoise
-from edge_moe.converters.report import Accuracies, Report, Spread
+from edge_moe.converters.report import Accuracies, Ranked, Report, Spread
 from edge_moe.intervals import over_groups
 from edge_moe.sets import SetKey
 
@@ -30,9 +30,13 @@ def to_markdown(report: Report) -> str:
     ]
     for backend, why in report.left_out.items():
         lines += [f"**{backend} was left out of the bundle:** {why}", ""]
+    for name, why in report.unmade.items():
+        lines += [] if name in report.left_out else [f"**{name} cannot be made:** {why}", ""]
     for remark in report.made_anew:
         lines += [remark, ""]
     lines += _bars(report)
+    for backend, one in report.ranked.items():
+        lines += _ranked(report, backend, one)
     for name in report.sets:
         lines += _set(report, name)
     if report.accuracy:
@@ -77,6 +81,25 @@ def _bars(report: Report) -> list[str]:
         f"| {name} | {report.default_taus[name]:g} | {f'{len(missed)} MISSED' if missed else 'met'} |"
         for name, missed in report.missed_bars.items()
     ]
+    return [*lines, ""]
+
+
+def _ranked(report: Report, backend: str, one: Ranked) -> list[str]:
+    """Return why a set is the default of its backend."""
+    lines = [f"## The default of {backend}", "", f"Why this one: {one.why}.", ""]
+    if not one.costs:
+        return lines
+    runs = ", ".join(f"{part} {share:.2f}" for part, share in one.shares.items())
+    lines += [
+        f"What an image costs {one.where}, with parts run as often as in fp32 at its default tau ({runs}; one expert "
+        "stands for all):",
+        "",
+        f"| set | median {one.unit} | p10 to p90 | bars |",
+        "|---|---:|---:|---|",
+    ]
+    for name, cost, missed in report.compared(backend):
+        median, spread = ("", "") if cost is None else (f"{cost[1]:.4g}", f"{cost[0]:.4g} to {cost[2]:.4g}")
+        lines += [f"| {name} | {median} | {spread} | {f'{missed} MISSED' if missed else 'met'} |"]
     return [*lines, ""]
 
 

@@ -1,11 +1,9 @@
-"""Ranking sets for a target: which are tried, in which order, and which are shipped, the default first.
-
-The order of a backend's candidates is that of the host on which its recipes were tuned, see its recipes module.
-"""
+"""Ranking sets for a target: which are tried, in which order, and which are shipped, the default first."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from typing import TypeAlias
 
 import msgspec
 
@@ -15,10 +13,20 @@ from edge_moe.converters.recipe import Recipe
 from edge_moe.converters.report import Missed
 from edge_moe.sets import FLOAT, SetKey
 
-__all__ = ["choose", "next_to_try", "tried"]
+__all__ = ["Orders", "choose", "hopeless", "next_to_try", "orders", "tried"]
+
+Orders: TypeAlias = Mapping[str, Sequence[SetKey]]  # backend -> its candidates, the best first
 
 
-def tried(wanted: Wanted, keep_float: tuple[str, ...]) -> dict[SetKey, Recipe]:
+def orders(wanted: Wanted, row: str) -> dict[str, list[SetKey]]:
+    """Return the candidates of each backend, as committed for `row`; none of one for which recipes were asked for."""
+    return {
+        backend: [] if names else [SetKey(backend, name) for name in recipes.book(backend).order(row)]
+        for backend, names in wanted.items()
+    }
+
+
+def tried(wanted: Wanted, candidates: Orders, keep_float: tuple[str, ...]) -> dict[SetKey, Recipe]:
     """Return every set that may be tried, fp32 first in each backend, with its recipe and the layers to keep in float.
 
     Raises:
@@ -26,36 +34,69 @@ def tried(wanted: Wanted, keep_float: tuple[str, ...]) -> dict[SetKey, Recipe]:
     """
     found = {}
     for backend, names in wanted.items():
-        for name in dict.fromkeys((FLOAT, *(names or recipes.book(backend).candidates))):
+        for name in dict.fromkeys((FLOAT, *names, *(key.recipe for key in candidates[backend]))):
             recipe = recipes.get(backend, name)
             kept = () if recipe.is_float else keep_float
             found[SetKey(backend, name)] = msgspec.structs.replace(recipe, keep_float=kept)
     return found
 
 
-def next_to_try(missed: Mapping[SetKey, Sequence[Missed]], wanted: Wanted) -> list[SetKey]:
-    """Return the sets to make next, none when it is enough; `missed` has the sets that were made.
+def next_to_try(
+    missed: Mapping[SetKey, Sequence[Missed]],
+    unmade: Collection[SetKey],
+    wanted: Wanted,
+    candidates: Orders,
+    *,
+    every: bool,
+) -> list[SetKey]:
+    """Return the sets to make next, none when it is enough.
 
-    A backend for which recipes were asked for makes these. Another one makes the first of its candidates, and the next
-    only when that misses a bar.
+    A backend for which recipes were asked for makes these. Another one makes `every` candidate, to rank them; or the
+    first of them, and the next only when that cannot be made or misses a bar.
+
+    Args:
+        missed: the sets that were made, with the bars that they miss.
+        unmade: those that cannot be made.
+        wanted: what was asked for.
+        candidates: of the backends of which nothing was.
+        every: whether all of those are made.
     """
-    keys = []
+    keys: list[SetKey] = []
     for backend, names in wanted.items():
-        candidates = recipes.book(backend).candidates
-        made = [SetKey(backend, name) for name in candidates if SetKey(backend, name) in missed]
+        order = candidates[backend]
+        left = [key for key in order if key not in missed and key not in unmade]
         if SetKey(backend, FLOAT) not in missed:
-            keys += [SetKey(backend, name) for name in dict.fromkeys((FLOAT, *(names or candidates[:1])))]
-        elif not names and all(missed[key] for key in made):
-            keys += [SetKey(backend, name) for name in candidates[len(made) :][:1]]
+            first = left if every else left[:1]
+            keys += dict.fromkeys((SetKey(backend, FLOAT), *(SetKey(backend, name) for name in names), *first))
+        elif all(missed[key] for key in order if key in missed):
+            keys += left[:1]
     return keys
 
 
-def choose(missed: Mapping[SetKey, Sequence[Missed]], wanted: Wanted, *, ship_float: bool) -> list[SetKey]:
+def hopeless(unmade: Mapping[SetKey, str], wanted: Wanted) -> dict[str, str]:
+    """Return backend -> why, of those of which nothing that is wanted can be made."""
+    found = {}
+    for backend, names in wanted.items():
+        tried_ = [SetKey(backend, name) for name in names or recipes.book(backend).candidates]
+        if all(key in unmade for key in tried_):
+            found[backend] = "; ".join(dict.fromkeys(unmade[key] for key in tried_))
+    return found
+
+
+def choose(
+    missed: Mapping[SetKey, Sequence[Missed]],
+    unmade: Collection[SetKey],
+    wanted: Wanted,
+    candidates: Orders,
+    *,
+    ship_float: bool,
+) -> list[SetKey]:
     """Return the sets to ship, the default first: of each backend those asked for, or the first without fault."""
     shipped = []
     for backend, asked in wanted.items():
-        candidates = recipes.book(backend).candidates
-        faultless = (name for name in candidates if missed.get(SetKey(backend, name)) == [])
-        names = dict.fromkeys((*(asked or (next(faultless, candidates[-1]),)), FLOAT))
-        shipped += [SetKey(backend, name) for name in names if name != FLOAT or ship_float]
+        made = [key for key in candidates[backend] if key in missed]
+        best = next((key for key in made if not missed[key]), made[-1] if made else None)
+        keys = [SetKey(backend, name) for name in asked] + ([] if best is None else [best])
+        keys = [*(key for key in keys if key not in unmade), SetKey(backend, FLOAT)]
+        shipped += [key for key in dict.fromkeys(keys) if not key.is_float or ship_float]
     return shipped

@@ -21,11 +21,26 @@ class Book(NamedTuple):
     """The recipes of one backend: what its recipes module has to offer."""
 
     recipes: dict[str, Recipe]  # by name
-    candidates: tuple[str, ...]  # tried in turn where none was asked for; the first without fault is shipped
+    # Row of the committed table -> candidates where no recipe was asked for: the cheapest there first, the safest last.
+    orders: Mapping[str, tuple[str, ...]]
     stock: Recipe  # what the quantizer does by itself, to compare with
     seen: Seen  # how far right kernels differ
     goals: Mapping[str, float]  # part -> how many times faster than fp32 the first candidate should be; may be empty
     stock_goal: float | None  # the same against `stock`
+
+    @property
+    def candidates(self) -> tuple[str, ...]:
+        """What may be shipped where none was asked for, in the order of the first row."""
+        return tuple(dict.fromkeys(name for order in self.orders.values() for name in order))
+
+    @property
+    def safest(self) -> str:
+        """The candidate that follows fp32 most closely."""
+        return next(iter(self.orders.values()))[-1]
+
+    def order(self, row: str) -> tuple[str, ...]:
+        """Return the candidates in the order of `row`; of one that is not in the table, that of the first."""
+        return self.orders.get(row) or next(iter(self.orders.values()))
 
 
 def book(backend: str) -> Book:
@@ -33,7 +48,7 @@ def book(backend: str) -> Book:
     module: Any = importlib.import_module(backends.record(backend).recipes)
     return Book(
         recipes={one.name: one for one in module.RECIPES},
-        candidates=module.CANDIDATES,
+        orders=module.ORDERS,
         stock=module.STOCK,
         seen=module.SEEN,
         goals=getattr(module, "GOALS", {}),

@@ -12,6 +12,7 @@ import msgspec
 from edge_moe.converters.kernels import KernelNoise
 from edge_moe.converters.layers import LayerNoise
 from edge_moe.converters.toolchain import Structure
+from edge_moe.sets import SetKey
 
 __all__ = [
     "FILE",
@@ -22,6 +23,7 @@ __all__ = [
     "Machine",
     "Missed",
     "PartParity",
+    "Ranked",
     "Report",
     "Routing",
     "Spread",
@@ -105,6 +107,18 @@ class Bars(_Strict, frozen=True):
     max_float_error: float  # relative L2 error of an fp32 artifact against torch
 
 
+class Ranked(_Strict, frozen=True):
+    """Why a set is the default of its backend, for which nobody named a recipe."""
+
+    row: str  # of the committed table
+    where: str  # the costs were measured, for a person
+    unit: str  # of the costs
+    # Set -> p10, median and p90 of what an image costs, the best first; none: there was nothing to compare.
+    costs: dict[str, tuple[float, float, float]]
+    shares: dict[str, float]  # part -> how often it runs for an image, one expert for all; the same for every set
+    why: str  # in a sentence
+
+
 class Machine(_Strict, frozen=True):
     """Whose kernels computed what was compared."""
 
@@ -130,9 +144,18 @@ class Report(_Strict, frozen=True, kw_only=True):
     accuracy: Accuracies | None  # None: no labels, or nothing was learned
     missed_bars: dict[str, list[Missed]]
     shipped: list[str]  # the default first
-    left_out: dict[str, str]  # backend -> why the bundle has to do without it
+    left_out: dict[str, str]  # backend, or set that was asked for -> why the bundle has to do without it
+    unmade: dict[str, str]  # set -> why it cannot be made
+    ranked: dict[str, Ranked]  # backend -> how its default was found, where no recipe was asked for
     made_anew: list[str]  # what was there and is not taken over, in words
     operating_points: list[Spread]
     layers: dict[str, list[LayerNoise]]  # the noisiest first
     kernels: dict[str, KernelNoise | None]
     seconds: dict[str, float]  # that converting took, by part
+
+    def compared(self, backend: str) -> list[tuple[str, tuple[float, float, float] | None, int]]:
+        """Return the candidates of `backend`, those with a cost first: name, p10, median and p90, bars missed."""
+        costs = self.ranked[backend].costs
+        judged = [name for name in self.missed_bars if SetKey.parse(name).backend == backend and name not in costs]
+        names = [*costs, *(name for name in judged if not SetKey.parse(name).is_float)]
+        return [(name, costs.get(name), len(self.missed_bars[name])) for name in names]

@@ -5,7 +5,7 @@ First the graph of each kind of part is traced, once for all experts; as soon as
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,6 +33,7 @@ from edge_moe.nn import build_base
 from edge_moe.output import remove_half_written
 from edge_moe.pool import Pool, WorkerLost
 from edge_moe.progress import Progress
+from edge_moe.sets import FLOAT
 from edge_moe.training.checkpoint import load_part
 
 __all__ = ["FailedBackends", "Job", "Made", "carry_out", "load", "rank_part"]
@@ -75,12 +76,17 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
         """For a person."""
         return f"{self.backend}/{self.part}"
 
+    def without(self, recipes: Collection[str]) -> Job:
+        """Return the job without the targets of `recipes`, by name."""
+        return msgspec.structs.replace(self, targets=tuple(one for one in self.targets if one[0].name not in recipes))
+
 
 class Made(NamedTuple):
     """What came of a trace or of a job."""
 
     seconds: float | None  # that making took; None: all was there
     structures: dict[Path, Structure | None]  # by file, of every artifact of the job; None: there is no delegate
+    unmade: dict[str, str]  # recipe -> why the part cannot be made by it
 
 
 def carry_out(
@@ -93,7 +99,7 @@ def carry_out(
 ) -> dict[str, Any]:
     """Make the artifacts of `jobs`, `processes` at a time; what their tools print goes to a log in `folder`.
 
-    A backend with an error gets no more work.
+    A backend with an error gets no more work, and no part is made by a recipe by which another could not be.
 
     Args:
         jobs: the graph of each kind of part is traced once, before its parts are made.
@@ -118,6 +124,7 @@ def carry_out(
     todo += [(do or _build, job, job.label) for job in jobs if job.graph not in untraced]
     results: dict[str, Any] = {}
     failed: dict[str, ConversionError] = {}
+    unmade: dict[str, set[str]] = {}  # backend -> recipes
     if not todo:
         return results
     log = folder / _LOG
@@ -140,9 +147,16 @@ def carry_out(
                         continue
                     results[name] = result
                     progress.advance(step, name)
-                    for one in jobs if what is _trace else ():
-                        if one.graph == job.graph:
-                            pending[pool.submit(do or _build, one)] = (do or _build, one, one.label)
+                    following = []
+                    if what is _trace:
+                        following = [(do or _build, one, one.label) for one in jobs if one.graph == job.graph]
+                    elif isinstance(result, Made) and result.unmade:
+                        unmade.setdefault(job.backend, set()).update(result.unmade)
+                        again = [one for one, given in pending.items() if _given_up(one, given[1], unmade)]
+                        following = [pending.pop(one) for one in again]
+                    for what, job, name in following:
+                        fewer = job.without(unmade.get(job.backend, ()))
+                        pending[pool.submit(what, fewer)] = (what, fewer, name)
     except WorkerLost as lost:
         raise ConversionError(_how_lost(lost, processes, log)) from None
     finally:
@@ -163,7 +177,7 @@ def _how_lost(lost: WorkerLost, processes: int, log: Path) -> str:
 
 
 def _given_up(future: Future[Any], job: Job, failed: Mapping[str, object]) -> bool:
-    """Take back work of a backend that failed; what already runs is waited for."""
+    """Take back work of a backend in which something failed; what already runs is waited for."""
     return job.backend in failed and future.cancel()
 
 
@@ -192,7 +206,7 @@ def _trace(job: Job) -> Made:
     start = perf_counter()
     with _naming(job):
         keep(job.graph, _traced(job))
-    return Made(perf_counter() - start, {})
+    return Made(perf_counter() - start, {}, {})
 
 
 def _traced(job: Job) -> bytes:
@@ -201,22 +215,38 @@ def _traced(job: Job) -> bytes:
 
 def _build(job: Job) -> Made:
     start = perf_counter()
-    structures = {}
+    structures, unmade = {}, {}
     with _naming(job):
         tools = toolchain.get(job.backend)
         missing = [target for target in job.targets if not target[1].is_file()]
         if missing:
-            recipes = [recipe for recipe, _ in missing]
-            origins = _origins(job, missing)
-            made = tools.build(job.graph.read_bytes(), load(job), job.kind, np.load(job.samples), recipes, origins)
-            for (_, file), artifact in zip(missing, made, strict=True):
-                keep(file, artifact)
+            unmade = _make(job, tools, missing)
         for recipe, file in job.targets:
+            if recipe.name in unmade:
+                continue
             try:
                 structures[file] = tools.structure(file.read_bytes())
             except BackendError as error:  # a quantizer can write what makes no sense
-                raise ConversionError(f"by recipe {recipe.name!r}, {error}; try another --recipe") from None
-    return Made(perf_counter() - start if missing else None, structures)
+                unmade[recipe.name] = f"by recipe {recipe.name!r}, {error}; try another --recipe"
+        if FLOAT in unmade:
+            raise ConversionError(unmade[FLOAT])  # without its reference no other recipe can be judged
+    named = {recipe: f"{job.label}: {why}" for recipe, why in unmade.items()}
+    return Made(perf_counter() - start if missing else None, structures, named)
+
+
+def _make(job: Job, tools: toolchain.Toolchain, missing: Sequence[tuple[Recipe, Path]]) -> dict[str, str]:
+    """Write the artifacts that are `missing`; return recipe -> why the part cannot be made by it."""
+    graph, part, samples = job.graph.read_bytes(), load(job), np.load(job.samples)
+    unmade, left = {}, list(missing)
+    while left:
+        made = tools.build(graph, part, job.kind, samples, [recipe for recipe, _ in left], _origins(job, left))
+        try:
+            for (_, file), artifact in zip(tuple(left), made, strict=True):
+                keep(file, artifact)
+                del left[0]
+        except ConversionError as error:
+            unmade[left.pop(0)[0].name] = str(error)  # the others have nothing to do with it
+    return unmade
 
 
 def _origins(job: Job, targets: Sequence[tuple[Recipe, Path]]) -> list[Origin]:

@@ -138,6 +138,7 @@ class PartsMadeHere:
         self.calls: list[list[str]] = []  # what was not there, "litert/int8/base", in each call
         self.stop_before: str | None = None  # press Ctrl-C when this comes
         self.structure = {"litert": (1, 0)}  # what is believed of every artifact: partitions, nodes outside
+        self.unmade: dict[str, str] = {}  # "litert/int8-all" -> why no part can be made by it
 
     def __call__(
         self, jobs: list[Any], processes: int, folder: Path, progress: Any, do: Any = None, step: str = "converting"
@@ -151,15 +152,20 @@ class PartsMadeHere:
         results = {}
         progress.start("converting", len(jobs))
         for job in jobs:
+            unmade = {
+                recipe.name: f"{job.label}: {self.unmade[f'{job.backend}/{recipe.name}']}"
+                for recipe, _ in job.targets
+                if f"{job.backend}/{recipe.name}" in self.unmade
+            }
             for recipe, target in job.targets:
-                if not target.is_file():
+                if recipe.name not in unmade and not target.is_file():
                     name = f"{job.backend}/{recipe.name}/{job.part}"
                     if name == self.stop_before:
                         raise KeyboardInterrupt
                     self.calls[-1].append(name)
                     keep(target, self.artifact(job, recipe))
             split = Structure(*self.structure[job.backend]) if job.backend in self.structure else None
-            results[job.label] = Made(0.0, {target: split for _, target in job.targets})
+            results[job.label] = Made(0.0, {target: split for _, target in job.targets}, unmade)
             progress.advance("converting", job.label)
         return results
 

@@ -7,19 +7,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from edge_moe.backends import PartTensor, Tensor
+from edge_moe.backends import PartTensor, PartTensors, Tensor
 from edge_moe.bundle import PartArtifact, PartSpec
 from edge_moe.errors import BackendError
 
-__all__ = ["GIVEN", "KEEP", "WORK", "Run", "Work"]
+__all__ = ["GIVEN", "KEEP", "WORK", "Described", "Run", "Work"]
 
 WORK, GIVEN, KEEP = "work", "given.f32", "keep.f32"
 _FEEDS = {"gate": "embedding", "expert": "features"}  # kind of a part -> the base's output that it reads
+
+
+# Whatever says of an artifact what goes in and what comes out, in the file's own order.
+Described: TypeAlias = PartArtifact | PartTensors
 
 
 class Run(NamedTuple):
@@ -38,7 +42,7 @@ class Run(NamedTuple):
 class Work:
     """Parts of one set, and what to run."""
 
-    def __init__(self, specs: Mapping[str, PartSpec], artifacts: Mapping[str, PartArtifact]) -> None:
+    def __init__(self, specs: Mapping[str, PartSpec], artifacts: Mapping[str, Described]) -> None:
         """`specs` and `artifacts`: of the parts that are opened, in this order."""
         self._specs, self._artifacts = specs, artifacts
 

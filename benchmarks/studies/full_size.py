@@ -43,7 +43,9 @@ def full_size_bundle(folder: Path, experts: int, progress: Progress, backends: t
     bundle = folder / f"bundle-{experts}-{'-'.join(backends)}"
     if not bundle.exists():
         wanted = tuple(f"{b}/{name}" for b in backends for name in recipes.book(b).recipes if name != recipes.FLOAT)
-        options = ConversionOptions(backends=backends, recipes=wanted, calibration_images=32, validation_images=64)
+        options = ConversionOptions(  # what falls apart is timed as well
+            backends=backends, recipes=wanted, calibration_images=32, validation_images=64, keep_going=True
+        )
         checkpoint = full_size_checkpoint(folder, experts)
         convert(checkpoint, NOISE, bundle, options, jobs=min(os.cpu_count() or 1, 4), progress=progress)
     return bundle

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from edge_moe.converters.recipe import FLOAT, NOTHING, STOCK_WORDS, X86, Recipe, Seen
+from edge_moe.converters.recipe import A53, A76, AVX2, FLOAT, NOTHING, VNNI, X86, Recipe, Seen
 
-__all__ = ["CANDIDATES", "GOALS", "RECIPES", "SEEN", "STOCK", "ExecuTorchRecipe"]
+__all__ = ["GOALS", "ORDERS", "RECIPES", "SEEN", "STOCK", "ExecuTorchRecipe"]
 
 
 class ExecuTorchRecipe(Recipe, frozen=True, kw_only=True):
@@ -21,6 +21,16 @@ class ExecuTorchRecipe(Recipe, frozen=True, kw_only=True):
     min_point_weights: int = 0  # as LiteRTRecipe's
 
 
+# What the quantizer does when nobody tells it otherwise: a candidate as well, and what the benchmark compares with.
+STOCK = ExecuTorchRecipe(
+    name="int8-stock",
+    int8="the XNNPACK quantizer's get_symmetric_quantization_config(is_per_channel=True)",
+    floats="hard-swish, hard-sigmoid, inputs and outputs",
+    why="what the quantizer does by itself is good for plain convolutions and ReLU",
+    when="where nothing is hard-swish",
+    quantize=("*",),
+    statistic="histogram",
+)
 RECIPES = (
     ExecuTorchRecipe(name=FLOAT, why="the reference", when="to compare with", **NOTHING),
     ExecuTorchRecipe(
@@ -28,7 +38,7 @@ RECIPES = (
         int8="convolutions from 25 MACs an activation and linear layers, with ranges of the image at hand",
         floats="stem, early and depthwise convolutions, small squeeze-excite, hard-swish, pooling, additions, logits",
         why="follows fp32 most closely, needs no calibration, and costs hardly more than calibrated ranges",
-        when="by default",
+        when="on x86; where the others miss a bar",
         quantize=("conv2d", "linear"),
         ranges="dynamic",
         min_macs_per_conversion=25.0,
@@ -50,20 +60,18 @@ RECIPES = (
         int8="everything that the XNNPACK quantizer takes",
         floats="hard-swish, hard-sigmoid",
         why="the fewest operators in float",
-        when="on a target whose float path is slow; measure first",
+        when="on Arm; and wherever few layers are hard-swish",
         quantize=("*",),
     ),
+    STOCK,
 )
-# Without a wish, the first of these that follows fp32 closely enough is shipped. The first is the faster one.
-CANDIDATES = ("int8-dynamic",)
-# What the quantizer does when nobody tells it otherwise. Not for bundles: this is what the benchmark compares with.
-STOCK = ExecuTorchRecipe(
-    name="int8-stock",
-    int8="the XNNPACK quantizer's get_symmetric_quantization_config(is_per_channel=True)",
-    quantize=("*",),
-    statistic="histogram",
-    **STOCK_WORDS,
-)
+# As LiteRT's. @@FIGURES@@
+ORDERS = {
+    VNNI: ("int8", "int8-all", "int8-stock", "int8-dynamic"),
+    AVX2: ("int8", "int8-all", "int8-stock", "int8-dynamic"),
+    A76: ("int8-all", "int8-stock", "int8", "int8-dynamic"),
+    A53: ("int8-all", "int8-stock", "int8", "int8-dynamic"),
+}
 # Measured by `python -m edge_moe.benchmarks.studies.kernels`, see converters/tolerances.py.
 SEEN = Seen(fp32=2.8e-6, int8=5.1e-5, processors=X86)
 # part -> how many times faster than fp32 the first candidate should be, see benchmarks/recipes.py.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ __all__ = ["SIGNATURE", "WITH_WEIGHTS", "calibrate_and_quantize", "float_tensors
 
 SIGNATURE = "serving_default"
 WITH_WEIGHTS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")  # operators
-_FLOAT32, _DEQUANTIZE = 0, 6  # numbers of the .tflite schema
+_FLOAT32, _DEQUANTIZE, _QUANTIZE = 0, 6, 114  # numbers of the .tflite schema
 _UNKNOWN = Slots({}, complete=False)
 
 
@@ -64,8 +64,7 @@ def calibrate_and_quantize(model: bytes, samples: Floats, recipe: LiteRTRecipe, 
             calibration.calibrate(data, quantize._recipe_manager)
             ranges = calibration.get_model_qsvs()
         result = quantize.quantize(ranges, enable_progress_bar=False, enable_progress_report=False)
-        made = bytes(result.quantized_model)
-        return _outputs_as_signed(made)
+        return _mended(bytes(result.quantized_model))
     except (ValueError, RuntimeError, KeyError) as error:
         reason = str(error).strip().split("\n")[0][:300]
         raise ConversionError(f"ai-edge-quantizer cannot apply recipe {recipe.name!r}: {reason}") from error
@@ -79,28 +78,46 @@ def _input_name(model: bytes) -> str:
     return str(name)
 
 
-def _outputs_as_signed(model: bytes) -> bytes:
-    """Make graph and signature give the same tensors, those in float.
+def _mended(model: bytes) -> bytes:
+    """Repair what the quantizer does to a tensor that is an output of the part in float and is computed in int8."""
+    from ai_edge_litert.tools import flatbuffer_utils
+
+    content = flatbuffer_utils.read_model_from_bytearray(bytearray(model))
+    graph = content.subgraphs[content.signatureDefs[0].subgraphIndex]
+    exact = {
+        int(node.outputs[0]): int(node.inputs[0])
+        for node in graph.operators
+        if content.operatorCodes[node.opcodeIndex].builtinCode == _DEQUANTIZE
+    }
+    _feed_integers(content, graph, exact)
+    _outputs_as_signed(content, graph, {integer: number for number, integer in exact.items()})
+    return bytes(flatbuffer_utils.convert_object_to_bytearray(content))
+
+
+def _feed_integers(content: Any, graph: Any, exact: Mapping[int, int]) -> None:
+    """Let operators in int8 read int8; `exact` has the int8 tensor of each that was dequantized.
+
+    Where the embedding is computed in int8 and given in float, as directly behind a pooling, the quantizer lets the
+    classifier read the dequantized twin, and so mixes a float input with an output in int8, which no kernel takes.
+    """
+    for node in graph.operators:
+        integral = all(graph.tensors[index].type != _FLOAT32 for index in node.outputs)
+        if integral and content.operatorCodes[node.opcodeIndex].builtinCode != _QUANTIZE:
+            node.inputs = [exact.get(int(index), int(index)) for index in node.inputs]
+
+
+def _outputs_as_signed(content: Any, graph: Any, dequantized: Mapping[int, int]) -> None:
+    """Make graph and signature give the same tensors, those in float; `dequantized` has the twin of each in int8.
 
     Where an output in float also feeds an operator in int8, the quantizer replaces it in the graph's list of outputs
     by its quantized twin, and the tensor that the signature still names is optimised away. Where an operator in int8
     gives an output, the graph gives its dequantized twin, and the signature still names the one in int8.
     """
-    from ai_edge_litert.tools import flatbuffer_utils
-
-    content = flatbuffer_utils.read_model_from_bytearray(bytearray(model))
     signature = content.signatureDefs[0]
-    graph = content.subgraphs[signature.subgraphIndex]
-    dequantized = {
-        int(node.inputs[0]): int(node.outputs[0])
-        for node in graph.operators
-        if content.operatorCodes[node.opcodeIndex].builtinCode == _DEQUANTIZE
-    }
     for output in signature.outputs:
         if graph.tensors[output.tensorIndex].type != _FLOAT32:
             output.tensorIndex = dequantized.get(output.tensorIndex, output.tensorIndex)
     graph.outputs = [output.tensorIndex for output in signature.outputs]
-    return bytes(flatbuffer_utils.convert_object_to_bytearray(content))
 
 
 def _configure(quantize: Any, model: bytes, recipe: LiteRTRecipe, slots: Slots) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from edge_moe.converters.recipe import FLOAT, NOTHING, STOCK_WORDS, X86, Recipe, Seen
+from edge_moe.converters.recipe import A53, A76, AVX2, FLOAT, NOTHING, STOCK_WORDS, VNNI, X86, Recipe, Seen
 
-__all__ = ["CANDIDATES", "GOALS", "RECIPES", "SEEN", "STOCK", "STOCK_GOAL", "LiteRTRecipe"]
+__all__ = ["GOALS", "ORDERS", "RECIPES", "SEEN", "STOCK", "STOCK_GOAL", "LiteRTRecipe"]
 
 
 class LiteRTRecipe(Recipe, frozen=True, kw_only=True):
@@ -33,7 +33,7 @@ RECIPES = (
         int8="convolutions that save 30 MACs for each activation they convert; linear layers, with ranges of the image",
         floats="stem, early and depthwise convolutions, small squeeze-excite, hard-swish, pooling, additions, logits",
         why="a conversion costs as much as a small convolution saves, and rounding adds up layer by layer",
-        when="tried first: the fastest on the host that was measured",
+        when="on x86: the fastest where it was measured, but for int8-all",
         quantize=("CONV_2D",),
         dynamic_operators=("FULLY_CONNECTED",),
         min_macs_per_conversion=30.0,
@@ -44,7 +44,7 @@ RECIPES = (
         int8="convolutions from 25 MACs an activation and linear layers, with ranges of the image at hand",
         floats="as in int8",
         why="nothing is clipped: follows fp32 most closely, also where activations have long tails",
-        when="tried next, when int8 misses a bar; a little slower",
+        when="where the others miss a bar; a little slower",
         quantize=("CONV_2D", "FULLY_CONNECTED"),
         ranges="dynamic",
         min_macs_per_conversion=25.0,
@@ -55,14 +55,31 @@ RECIPES = (
         int8="everything that XNNPACK takes in int8",
         floats="hard-swish, inputs and outputs",
         why="hard-swish in int8 is not delegated and would split the graph",
-        when="on a target whose float path is slow; measure first",
+        when="on Arm; and wherever few layers are hard-swish",
         quantize=("*",),
         except_operators=("HARD_SWISH", "INPUT", "OUTPUT"),
     ),
+    LiteRTRecipe(
+        name="int8-stock",
+        int8="everything that the quantizer's own static_wi8_ai8 takes",
+        floats="inputs and outputs",
+        why="what the quantizer does by itself is good for plain convolutions and ReLU",
+        when="where nothing is hard-swish, which in int8 would split the graph",
+        quantize=("*",),
+        except_operators=("INPUT", "OUTPUT"),
+        statistic="moving-average",
+    ),
 )
-# Without a wish, the first of these that follows fp32 closely enough is shipped. The first is the faster one.
-CANDIDATES = ("int8", "int8-dynamic")
-# What the quantizer does when nobody tells it otherwise. Not for bundles: this is what the benchmark compares with.
+# Without a wish, that of the bars' survivors is shipped which is cheapest on the target. This order holds where nothing
+# is measured, or nothing is surely cheaper. @@FIGURES@@
+ORDERS = {
+    VNNI: ("int8", "int8-all", "int8-stock", "int8-dynamic"),
+    AVX2: ("int8", "int8-all", "int8-stock", "int8-dynamic"),
+    A76: ("int8-all", "int8-stock", "int8", "int8-dynamic"),
+    A53: ("int8-all", "int8-stock", "int8", "int8-dynamic"),
+}
+# What the quantizer does when nobody tells it otherwise, at the edges too, so that parts would not fit together: this
+# is what the benchmark compares with.
 STOCK = LiteRTRecipe(
     name="int8-stock",
     int8="the quantizer's own static_wi8_ai8, inputs and outputs included",

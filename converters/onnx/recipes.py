@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from edge_moe.converters.recipe import FLOAT, NOTHING, STOCK_WORDS, X86, Recipe, Seen
+from edge_moe.converters.recipe import A53, A76, AVX2, FLOAT, NOTHING, VNNI, X86, Recipe, Seen
 
-__all__ = ["CANDIDATES", "GOALS", "RECIPES", "SEEN", "STOCK", "OnnxRecipe"]
+__all__ = ["GOALS", "ORDERS", "RECIPES", "SEEN", "STOCK", "OnnxRecipe"]
 
 
 class OnnxRecipe(Recipe, frozen=True, kw_only=True):
@@ -35,6 +35,18 @@ class OnnxRecipe(Recipe, frozen=True, kw_only=True):
         return {name: settings[name] for name in ("opset", "ir_version")}
 
 
+# What the quantizer does when nobody tells it otherwise: a candidate as well, and what the benchmark compares with.
+STOCK = OnnxRecipe(
+    name="int8-stock",
+    int8="quantize_static per channel, QUInt8 activations, QInt8 weights",
+    floats="hard-swish, inputs and outputs",
+    why="what the quantizer does by itself is good for plain convolutions and ReLU",
+    when="where nothing is hard-swish",
+    operators=("*",),
+    integer_hard_swish=False,
+    float_logits=False,
+    clip_ranges=False,
+)
 RECIPES = (
     OnnxRecipe(name=FLOAT, why="the reference", when="to compare with", **NOTHING),
     OnnxRecipe(
@@ -42,7 +54,7 @@ RECIPES = (
         int8="everything from the first convolution with 35 MACs an activation on, hard-swish included",
         floats="the layers before it, and the logits",
         why="early maps are large and shallow, where blocked float kernels win; integers need no conversions between",
-        when="tried first: the fastest on the host that was measured",
+        when="on x86: the fastest where it was measured",
         operators=("*",),
         integer_from_macs_per_activation=35.0,
     ),
@@ -51,7 +63,7 @@ RECIPES = (
         int8="linear layers, and convolutions with 30,000 weights or more",
         floats="everything else, and the logits",
         why="reading weights is what these layers cost; few activations are rounded",
-        when="tried next, when int8 misses a bar",
+        when="where the others miss a bar",
         operators=("Conv", "Gemm"),
         min_weights=30_000,
         integer_hard_swish=False,
@@ -61,22 +73,18 @@ RECIPES = (
         int8="everything, hard-swish included",
         floats="the logits",
         why="the smallest file",
-        when="where size counts more than accuracy, or float is slow; measure first",
+        when="on Arm; where size counts more than accuracy",
         operators=("*",),
     ),
+    STOCK,
 )
-# Without a wish, the first of these that follows fp32 closely enough is shipped. The first is the faster one.
-CANDIDATES = ("int8", "int8-heavy")
-# What the quantizer does when nobody tells it otherwise. Not for bundles: this is what the benchmark compares with.
-STOCK = OnnxRecipe(
-    name="int8-stock",
-    int8="quantize_static per channel, QUInt8 activations, QInt8 weights",
-    operators=("*",),
-    integer_hard_swish=False,
-    float_logits=False,
-    clip_ranges=False,
-    **STOCK_WORDS,
-)
+# As LiteRT's. @@FIGURES@@
+ORDERS = {
+    VNNI: ("int8", "int8-all", "int8-stock", "int8-heavy"),
+    AVX2: ("int8", "int8-all", "int8-stock", "int8-heavy"),
+    A76: ("int8-all", "int8-stock", "int8", "int8-heavy"),
+    A53: ("int8-all", "int8-stock", "int8", "int8-heavy"),
+}
 # Measured by `python -m edge_moe.benchmarks.studies.kernels`, see converters/tolerances.py.
 SEEN = Seen(fp32=2.6e-6, int8=2.8e-4, processors=X86)
 # part -> how many times faster than fp32 the first candidate should be, see benchmarks/recipes.py.

@@ -18,7 +18,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     suffix: str  # of its artifacts
     runtime: str  # "module:Class" of the edge_moe.backends.Backend
     toolchain: str  # "module:Class" of the edge_moe.converters.toolchain.Toolchain
-    recipes: str  # the module with RECIPES, CANDIDATES, STOCK and SEEN
+    recipes: str  # the module with RECIPES, ORDERS, STOCK and SEEN
     extra: str  # of edge-moe, which brings what executes
     executes: tuple[str, ...]  # packages that may execute, as pip names them, the better first
     imports: dict[str, str]  # module -> the extra that brings it: what a conversion imports, beside torch

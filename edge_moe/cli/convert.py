@@ -9,10 +9,12 @@ import typer
 from rich.table import Table
 
 from edge_moe.cli.console import console
+from edge_moe.cli.extras import require
 from edge_moe.cli.network import ExpectAccuracy
 from edge_moe.cli.sets import Backends, Recipes, split
 
 if TYPE_CHECKING:
+    from edge_moe.converters.ranking import Ranker
     from edge_moe.converters.report import Report
 
 __all__ = ["register"]
@@ -45,6 +47,18 @@ def convert(
     ] = None,
     backend: Backends = None,
     recipe: Recipes = None,
+    target: Annotated[
+        str,
+        typer.Option(
+            "--for",
+            help="The device for which the best recipe is found where none is named: host, or another of "
+            "'edge-moe devices'.",
+        ),
+    ] = "host",
+    measure: Annotated[
+        bool,
+        typer.Option("--measure/--no-measure", help="Measure what recipes cost there, or take the order of the table."),
+    ] = True,
     keep_float: Annotated[
         list[str] | None,
         typer.Option(help="A torch module, such as features.9.block.2, whose layers stay in float; may be repeated."),
@@ -105,12 +119,21 @@ def convert(
         tau=tau,
         max_experts=max_experts,
     )
+    ranker = _ranker(target, measure=measure and not all(options.wanted().values()))
     left_out = None
     try:
         with stop.going_on(lambda: bool(works(partial_path(output)))), shown_progress() as progress:
             processes = min(os.cpu_count() or 1, 4) if jobs is None else jobs
             report = run(
-                checkpoint, data, output, options, force=force, jobs=processes, progress=progress, say=typer.echo
+                checkpoint,
+                data,
+                output,
+                options,
+                force=force,
+                jobs=processes,
+                progress=progress,
+                say=typer.echo,
+                ranker=ranker,
             )
     except LeftOutError as error:
         typer.echo(str(error))  # before anything that looks like success
@@ -123,6 +146,24 @@ def convert(
         )
 
 
+def _ranker(name: str, *, measure: bool) -> Ranker:
+    """Return what ranks recipes for the device `name`; unless `measure`, by the committed order of its row.
+
+    Raises:
+        UsageError: there is no such device, or it cannot rank.
+        MissingExtraError: what measures is not installed.
+    """
+    from edge_moe.benchmarks import targets
+    from edge_moe.benchmarks.ranking import TargetRanker, target_row
+    from edge_moe.converters.ranking import Committed
+
+    target = targets.get(name)
+    if not measure:
+        return Committed(target_row(target))
+    require("bench", "measuring what recipes cost ('edge-moe convert --no-measure' does without)", "psutil")
+    return TargetRanker(target)
+
+
 def show_recipes() -> None:
     """List the recipes of every backend: what is int8, what stays in float, why, and when to use which."""
     from edge_moe.backends import names
@@ -130,14 +171,19 @@ def show_recipes() -> None:
 
     screen = console()
     for backend in names():
-        recipes, candidates = book(backend).recipes, book(backend).candidates
+        found = book(backend)
         table = Table(title=backend, title_justify="left", show_lines=True)
         for column in ("recipe", "int8", "float", "why", "use it"):
             table.add_column(column, overflow="fold")
-        for name, one in recipes.items():
-            turn = f" (default {candidates.index(name) + 1})" if name in candidates else ""
-            table.add_row(name + turn, one.int8, one.floats, one.why, one.when)
+        for name, one in found.recipes.items():
+            table.add_row(name, one.int8, one.floats, one.why, one.when)
         screen.print(table)
+        for row, order in found.orders.items():
+            typer.echo(f"{row}: {', '.join(order)}")
+    typer.echo(
+        "where none is named, 'edge-moe convert' measures those that meet the bars on the device that it is --for; the "
+        "order above holds unless another is surely cheaper"
+    )
     typer.echo("choose with 'edge-moe convert --recipe NAME', or for one backend with --recipe BACKEND/NAME")
 
 
@@ -168,6 +214,19 @@ def _show(report: Report, output: Path) -> None:
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
         for missed in problems[:1]:
             screen.print(f"{name} is {fate}: {missed.problem}{more}")
+    for name, why in report.unmade.items():
+        if name not in report.left_out:
+            screen.print(f"{name} cannot be made: {why}")
+    for backend, ranked in report.ranked.items():
+        if ranked.costs:
+            table = Table(title=f"what an image costs {ranked.where}, {ranked.unit}")
+            for column in ("set", "median", "p10 to p90", "bars"):
+                table.add_column(column, justify="left" if column in ("set", "bars") else "right")
+            for name, cost, misses in report.compared(backend):
+                median, spread = ("", "") if cost is None else (f"{cost[1]:.4g}", f"{cost[0]:.4g} to {cost[2]:.4g}")
+                table.add_row(name, median, spread, f"{misses} missed" if misses else "met")
+            screen.print(table)
+        typer.echo(f"{backend}: {ranked.why}")
     if report.accuracy:
         table = Table(title=f"accuracy, {report.accuracy.images} validation images")
         for column in ("", "accuracy", "95% interval"):

@@ -18,11 +18,14 @@ from PIL import Image
 
 from edge_moe import Bundle, BundleError
 from edge_moe.backends import names
+from edge_moe.benchmarks import targets
 from edge_moe.bundle import MANIFEST
 from edge_moe.converters.kernels import KernelNoise
+from edge_moe.converters.ranking import row_of
 from edge_moe.converters.recipes import book
 from tests import own
 from tests.cli.conftest import small_disk
+from tests.counting import Counting
 from tests.tiny import tree, visible
 
 pytestmark = pytest.mark.usefixtures("made_here")
@@ -119,16 +122,57 @@ def test_recipes_lists_every_recipe_of_every_backend(cli):
             tables[list(tables)[-1]].append(line)
     assert list(tables) == list(names())
     for backend in names():
-        recipes, candidates = book(backend).recipes, book(backend).candidates
+        recipes = book(backend).recipes
         # Cells are folded, so compare them without spaces.
         columns = [[cell.strip() for cell in line.split("\u2502")[1:-1]] for line in tables[backend]]
         text = ["".join("".join(cells).split()) for cells in zip(*(c for c in columns if c), strict=True)]
         for name, one in recipes.items():
-            turn = f"(default{candidates.index(name) + 1})" if name in candidates else ""
-            assert f"{name}{turn}" in text[0]
+            assert name in text[0]
             for cell, column in zip((one.int8, one.floats, one.why, one.when), text[1:], strict=True):
                 assert "".join(cell.split()) in column
+        for row, order in book(backend).orders.items():
+            assert f"{row}: {', '.join(order)}" in tables[backend]
     assert "--recipe BACKEND/NAME" in done.out.splitlines()[-1]
+
+
+def test_where_no_recipe_is_named_the_best_for_a_device_is_found(cli, own_checkpoint, tiny_images, tmp_path):
+    out = tmp_path / "bundle"
+    command = ("convert", own_checkpoint, "--data", tiny_images, "-o", out, *FAST[:-2])
+    done = cli(*command)
+    assert done.code == 0, done.err
+    order = book("litert").order(row_of())
+    assert [one.recipe.name for one in Bundle(out).manifest.sets] == [order[0], "fp32"]
+    assert f"litert/{order[0]} 1 0.9 to 1.1 met" in words(done.out)
+    assert f"litert: the committed order holds: nothing is 5% cheaper than litert/{order[0]} on this host" in done.out
+    costs = json.loads((out / "parity.json").read_text())["ranked"]["litert"]["costs"]
+    assert costs[f"litert/{order[0]}"] == [0.9, 1.0, 1.1]
+    done = cli(*command, "--no-measure", "--force")
+    assert (done.code, "0.9 to 1.1" in done.out) == (0, False)
+    assert f"litert: the committed order holds for {row_of()}: nothing was measured" in done.out
+
+
+def test_a_device_that_cannot_rank(cli, own_checkpoint, tiny_images, tmp_path, monkeypatch, made_here):
+    command = ("convert", own_checkpoint, "--data", tiny_images, "-o", tmp_path / "bundle", "--for")
+    cli(*command, "toaster").refused(2, "unknown device 'toaster'; expected one of host")
+    monkeypatch.setattr(targets, "_registered", {})
+    targets.register(Counting)
+    cli(*command, "counting:2").refused(2, "counting:2 cannot rank recipes: it does not measure", "--no-measure")
+    assert made_here.calls == []
+    # Its row is in no table, and for a recipe that is named nothing is measured.
+    assert cli(*command, "counting:2", *FAST).code == 0
+
+
+def test_a_recipe_that_cannot_be_made(cli, own_checkpoint, tiny_images, tmp_path, made_here):
+    made_here.unmade = {"litert/int8-all": "the quantizer refuses"}
+    out = tmp_path / "bundle"
+    command = ("convert", own_checkpoint, "--data", tiny_images, "-o", out, *FAST[:-2])
+    done = cli(*command)
+    assert done.code == 0, done.err
+    assert "litert/int8-all cannot be made: litert/base: the quantizer refuses" in done.out
+    done = cli(*command, "--recipe", "int8,int8-all", "--force")
+    done.refused(1, f"{out} was written without litert/int8-all; why stands above the tables", progress=True)
+    assert f"{out} was written without litert/int8-all: litert/base: the quantizer refuses; the report" in done.out
+    assert [one.recipe.name for one in Bundle(out).manifest.sets] == ["int8", "fp32"]
 
 
 def test_layers_of_every_part(cli, own_checkpoint, tiny_images, tmp_path, monkeypatch):

@@ -14,6 +14,7 @@ from edge_moe import Bundle, ConversionError, DataError, Runtime, UsageError, ba
 from edge_moe.checkpoint import read_config
 from edge_moe.converters import measure, recipes
 from edge_moe.converters.measure import TAUS
+from edge_moe.converters.ranking import row_of
 from edge_moe.data import open_data
 from edge_moe.errors import LeftOutError
 from edge_moe.intervals import wilson
@@ -361,7 +362,7 @@ def test_a_bad_layer_is_named_and_kept_in_float(make, made_here, ruined_checkpoi
     assert text.startswith(f"{backend}/int8/base agrees with fp32 on ")
     assert f"the layers of base that add most noise are {own.RUINED} (" in text
     assert f"keep them in float with --keep-float {own.RUINED}, try" in text
-    assert f"try --recipe {backend}/{recipes.book(backend).candidates[1]}, " in text
+    assert f"try --recipe {backend}/{recipes.book(backend).safest}, " in text
     assert "\n" not in text
     assert not (tmp_path / "bundle").exists()
 
@@ -424,15 +425,24 @@ def test_the_next_recipe_is_made_only_where_the_first_misses_a_bar(make, made_he
     """Nothing but linear layers is int8 in an int8-heavy of this network: the bad layer does not matter."""
     with pytest.raises(LeftOutError, match=r" without litert: litert/int8-dynamic( as routed|/base agrees) "):
         make(ruined_checkpoint, recipes=(), backends=("litert", "onnx"), **STRICT)
-    first = [name for part in PARTS for name in (f"litert/fp32/{part}", f"litert/int8/{part}")]
-    first += [name for part in PARTS for name in (f"onnx/fp32/{part}", f"onnx/int8/{part}")]
-    then = [f"{name}/{part}" for name in ("litert/int8-dynamic", "onnx/int8-heavy") for part in PARTS]
-    assert made_here.calls == [first, then]
+    litert, onnx = (recipes.book(backend).order(row_of()) for backend in ("litert", "onnx"))
+    assert (litert[-1], onnx[-1]) == ("int8-dynamic", "int8-heavy")
+    expected = [
+        [
+            f"{b}/{n}/{part}"
+            for b, one in (("litert", litert), ("onnx", onnx))
+            for part in PARTS
+            for n in ("fp32", one[0])
+        ]
+    ]
+    for two in zip(litert[1:], onnx[1:], strict=True):
+        expected += [[f"{b}/{name}/{part}" for b, name in zip(("litert", "onnx"), two, strict=True) for part in PARTS]]
+    assert made_here.calls == expected
     assert names(Bundle(make.path).manifest) == ["onnx/int8-heavy", "onnx/fp32"]
     manifest = make(ruined_checkpoint, force=True, recipes=(), backends=("onnx",), **STRICT)
     assert names(manifest) == ["onnx/int8-heavy", "onnx/fp32"]
     assert "onnx/int8/base agrees" in make.report.missed_bars["onnx/int8"][0].problem
-    assert made_here.calls[2:] == [[], []]
+    assert made_here.calls[len(expected) :] == [[]] * len(onnx)
 
 
 # --- noise ---

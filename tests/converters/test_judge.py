@@ -67,34 +67,39 @@ def judge(loaded, tiny_images, monkeypatch, tmp_path):
     return make
 
 
+def judged(one, given):
+    for key in (FP32, INT8):
+        one.judge(key, given.files, given.structures)
+
+
 def test_routing_is_compared_as_the_checkpoint_says(judge):
     both = judge()
-    both.judge({INT8: judge.files, FP32: judge.files}, judge.structures)
+    judged(both, judge)
     assert both.verdicts[FP32].routed == []
     at_0 = both.verdicts[INT8].routed[0]
     assert (at_0.tau, at_0.same_routing, at_0.same_answer) == (0, 0.5, 1.0)
     alone = judge(ensemble="expert")
-    alone.judge({FP32: judge.files, INT8: judge.files}, judge.structures)
+    judged(alone, judge)
     assert alone.verdicts[INT8].routed[0].same_answer == 0.5
 
 
 def test_the_default_tau_is_held_against_the_bar(judge, monkeypatch):
     monkeypatch.setattr(measure, "default_tau", lambda points, most, asked: 0.15 if asked is None else asked)
     one = judge()
-    one.judge({FP32: judge.files, INT8: judge.files}, judge.structures)
+    judged(one, judge)
     found = one.verdicts[INT8]
     assert ([setting.tau for setting in found.routed], found.default_tau) == ([0.0, 0.15, 0.25], 0.15)
     assert "litert/int8 as routed at tau 0.15 exits or wakes" in [m.problem for m in found.missed if not m.part][1]
     given = judge(ConversionOptions(tau=0.3, max_experts=2))
-    given.judge({FP32: judge.files, INT8: judge.files}, judge.structures)
+    judged(given, judge)
     assert [(one.tau, one.max_experts) for one in given.verdicts[INT8].routed] == [(0.0, 2), (0.3, 2)]
 
 
 def test_each_set_is_run_and_judged_once(judge):
     one = judge()
-    one.judge({FP32: judge.files}, judge.structures)
+    one.judge(FP32, judge.files, judge.structures)
     first = one.verdicts[FP32]
-    one.judge({INT8: judge.files}, judge.structures)
+    one.judge(INT8, judge.files, judge.structures)
     assert judge.ran == [FP32, INT8]
     assert one.verdicts[FP32] is first
     assert list(one.missed) == [FP32, INT8]
@@ -103,7 +108,7 @@ def test_each_set_is_run_and_judged_once(judge):
 
 def test_how_parts_are_split_stands_in_their_rows(judge):
     one = judge()
-    one.judge({FP32: judge.files}, judge.structures)
+    one.judge(FP32, judge.files, judge.structures)
     found = {row.part: row.structure for row in one.verdicts[FP32].parts}
     assert found == {"base": (1, 0), "gate": None, "expert_00": (1, 2), "expert_01": (1, 3)}
     assert {m.part for m in one.missed[FP32] if "nodes outside" in m.problem} == {"expert_00", "expert_01"}

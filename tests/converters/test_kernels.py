@@ -57,8 +57,7 @@ def rows(tools, artifact, traced, part, kind, x, recipe):
     return list(zip(run_torch(part, kind, x)["logits"][:, np.newaxis], emulated, found[:, np.newaxis], strict=False))
 
 
-# Without LiteRT's int8-all of a base, see test_toolchain.py.
-@pytest.mark.parametrize(("backend", "name", "kind"), [c for c in CASES if c != ("litert", "int8-all", "base")])
+@pytest.mark.parametrize(("backend", "name", "kind"), CASES)
 def test_right_kernels_are_not_suspected(make_artifact, traced, parts, samples, backend, name, kind):
     tools, recipe = toolchain.get(backend), recipes.get(backend, name)
     (artifact,) = make_artifact(backend, kind, recipe)

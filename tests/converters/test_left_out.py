@@ -7,7 +7,8 @@ import json
 import pytest
 
 from edge_moe import Bundle, ConversionError, OutputError, Runtime
-from edge_moe.converters import measure
+from edge_moe.converters import measure, recipes
+from edge_moe.converters.ranking import row_of
 from edge_moe.converters.workers import FailedBackends
 from edge_moe.errors import LeftOutError
 from edge_moe.verify import verify
@@ -144,3 +145,55 @@ def test_a_ranking_that_fails_does_not_cost_the_others(make, monkeypatch, ruined
     monkeypatch.setattr("edge_moe.converters.make.Maker.rank_layers", refuse)
     with pytest.raises(LeftOutError, match="without onnx: onnx/int8/base agrees"):
         make(ruined_checkpoint, recipes=("litert/fp32", "onnx/int8"), **BOTH, **STRICT)
+
+
+# --- one recipe of several ---
+
+
+def test_a_recipe_that_was_asked_for_and_cannot_be_made_is_left_out(make, made_here):
+    made_here.unmade = {"litert/int8-all": "ai-edge-quantizer cannot apply recipe 'int8-all': no"}
+    with pytest.raises(LeftOutError) as caught:
+        make(recipes=("int8-all", "int8"))
+    reason = "ai-edge-quantizer cannot apply recipe 'int8-all': no"
+    assert str(caught.value).startswith(f"{make.path} was written without litert/int8-all: litert/base: {reason}; the ")
+    assert names(Bundle(make.path).manifest) == ["litert/int8", "litert/fp32"]
+    assert all(check.passed for check in verify(make.path))
+    page = (make.path / "parity.md").read_text()
+    assert f"**litert/int8-all was left out of the bundle:** litert/base: {reason}" in page
+    assert "cannot be made:" not in page  # once is enough
+    assert list(caught.value.report.sets) == ["litert/fp32", "litert/int8"]
+
+
+def test_one_that_nobody_asked_for_is_named_and_that_is_all(make, made_here):
+    first, second = recipes.book("litert").order(row_of())[:2]
+    made_here.unmade = {f"litert/{first}": "no"}
+    manifest = make(recipes=())
+    assert names(manifest) == [f"litert/{second}", "litert/fp32"]
+    assert (make.report.left_out, list(make.report.unmade)) == ({}, [f"litert/{first}"])
+    assert f"**litert/{first} cannot be made:** litert/base: no" in (make.path / "parity.md").read_text()
+
+
+def test_an_artifact_that_does_not_run_costs_no_other_recipe(make, monkeypatch):
+    real = measure.run_artifacts
+
+    def refuse(key, *arguments):
+        if key.recipe == "int8-all":
+            raise ConversionError(f"{key}/base: LiteRT refuses the artifact")
+        return real(key, *arguments)
+
+    monkeypatch.setattr(measure, "run_artifacts", refuse)
+    with pytest.raises(LeftOutError, match="without litert/int8-all: litert/int8-all/base: LiteRT refuses"):
+        make(recipes=("int8-all", "int8"))
+    assert names(Bundle(make.path).manifest) == ["litert/int8", "litert/fp32"]
+
+
+def test_if_none_can_be_made_the_backend_fails(make, made_here):
+    made_here.unmade = {"litert/int8": "no", "onnx/int8": "never"}
+    with pytest.raises(ConversionError, match=r"^litert/base: no$"):
+        make()
+    with pytest.raises(ConversionError, match=r"^litert/base: no; onnx/base: never$"):
+        make(**BOTH)
+    made_here.unmade = {"litert/int8": "no"}
+    with pytest.raises(LeftOutError, match="was written without litert: litert/base: no; the report is"):
+        make(**BOTH)
+    assert names(Bundle(make.path).manifest) == ["onnx/int8", "onnx/fp32"]

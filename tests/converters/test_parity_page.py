@@ -20,6 +20,8 @@ def report(**changes):
         "bars": {"min_agreement": 0.985, "min_routing": 0.97, "max_float_error": 1e-4},
         "default_taus": {"litert/fp32": 0.3, "litert/int8": 0.25, "onnx/int8": 0.1},
         "left_out": {},
+        "unmade": {},
+        "ranked": {},
         "made_anew": [],
         "kernels": {},
         "checkpoint": "birds",
@@ -134,3 +136,24 @@ def test_intervals_over_originals_are_said_to_be():
     accuracy = msgspec.structs.replace(report().accuracy, groups=27)
     assert note in to_markdown(msgspec.structs.replace(report(), accuracy=accuracy))
     assert "originals" not in to_markdown(report())
+
+
+def test_what_cannot_be_made_is_named_once():
+    page = to_markdown(report(unmade={"onnx/int8": "no", "onnx/int8-all": "never"}, left_out={"onnx/int8": "no"}))
+    assert "**onnx/int8-all cannot be made:** never" in page
+    assert "**onnx/int8 cannot be made" not in page
+
+
+def test_why_a_set_is_the_default():
+    one = {"row": "x86", "where": "on this host", "unit": "ms", "why": "litert/int8 is 12% cheaper than litert/slow"}
+    told = one | {"costs": {"litert/slow": [0.9, 1.0, 1.25]}, "shares": {"base": 1.0, "expert_03": 0.25}}
+    taus = {"litert/fp32": 0.3, "litert/int8": 0.25, "litert/slow": 0.1}
+    missed = {"litert/fp32": [], "litert/int8": report().missed_bars["litert/int8"], "litert/slow": []}
+    page = to_markdown(report(ranked={"litert": told}, missed_bars=missed, default_taus=taus, sets={}))
+    assert "## The default of litert\n\nWhy this one: litert/int8 is 12% cheaper than litert/slow.\n" in page
+    assert "(base 1.00, expert_03 0.25; one expert stands for all)" in page
+    rows = "| litert/slow | 1 | 0.9 to 1.25 | met |\n| litert/int8 |  |  | 1 MISSED |\n"
+    assert "| set | median ms | p10 to p90 | bars |\n|---|---:|---:|---|\n" + rows in page
+    plain = to_markdown(report(ranked={"litert": one | {"costs": {}, "shares": {}}}))
+    assert "Why this one: " in plain
+    assert "p10 to p90" not in plain

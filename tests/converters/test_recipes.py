@@ -16,12 +16,29 @@ BACKENDS = names()
 EVERY = [(backend, name) for backend in BACKENDS for name in recipes.book(backend).recipes]
 
 
+ROWS = ["x86 with AVX512-VNNI", "x86 with AVX2", "arm:cortex-a76", "arm:cortex-a53"]
+
+
 def test_every_backend_has_recipes_and_the_candidates_are_among_them():
     for backend in BACKENDS:
-        of_the_backend = recipes.book(backend).recipes
-        assert recipes.FLOAT in of_the_backend
-        assert set(recipes.book(backend).candidates) <= set(of_the_backend) - {recipes.FLOAT}
-        assert recipes.book(backend).stock.name not in of_the_backend  # for comparison only
+        book = recipes.book(backend)
+        assert recipes.FLOAT in book.recipes
+        assert list(book.orders) == ROWS
+        for row, order in book.orders.items():  # all of them, the safest last; some targets like others first
+            assert book.order(row) == order
+            assert len(set(order)) == len(order)
+            assert set(order) == set(book.candidates) == set(book.recipes) - {recipes.FLOAT}
+            assert order[-1] == book.safest
+        assert book.order("a chip that nobody knows") == book.orders[ROWS[0]]
+
+
+def test_the_stock_recipe_fits_parts_together():
+    """What LiteRT's quantizer does by itself has int8 at the edges, and is for comparison only."""
+    for backend in BACKENDS:
+        book = recipes.book(backend)
+        assert book.recipes["int8-stock"].name == book.stock.name
+        assert (book.recipes["int8-stock"] == book.stock) is (backend != "litert")
+    assert set(recipes.get("litert", "int8-stock").except_operators) == {"INPUT", "OUTPUT"}
 
 
 @pytest.mark.parametrize(("backend", "name"), EVERY)
@@ -34,7 +51,7 @@ def test_a_recipe_says_what_it_is(backend, name):
 
 
 @pytest.mark.parametrize(
-    ("backend", "name"), [("onnx", ""), ("litert", "int4"), ("onnx", "INT8"), ("litert", "int8-stock")]
+    ("backend", "name"), [("onnx", ""), ("litert", "int4"), ("onnx", "INT8"), ("litert", "int8-own")]
 )
 def test_an_unknown_recipe(backend, name):
     words = f"unknown recipe {name!r} for {backend}; expected one of fp32, int8, .*'edge-moe recipes' explains them"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 from pathlib import Path
 
@@ -113,7 +114,7 @@ def test_what_is_there_is_only_looked_at(own_checkpoint, tmp_path, monkeypatch):
     assert one.targets[0][1].read_bytes() == b"there already"
     assert looked == [b"there already", one.targets[1][1].read_bytes()]
     assert made.structures == {file: None for _, file in one.targets}
-    assert workers._build(one) == (None, made.structures)
+    assert workers._build(one) == (None, made.structures, {})
     assert looked == 2 * looked[:2]
 
 
@@ -147,9 +148,52 @@ def test_an_artifact_that_makes_no_sense_names_backend_part_and_recipe(own_check
     one = job(own_checkpoint, tmp_path, names=("int8-all",))
     workers._trace(one)
     monkeypatch.setattr(toolchain.get("onnx").__class__, "structure", refuse)
-    words = r"^onnx/gate: by recipe 'int8-all', LiteRT refuses the artifact: .*; try another --recipe$"
-    with pytest.raises(ConversionError, match=words):
-        workers._build(one)
+    (why,) = workers._build(one).unmade.items()
+    assert why[0] == "int8-all"
+    assert re.fullmatch(
+        r"onnx/gate: by recipe 'int8-all', LiteRT refuses the artifact: .*; try another --recipe", why[1]
+    )
+    with pytest.raises(ConversionError, match=r"^onnx/gate: by recipe 'fp32', LiteRT refuses the artifact: "):
+        workers._build(job(own_checkpoint, tmp_path))  # the reference: without it there is nothing
+
+
+class Picky:
+    """A toolchain that cannot make one recipe, and whose artifacts are words."""
+
+    def __init__(self, refused):
+        self.refused, self.asked = refused, []
+
+    def trace(self, part, kind, example):
+        return b"a graph"
+
+    def build(self, traced, part, kind, samples, recipes, origins=()):
+        for recipe in recipes:
+            self.asked.append((kind, recipe.name))
+            if recipe.name == self.refused:
+                raise ConversionError(f"cannot apply {recipe.name}")
+            yield recipe.name.encode()
+
+    def structure(self, artifact):
+        return None
+
+
+def test_a_recipe_that_cannot_be_made_does_not_cost_the_others(own_checkpoint, tmp_path, monkeypatch):
+    """Nor is any other part tried by it."""
+    tools = Picky("int8")
+    monkeypatch.setattr(workers, "Pool", PoolHere)
+    monkeypatch.setattr(toolchain, "get", lambda backend: tools)
+    names = ("fp32", "int8", "int8-all")
+    jobs = [job(own_checkpoint, tmp_path, part, names=names) for part in ("gate", "expert_00", "expert_01")]
+    made = carry_out(jobs, 1, tmp_path, Silent())
+    unmade = {name: one.unmade for name, one in made.items() if one.unmade}
+    assert unmade == {"onnx/expert_00": {"int8": "onnx/expert_00: cannot apply int8"}}  # the first that is tried
+    assert tools.asked.count(("expert", "int8")) == 1
+    assert tools.asked.count(("gate", "int8")) == 0
+    for one in jobs:
+        assert [file.is_file() for _, file in one.targets] == [True, False, True]
+    tools.refused = "fp32"
+    with pytest.raises(FailedBackends, match=r"^onnx/gate: cannot apply fp32$"):
+        carry_out([job(own_checkpoint, tmp_path / "anew", names=names)], 1, tmp_path, Silent())
 
 
 def test_a_backend_with_an_error_does_not_cost_the_others(own_checkpoint, tmp_path, monkeypatch):

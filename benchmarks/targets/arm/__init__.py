@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import platform
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from edge_moe.backends import Tensor
 from edge_moe.benchmarks.job import Job
 from edge_moe.benchmarks.set_up import cache_folder
-from edge_moe.benchmarks.target import Availability, Session, Target
+from edge_moe.benchmarks.target import Availability, Prices, Session, Target
 from edge_moe.benchmarks.targets.arm.cores import CORES
 from edge_moe.benchmarks.targets.arm.emulator import Emulator
 from edge_moe.benchmarks.targets.arm.set_up import NATIVE, ArmSetUp
-from edge_moe.bundle import ArtifactSet, Bundle
+from edge_moe.bundle import ArtifactSet, Bundle, PartSpec
 from edge_moe.errors import BackendError, UsageError
 from edge_moe.progress import Progress
+from edge_moe.sets import SetKey
 
 __all__ = ["TARGET", "Arm"]
 
@@ -89,6 +91,20 @@ class Arm(Target):
 
         self.check([artifacts], 1)
         return outputs(self._emulator(), bundle, artifacts, part, inputs)
+
+    def price(
+        self,
+        files: Mapping[SetKey, Mapping[str, Path]],
+        specs: Mapping[str, PartSpec],
+        inputs: Mapping[str, Tensor],
+        rounds: int,
+        progress: Progress,
+    ) -> Prices:
+        """Count what parts execute, once: another time they would execute the same."""
+        from edge_moe.benchmarks.targets.arm.session import price
+
+        able = {key: parts for key, parts in files.items() if key.backend in NATIVE}
+        return price(self._emulator(), able, specs, inputs, progress)
 
     def _emulator(self) -> Emulator:
         if not self.parameter:

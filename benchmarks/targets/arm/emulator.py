@@ -20,9 +20,9 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_moe.backends import Tensor
-from edge_moe.benchmarks.runner.work import WORK, Run, Work
+from edge_moe.benchmarks.runner.work import WORK, Described, Run, Work
 from edge_moe.benchmarks.targets.arm.set_up import COUNTS, EMULATOR, NATIVE, ROOT, RUNNER, STILL
-from edge_moe.bundle import PartArtifact, PartSpec
+from edge_moe.bundle import PartSpec
 from edge_moe.errors import BackendError
 from edge_moe.orphans import end_with_parent
 
@@ -52,7 +52,7 @@ class Emulator:
         self,
         backend: str,
         specs: Mapping[str, PartSpec],
-        artifacts: Mapping[str, PartArtifact],
+        artifacts: Mapping[str, Described],
         files: Mapping[str, Path],
         inputs: npt.NDArray[np.float32],
         runs: Sequence[Run],

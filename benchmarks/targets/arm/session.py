@@ -14,11 +14,12 @@ from pathlib import Path
 
 import numpy as np
 
+from edge_moe import backends
 from edge_moe.anytime import softmax
-from edge_moe.backends import Tensor
+from edge_moe.backends import PartTensors, Tensor
 from edge_moe.benchmarks.job import Job
 from edge_moe.benchmarks.runner.work import Run
-from edge_moe.benchmarks.target import Session
+from edge_moe.benchmarks.target import Prices, Session
 from edge_moe.benchmarks.targets.arm.cores import CORES
 from edge_moe.benchmarks.targets.arm.emulator import KINDS, Answer, Counts, Emulator
 from edge_moe.benchmarks.targets.arm.set_up import NATIVE
@@ -35,15 +36,17 @@ from edge_moe.benchmarks.wire import (
     Round,
     SetRound,
 )
-from edge_moe.bundle import ArtifactSet, Bundle, expert_name, part_names
+from edge_moe.bundle import ArtifactSet, Bundle, PartSpec, expert_name, part_names
 from edge_moe.evaluate import decide
 from edge_moe.progress import Progress
+from edge_moe.sets import SetKey
 
-__all__ = ["ArmSession", "outputs"]
+__all__ = ["ArmSession", "outputs", "price"]
 
 # A part does more in its first run: it packs weights, and takes memory.
 _WARM_UP = 2
 _UNSEEN_IMAGES = 3
+_PRICED_IMAGES = 3  # images differ by some instructions in a million
 
 
 class ArmSession(Session):
@@ -122,6 +125,38 @@ def outputs(emulator: Emulator, bundle: Bundle, artifacts: ArtifactSet, part: st
     answer = emulator.run(artifacts.backend, bundle.manifest.parts, only, files, inputs, runs, keep=True, marks=False)
     names = [one.name for one in bundle.manifest.parts[part].outputs]
     return {name: np.concatenate([one[part][name] for one in answer.outputs]) for name in names}
+
+
+def price(
+    emulator: Emulator,
+    files: Mapping[SetKey, Mapping[str, Path]],
+    specs: Mapping[str, PartSpec],
+    inputs: Mapping[str, Tensor],
+    progress: Progress,
+) -> Prices:
+    """Count every part of every set on a few of the base's `inputs`; arguments as `Target.price`."""
+    step, found = f"emulating {', '.join(map(str, files))}", dict[SetKey, dict[str, list[list[float]]]]()
+    progress.start(step, len(files))
+    for key, parts in files.items():
+        described = {name: _tensors(key.backend, file) for name, file in parts.items()}
+        runs = [Run(index, tuple(parts), whole=False) for index in range(min(len(inputs["base"]), _PRICED_IMAGES))]
+        warm = _warm_up(list(parts))
+        given = inputs["base"][: len(runs)]
+        counts = emulator.run(key.backend, specs, described, parts, given, [*warm, *runs]).counts[
+            sum(run.intervals for run in warm) :
+        ]
+        costs = _by_part(runs, counts)
+        found[key] = {part: [list(cost[KINDS[0]])] for part, cost in costs.items()}
+        progress.advance(step, str(key))
+    return Prices(UNITS[KINDS[0]], found)
+
+
+def _tensors(backend: str, file: Path) -> PartTensors:
+    opened = backends.get(backend).open(file.read_bytes())
+    try:
+        return opened.tensors()
+    finally:
+        opened.close()
 
 
 def _files(bundle: Bundle, artifacts: ArtifactSet, parts: Sequence[str] = ()) -> Mapping[str, Path]:

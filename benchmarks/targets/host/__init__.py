@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,10 +12,11 @@ import numpy as np
 from edge_moe import backends
 from edge_moe.backends import Backend, Tensor
 from edge_moe.benchmarks.job import Job
-from edge_moe.benchmarks.target import Availability, Session, Target
-from edge_moe.bundle import ArtifactSet, Bundle
+from edge_moe.benchmarks.target import Availability, Prices, Session, Target
+from edge_moe.bundle import ArtifactSet, Bundle, PartSpec
 from edge_moe.errors import BackendError, MissingExtraError, UsageError
 from edge_moe.progress import Progress
+from edge_moe.sets import SetKey
 
 __all__ = ["TARGET", "Host"]
 
@@ -65,6 +68,19 @@ class Host(Target):
         finally:
             opened.close()
         return {name: np.stack(values) for name, values in rows.items()}
+
+    def price(
+        self,
+        files: Mapping[SetKey, Mapping[str, Path]],
+        specs: Mapping[str, PartSpec],
+        inputs: Mapping[str, Tensor],
+        rounds: int,
+        progress: Progress,
+    ) -> Prices:
+        """Time them on one core."""
+        from edge_moe.benchmarks.targets.host.price import price
+
+        return price(files, inputs, rounds, progress)
 
     def backend(self, bundle: Bundle, name: str) -> Backend:
         """Return the backend itself."""

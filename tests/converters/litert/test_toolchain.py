@@ -5,17 +5,20 @@ from __future__ import annotations
 import msgspec
 import numpy as np
 import pytest
+import torch
 from ai_edge_litert.interpreter import Interpreter
 from torch import nn
 
+from edge_moe.backends import get
 from edge_moe.converters import recipes
-from edge_moe.converters.interface import with_channels_last
+from edge_moe.converters.interface import channels_first, with_channels_last
 from edge_moe.converters.litert import quantizer as litert
 from edge_moe.converters.litert.recipes import LiteRTRecipe
 from edge_moe.converters.litert.toolchain import LiteRTToolchain
 from edge_moe.errors import BackendError, ConversionError
-from edge_moe.nn import Architecture, build_base
+from edge_moe.nn import Architecture, SplitBase, build_base
 from edge_moe.verify import relative_error
+from tests import fixed
 from tests.converters.conftest import KINDS, SIZE, WORDS, allowed, run, run_torch
 
 TOOLS = LiteRTToolchain()
@@ -80,9 +83,8 @@ def test_an_expert_is_treated_as_the_base_s_tail(make_artifact):
     assert len(model) < len(make_artifact.fp32("litert", "expert"))
 
 
-@pytest.mark.parametrize(
-    ("name", "kind"), [(n, k) for n in recipes.book("litert").recipes for k in KINDS if (n, k) != ("int8-all", "base")]
-)
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", recipes.book("litert").recipes)
 def test_every_recipe_is_one_partition(make_artifact, name, kind):
     (model,) = make_artifact("litert", kind, recipes.get("litert", name))
     assert TOOLS.structure(model) == (1, 0)
@@ -99,10 +101,52 @@ def test_the_stock_recipe_falls_apart_at_hard_swish(make_artifact):
     assert outside == 4  # the network's hard-swishes
 
 
-def test_an_artifact_that_makes_no_sense(make_artifact):
-    """Of a base whose embedding goes straight into the last layer, by a recipe that has it all in int8."""
-    (model,) = make_artifact("litert", "base", recipes.get("litert", "int8-all"))
-    with pytest.raises(BackendError, match="LiteRT refuses the artifact"):  # else test_toolchain.py may have this too
+class Residual(nn.Module):
+    """A block as a ResNet has it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.two = nn.Conv2d(8, 8, 3, 1, 1), nn.Conv2d(8, 8, 3, 1, 1)
+
+    def forward(self, x):
+        return (x + self.two(self.one(x).relu())).relu()
+
+
+def behind_pooling(kind):
+    """A network whose classifier stands directly behind the pooling, as in a ResNet; its base gives the embedding."""
+    network = nn.Sequential()
+    network.add_module("stem", nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), nn.ReLU()))
+    network.add_module("block", Residual())
+    network.add_module("head", nn.Linear(8, 5))
+    base = fixed.fill(SplitBase(network, ("stem",), ("block",), "head"), gain=3**0.5).eval()
+    return {"base": base, "expert": base.new_expert().eval(), "plain": base}[kind]
+
+
+@pytest.mark.parametrize("kind", ["base", "expert", "plain"])
+def test_a_classifier_directly_behind_the_pooling_is_int8_as_well(samples, kind):
+    """The base gives the embedding in float, and its classifier reads the same numbers in int8."""
+    part = behind_pooling(kind)
+    x = samples["base"]
+    if kind == "expert":
+        with torch.no_grad():
+            x = behind_pooling("base")(channels_first(x[:, 0])).features.permute(0, 2, 3, 1).numpy()[:, np.newaxis]
+    (model,) = TOOLS.build(TOOLS.trace(part, kind, x[0]), part, kind, x, [recipes.get("litert", "int8-all")])
+    assert set(weights(model).values()) == {np.int8}
+    assert TOOLS.structure(model) == (1, 0)
+    opened, found = get("litert").open(model), []
+    for sample in x:
+        opened.invoke(sample)
+        found.append(opened.output("logits")[0])
+    opened.close()
+    of_torch = "expert" if kind == "expert" else "base"
+    error = relative_error(np.stack(found), run_torch(part, of_torch, x)["logits"])
+    assert error < allowed(part, of_torch, x)["logits"] < 0.1
+
+
+def test_left_to_itself_the_quantizer_feeds_that_classifier_floats(make_artifact, parts, monkeypatch):
+    monkeypatch.setattr(litert, "_feed_integers", lambda *_: None)
+    (model,) = make_artifact("litert", "base", recipes.get("litert", "int8-all"), part=parts["base"])
+    with pytest.raises(BackendError, match="LiteRT refuses the artifact"):  # else there is nothing to mend any more
         TOOLS.structure(model)
 
 
@@ -120,7 +164,7 @@ def test_an_output_that_is_also_an_int8_operand(make_artifact, parts, samples, m
     found = run("litert", mended, "base", samples["base"])["embedding"]
     bound = allowed(parts["base"], "base", samples["base"])["embedding"]
     assert relative_error(found, run_torch(parts["base"], "base", samples["base"])["embedding"]) < bound
-    monkeypatch.setattr(litert, "_outputs_as_signed", lambda model: model)
+    monkeypatch.setattr(litert, "_outputs_as_signed", lambda *_: None)
     graph, signed = outputs(make_artifact("litert", "base", INT8, part=parts["base"])[0])
     assert sorted(graph) != sorted(signed)  # else there is nothing to mend, and this is to be removed
 
