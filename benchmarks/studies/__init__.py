@@ -3,6 +3,7 @@
     bad_layer      a checkpoint whose layers int8 ruins, to see whether a conversion names them
     contact_sheet  images of a data set side by side
     conversion     what converting costs: seconds a part, peak memory
+    cores          which recipe wins where: at full size on emulated Arm cores, and on this host
     footprint      the memory of a bundle with many experts, and what `import edge_moe` costs
     kernels        how far right kernels are apart, on two processors
     recipes        what int8 is worth at full size, by backend and recipe

@@ -11,7 +11,7 @@ from edge_moe import backends
 from edge_moe.benchmarks.job import read_job, read_rounds
 from edge_moe.benchmarks.sound import Wanted, opening_problem, round_problem
 from edge_moe.benchmarks.targets.arm.emulator import KINDS, Answer
-from edge_moe.benchmarks.targets.arm.session import ArmSession, outputs
+from edge_moe.benchmarks.targets.arm.session import ArmSession, outputs, price
 from edge_moe.benchmarks.wire import SCHEMA_VERSION
 from edge_moe.progress import Silent
 from tests.fixtures import JOB
@@ -81,9 +81,9 @@ def test_rounds_are_alike(answered):
 
 def test_parts_are_counted_after_their_first_run(answered):
     for one in answered.lines[0].sets:
-        for part, price in PRICE.items():
+        for part, each in PRICE.items():
             for place, kind in enumerate(KINDS, 1):
-                assert set(one.parts[part][kind]) == {float((price + CALL) * place)}
+                assert set(one.parts[part][kind]) == {float((each + CALL) * place)}
     # Every image runs base and gate, and the two experts that it may wake, by the plan's order.
     assert [len(one["instructions"]) for one in answered.lines[0].sets[0].parts.values()] == [4, 4, 4, 4]
 
@@ -130,3 +130,20 @@ def test_outputs_of_a_part_alone():
             np.testing.assert_array_equal(values[place], part.output(name)[0])
     part.close()
     assert [(one.marks, len(one.runs)) for one in emulator.asked] == [(False, 4)]
+
+
+def test_parts_of_no_bundle_are_priced_once():
+    job, emulator, steps = read_job(JOB), Priced(), []
+    files = {
+        one.key: {part: job.bundle.path / artifact.file for part, artifact in one.parts.items() if part != "expert_01"}
+        for one in job.sets
+    }
+    progress = SimpleNamespace(start=lambda *_: None, advance=lambda _, note="": steps.append(note))
+    inputs = {"base": np.concatenate(job.inputs)}
+    unit, found = price(emulator, files, job.bundle.manifest.parts, inputs, progress)
+    assert (unit.name, unit.deterministic, steps) == ("instructions", True, ["litert/int8", "litert/fp32"])
+    for key in files:
+        assert {part: rounds for part, rounds in found[key].items()} == {
+            part: [[float(PRICE[part] + CALL)] * 3] for part in ("base", "gate", "expert_00")
+        }
+    assert len(emulator.asked) == 2  # one process a set
