@@ -91,11 +91,15 @@ def choose(
     *,
     ship_float: bool,
 ) -> list[SetKey]:
-    """Return the sets to ship, the default first: of each backend those asked for, or the first without fault."""
+    """Return the sets to ship, the default first: of each backend those asked for, or the first without fault.
+
+    Where every candidate has one, it is the safest.
+    """
     shipped = []
     for backend, asked in wanted.items():
         made = [key for key in candidates[backend] if key in missed]
-        best = next((key for key in made if not missed[key]), made[-1] if made else None)
+        safest = SetKey(backend, recipes.book(backend).safest)
+        best = next((key for key in made if not missed[key]), safest if safest in made else next(iter(made), None))
         keys = [SetKey(backend, name) for name in asked] + ([] if best is None else [best])
         keys = [*(key for key in keys if key not in unmade), SetKey(backend, FLOAT)]
         shipped += [key for key in dict.fromkeys(keys) if not key.is_float or ship_float]

@@ -21,8 +21,8 @@ class Book(NamedTuple):
     """The recipes of one backend: what its recipes module has to offer."""
 
     recipes: dict[str, Recipe]  # by name
-    # Row of the committed table -> candidates where no recipe was asked for: the cheapest there first, the safest last.
-    orders: Mapping[str, tuple[str, ...]]
+    orders: Mapping[str, tuple[str, ...]]  # row of the committed table -> candidates, the best there first
+    safest: str  # the candidate that follows fp32 most closely
     stock: Recipe  # what the quantizer does by itself, to compare with
     seen: Seen  # how far right kernels differ
     goals: Mapping[str, float]  # part -> how many times faster than fp32 the first candidate should be; may be empty
@@ -32,11 +32,6 @@ class Book(NamedTuple):
     def candidates(self) -> tuple[str, ...]:
         """What may be shipped where none was asked for, in the order of the first row."""
         return tuple(dict.fromkeys(name for order in self.orders.values() for name in order))
-
-    @property
-    def safest(self) -> str:
-        """The candidate that follows fp32 most closely."""
-        return next(iter(self.orders.values()))[-1]
 
     def order(self, row: str) -> tuple[str, ...]:
         """Return the candidates in the order of `row`; of one that is not in the table, that of the first."""
@@ -49,6 +44,7 @@ def book(backend: str) -> Book:
     return Book(
         recipes={one.name: one for one in module.RECIPES},
         orders=module.ORDERS,
+        safest=getattr(module, "SAFEST", next(iter(module.ORDERS.values()))[-1]),
         stock=module.STOCK,
         seen=module.SEEN,
         goals=getattr(module, "GOALS", {}),

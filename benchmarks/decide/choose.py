@@ -16,7 +16,7 @@ from edge_moe.benchmarks.decide.operating_points import Candidate, Quantity, Sta
 from edge_moe.benchmarks.units import Unit
 from edge_moe.errors import DataError, UsageError
 
-__all__ = ["Bound", "Choice", "Wish", "choose"]
+__all__ = ["Bound", "Choice", "Wish", "choose", "choose_set"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +74,9 @@ class Choice:
         return f"{value:.3g} points" if quantity == "drop" else f"{100 * value:.4g}%"
 
 
-def choose(match: Match, wish: Wish, *, statistic: Statistic = "mean", seed: int = 0) -> Choice:
+def choose(
+    match: Match, wish: Wish, *, statistic: Statistic = "mean", seed: int = 0, against: Match | None = None
+) -> Choice:
     """Pick the operating point that satisfies every wish on half A and is best there; see how it does on half B.
 
     Best is the cheapest where an accuracy drop is given, else the most accurate. Where accuracy is not known, it is the
@@ -86,6 +88,7 @@ def choose(match: Match, wish: Wish, *, statistic: Statistic = "mean", seed: int
         wish: what to keep to, at least one thing.
         statistic: of the cost, see `candidates`.
         seed: of the split into halves and of the intervals.
+        against: a set of the same results whose accuracy at tau = 0 a drop is counted from; None: the set itself.
 
     Raises:
         UsageError: no wish, a wish that is out of range, or a latency where the results are in another unit; or the
@@ -98,7 +101,7 @@ def choose(match: Match, wish: Wish, *, statistic: Statistic = "mean", seed: int
             "the base's answer at any tau; convert a mixture to choose for"
         )
     bounds = _bounds(wish, match)
-    found = candidates(match, statistic, seed)
+    found = candidates(match, statistic, seed, against)
     labelled = "accuracy" in found[0].a
     if wish.max_accuracy_drop is not None and not labelled:
         why = "has no labels" if match.bundle.manifest.trained else "is of an UNTRAINED network"
@@ -107,7 +110,7 @@ def choose(match: Match, wish: Wish, *, statistic: Statistic = "mean", seed: int
             "('edge-moe bench --data'), or leave --max-accuracy-drop away"
         )
 
-    by = "drop" if wish.max_accuracy_drop is not None else "accuracy" if labelled else "use"
+    by = _by(bounds, found)
     ranked = sorted(found, key=lambda one: _rank(one, by, costed=all("cost" in c.a for c in found)))
     choice = Choice(match.results.unit, statistic, bounds, found, None, "", ())
     satisfying = [one for one in ranked if not any(bound.miss(one.a[bound.quantity].value) for bound in bounds)]
@@ -120,6 +123,47 @@ def choose(match: Match, wish: Wish, *, statistic: Statistic = "mean", seed: int
         "use": "accuracy is not known, so the one on half A that uses experts most within the wish",
     }[by]
     return dataclasses.replace(choice, chosen=chosen, reason=best, notes=_notes(choice, chosen))
+
+
+def choose_set(
+    matches: Sequence[Match], wish: Wish, *, statistic: Statistic = "mean", seed: int = 0
+) -> tuple[int | None, list[Choice]]:
+    """Pick set, tau and max_experts together: of what `choose` picks in each set, the best on half A.
+
+    An accuracy drop is counted from the same answers for all: those of the first set in fp32 at tau = 0, or of the
+    first set where none is. Else a set that is less accurate at every tau would seem to lose nothing.
+
+    Args:
+        matches: sets of a bundle in the same results, at least one.
+        wish: as of `choose`.
+        statistic: as of `choose`.
+        seed: as of `choose`.
+
+    Returns:
+        Which of `matches` it is, None where no set satisfies every wish; and the choice in each.
+
+    Raises:
+        UsageError, DataError: as `choose`.
+    """
+    against = next((one for one in matches if one.artifacts.key.is_float), matches[0])
+    choices = [choose(one, wish, statistic=statistic, seed=seed, against=against) for one in matches]
+    costed = all("cost" in one.a for choice in choices for one in choice.candidates)
+
+    def rank(index: int) -> tuple[float, ...]:
+        chosen = choices[index].chosen
+        assert chosen is not None
+        cost = (chosen.a["cost"].value,) if costed else ()  # where accuracy is not known, sets differ in nothing else
+        return (*_rank(chosen, _by(choices[index].bounds, choices[index].candidates), costed=costed), *cost)
+
+    able = [index for index, choice in enumerate(choices) if choice.chosen is not None]
+    return min(able, key=rank, default=None), choices
+
+
+def _by(bounds: Sequence[Bound], found: Sequence[Candidate]) -> str:
+    """Return what candidates are ranked by."""
+    if any(bound.quantity == "drop" for bound in bounds):
+        return "drop"
+    return "accuracy" if "accuracy" in found[0].a else "use"
 
 
 def _bounds(wish: Wish, match: Match) -> tuple[Bound, ...]:

@@ -13,7 +13,7 @@ from edge_moe.digest import answers_digest
 from edge_moe.errors import DataError
 from edge_moe.sets import Pattern, in_turn
 
-__all__ = ["Match", "match"]
+__all__ = ["Match", "match", "match_all"]
 
 
 class Match(NamedTuple):
@@ -71,6 +71,26 @@ def match(bundle: Bundle, file: Path, *wanted: Pattern) -> Match:
             "measure this one with 'edge-moe bench', or give the bundle that was measured"
         )
     return Match(bundle, artifacts, file, results, measured)
+
+
+def match_all(bundle: Bundle, file: Path) -> list[Match]:
+    """Read results and find in them every set of `bundle`, in the bundle's order; those of other artifacts are not.
+
+    Raises:
+        DataError: no results file; or none of its sets is one of the bundle's, says why.
+    """
+    results, found, why = load(file), [], []
+    measured = {one.label for one in results.sets}
+    for artifacts in bundle.manifest.sets:
+        if str(artifacts.key) in measured:
+            try:
+                found.append(match(bundle, file, Pattern((artifacts.backend,), artifacts.recipe.name)))
+            except DataError as error:
+                why.append(str(error))
+    if not found:
+        none = f"{file} has no set of {bundle.path}; measure the bundle with 'edge-moe bench'"
+        raise DataError(why[0] if why else none)
+    return found
 
 
 def _difference(bundle: Bundle, artifacts: ArtifactSet, results: Results, measured: SetResults) -> str | None:

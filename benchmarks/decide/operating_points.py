@@ -68,7 +68,7 @@ class _Columns:
     image: npt.NDArray[np.intp]  # index of the image of each cost: alike in all measured candidates, and in all others
 
 
-def candidates(match: Match, statistic: Statistic, seed: int) -> tuple[Candidate, ...]:
+def candidates(match: Match, statistic: Statistic, seed: int, against: Match | None = None) -> tuple[Candidate, ...]:
     """Return the measured operating points by tau, then by max_experts, with their figures on both halves.
 
     Args:
@@ -77,6 +77,7 @@ def candidates(match: Match, statistic: Statistic, seed: int) -> tuple[Candidate
             all predictions, of every round of every timed image. Where predictions were not measured they are sums of
             what the parts cost, for a quantile as `simulate` has it: of one raw sample of each part.
         seed: of the split into halves, of the resampling and of the samples that are drawn.
+        against: a set of the same results whose accuracy at tau = 0 a drop is counted from; None: the set itself.
 
     Raises:
         DataError: there are fewer than two images.
@@ -93,7 +94,8 @@ def candidates(match: Match, statistic: Statistic, seed: int) -> tuple[Candidate
     trace, macs, mean = match.measured.decisions, manifest.macs, statistic == "mean"
     parts = match.measured.prices if mean else prices.draws(match.measured.samples, results.images, seed)
     # By what was measured: the bundle's default may have been changed since by a choice.
-    always = trace.at(0.0, min(point.point.max_experts for point in match.measured.points))
+    reference = (against or match).measured
+    always = reference.decisions.at(0.0, min(point.point.max_experts for point in reference.points))
     right = None if labels is None else always.predictions == labels
 
     points = sorted(match.measured.points, key=lambda one: (one.point.tau, one.point.max_experts, one.mean))

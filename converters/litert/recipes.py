@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 
 from edge_moe.converters.recipe import A53, A76, AVX2, FLOAT, NOTHING, STOCK_WORDS, VNNI, X86, Recipe, Seen
 
-__all__ = ["GOALS", "ORDERS", "RECIPES", "SEEN", "STOCK", "STOCK_GOAL", "LiteRTRecipe"]
+__all__ = ["GOALS", "ORDERS", "RECIPES", "SAFEST", "SEEN", "STOCK", "STOCK_GOAL", "LiteRTRecipe"]
 
 
 class LiteRTRecipe(Recipe, frozen=True, kw_only=True):
@@ -71,13 +71,16 @@ RECIPES = (
     ),
 )
 # Without a wish, that of the bars' survivors is shipped which is cheapest on the target. This order holds where nothing
-# is measured, or nothing is surely cheaper. @@FIGURES@@
-ORDERS = {
-    VNNI: ("int8", "int8-all", "int8-stock", "int8-dynamic"),
-    AVX2: ("int8", "int8-all", "int8-stock", "int8-dynamic"),
-    A76: ("int8-all", "int8-stock", "int8", "int8-dynamic"),
-    A53: ("int8-all", "int8-stock", "int8", "int8-dynamic"),
-}
+# is measured, or nothing is surely cheaper.
+# Ms on one thread of an Intel Xeon with VNNI, base / expert of MobileNetV3-Small at 224 pixels (docs/full-size.md):
+# int8 1.171 / .358, int8-dynamic 1.240 / .366, int8-all 1.736 / .373, int8-stock 4.694 / 1.453. On an AMD with VNNI
+# int8-all took 1.016 where int8 took 1.151. AVX2 alone was not timed.
+_ON_X86 = ("int8", "int8-dynamic", "int8-all", "int8-stock")
+# Millions of instructions, cortex-a76 and cortex-a53: int8-all 14.08 / 4.35 and 28.92 / 11.15, int8 20.25 / 5.30 and
+# 33.59 / 12.07, int8-dynamic 22.64 / 6.41 and 32.62 / 11.33. int8-stock was not counted.
+_ON_ARM = ("int8-all", "int8-stock", "int8", "int8-dynamic")
+ORDERS = {VNNI: _ON_X86, AVX2: _ON_X86, A76: _ON_ARM, A53: _ON_ARM}
+SAFEST = "int8-dynamic"  # follows fp32 most closely
 # What the quantizer does when nobody tells it otherwise, at the edges too, so that parts would not fit together: this
 # is what the benchmark compares with.
 STOCK = LiteRTRecipe(

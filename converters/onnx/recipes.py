@@ -6,7 +6,7 @@ from typing import Any
 
 from edge_moe.converters.recipe import A53, A76, AVX2, FLOAT, NOTHING, VNNI, X86, Recipe, Seen
 
-__all__ = ["GOALS", "ORDERS", "RECIPES", "SEEN", "STOCK", "OnnxRecipe"]
+__all__ = ["GOALS", "ORDERS", "RECIPES", "SAFEST", "SEEN", "STOCK", "OnnxRecipe"]
 
 
 class OnnxRecipe(Recipe, frozen=True, kw_only=True):
@@ -78,13 +78,14 @@ RECIPES = (
     ),
     STOCK,
 )
-# As LiteRT's. @@FIGURES@@
-ORDERS = {
-    VNNI: ("int8", "int8-all", "int8-stock", "int8-heavy"),
-    AVX2: ("int8", "int8-all", "int8-stock", "int8-heavy"),
-    A76: ("int8-all", "int8-stock", "int8", "int8-heavy"),
-    A53: ("int8-all", "int8-stock", "int8", "int8-heavy"),
-}
+# As LiteRT's.
+# Ms on one thread of an Intel Xeon with VNNI, base / expert of MobileNetV3-Small at 224 pixels (docs/full-size.md):
+# int8 1.567 / .536, int8-heavy 1.622 / .631, int8-all 1.866 / .533, int8-stock 2.240 / .663. AVX2 alone was not timed.
+_ON_X86 = ("int8", "int8-heavy", "int8-all", "int8-stock")
+# Millions of instructions, cortex-a76: int8-all 26.01 / 7.21, int8 53.88 / 7.22. The others, and a53, were not counted.
+_ON_ARM = ("int8-all", "int8-stock", "int8", "int8-heavy")
+ORDERS = {VNNI: _ON_X86, AVX2: _ON_X86, A76: _ON_ARM, A53: _ON_ARM}
+SAFEST = "int8-heavy"  # follows fp32 most closely
 # Measured by `python -m edge_moe.benchmarks.studies.kernels`, see converters/tolerances.py.
 SEEN = Seen(fp32=2.6e-6, int8=2.8e-4, processors=X86)
 # part -> how many times faster than fp32 the first candidate should be, see benchmarks/recipes.py.

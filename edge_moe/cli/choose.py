@@ -13,8 +13,11 @@ from edge_moe.cli.extras import require
 from edge_moe.cli.sets import Backend, Recipe, Set, split
 
 if TYPE_CHECKING:
-    from edge_moe.benchmarks.decide.choose import Choice
-    from edge_moe.benchmarks.decide.operating_points import Candidate, Figures, Quantity
+    from collections.abc import Sequence
+
+    from edge_moe.benchmarks.decide.choose import Choice, Wish
+    from edge_moe.benchmarks.decide.matching import Match
+    from edge_moe.benchmarks.decide.operating_points import Candidate, Figures, Quantity, Statistic
 
 __all__ = ["register"]
 
@@ -39,6 +42,9 @@ def choose(
     set_: Set = None,
     backend: Backend = None,
     recipe: Recipe = None,
+    all_sets: Annotated[
+        bool, typer.Option("--all-sets", help="Pick the set as well, of all that were measured.")
+    ] = False,
     statistic: Annotated[
         Literal["mean", "median", "p90"],
         typer.Option(
@@ -54,10 +60,10 @@ def choose(
 
     from edge_moe.benchmarks.decide.choose import Wish
     from edge_moe.benchmarks.decide.choose import choose as pick
-    from edge_moe.benchmarks.decide.matching import match
+    from edge_moe.benchmarks.decide.matching import match, match_all
     from edge_moe.bundle import Bundle
     from edge_moe.defaults import write_defaults
-    from edge_moe.errors import DataError
+    from edge_moe.errors import DataError, UsageError
     from edge_moe.intervals import over_groups
     from edge_moe.sets import Pattern, patterns
 
@@ -68,13 +74,21 @@ def choose(
         max_accuracy_drop=max_accuracy_drop,
         exit_rate=exit_rate,
     )
-    found = match(Bundle(bundle), results, *patterns(split(set_), split(backend), split(recipe)))
+    wanted = patterns(split(set_), split(backend), split(recipe))
+    if all_sets:
+        if wanted:
+            raise UsageError("--all-sets is given with --set, --backend or --recipe; expected one of them")
+        found, choice = _of_all(match_all(Bundle(bundle), results), wish, statistic, seed)
+    else:
+        found = match(Bundle(bundle), results, *wanted)
+        choice = None
     if write and found.measured.decided_by is not None:
         raise DataError(
             f"{results} has the answers of {found.measured.decided_by} in place of those of {found.label}: a default "
             "cannot be chosen by them; measure without --routing"
         )
-    choice = pick(found, wish, statistic=statistic, seed=seed)
+    if choice is None:
+        choice = pick(found, wish, statistic=statistic, seed=seed)
     for doubt in found.doubts:
         typer.echo(f"edge-moe: warning: {doubt}", err=True)
     screen = console()
@@ -91,11 +105,44 @@ def choose(
     now = found.bundle.operating(found.artifacts)
     before = f"tau {now.default_tau:g}, max_experts {now.default_max_experts}"
     if not write:
-        typer.echo(f"the bundle's default stays {before}; --write changes it")
+        whose = f"the default of {found.label}" if all_sets else "the bundle's default"
+        typer.echo(f"{whose} stays {before}; --write changes it")
         return
     key = found.artifacts.key
     write_defaults(bundle, Pattern((key.backend,), key.recipe), chosen.tau, chosen.max_experts)
     typer.echo(f"{bundle}: the default of {found.label} is now {setting}; it was {before}")
+    first = found.bundle.manifest.sets[0].key
+    if key != first:
+        typer.echo(f"{bundle} still runs {first} where no set is named; name this one with --set {key}")
+
+
+def _of_all(matches: Sequence[Match], wish: Wish, statistic: Statistic, seed: int) -> tuple[Match, Choice]:
+    """Show the best of every set, and return the best of these.
+
+    Raises:
+        DataError: no set satisfies the wish; says for each what comes closest.
+    """
+    from edge_moe.benchmarks.decide.choose import choose_set
+    from edge_moe.errors import DataError
+
+    index, choices = choose_set(matches, wish, statistic=statistic, seed=seed)
+    table = Table(title="the best of every set: half A / half B (* chosen on half A)")
+    shown = [q for q in _quantities() if any(q in one.a for choice in choices for one in choice.candidates)]
+    for column in ("set", "tau", "max experts", *(_head(choices[0], quantity) for quantity in shown)):
+        table.add_column(column, justify="left" if column == "set" else "right")
+    for number, (one, choice) in enumerate(zip(matches, choices, strict=True)):
+        best = choice.chosen
+        if best is None:
+            table.add_row(one.label, "none", "")
+            continue
+        cells = [f"{_cell(choice, best.a, quantity)} / {_cell(choice, best.b, quantity)}" for quantity in shown]
+        star = "* " if number == index else ""
+        table.add_row(f"{star}{one.label}", f"{best.tau:.4g}", str(best.max_experts), *cells)
+    console().print(table)
+    if index is None:
+        reasons = (f"{one.label}: {choice.reason}" for one, choice in zip(matches, choices, strict=True))
+        raise DataError("; ".join(reasons))
+    return matches[index], choices[index]
 
 
 def _all(choice: Choice, title: str) -> Table:

@@ -113,6 +113,20 @@ def stored(max_phi: Any, gate: Any, answers: Any) -> StoredTrace:
     return StoredTrace(max_phi=max_phi, gate=gate, answers=answers, single=single, **nothing)
 
 
+def cheaper(results: Results, place: int, factor: float) -> Results:
+    """The results in which whole predictions of one set cost so much of what they did."""
+
+    def scaled(point: PointRound) -> PointRound:
+        return replace(point, costs={unit: tuple(factor * x for x in raw) for unit, raw in point.costs.items()})
+
+    lines = []
+    for line in results.lines:
+        sets = list(line.sets)
+        sets[place] = replace(sets[place], points=tuple(map(scaled, sets[place].points)))
+        lines.append(replace(line, sets=tuple(sets)))
+    return replace(results, lines=tuple(lines))
+
+
 def only(results: Results, place: int) -> Results:
     """The results with one of their sets."""
     lines = tuple(replace(line, sets=line.sets[place : place + 1]) for line in results.lines)

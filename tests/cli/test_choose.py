@@ -10,7 +10,7 @@ from edge_moe import Runtime
 from edge_moe.benchmarks.recorded import Routing
 from edge_moe.benchmarks.results import load
 from edge_moe.bundle import Bundle
-from tests.benchmarks.fitted import edited, fitted, only, replace, save, worked
+from tests.benchmarks.fitted import cheaper, edited, fitted, only, replace, save, worked
 from tests.cli.conftest import small_disk
 from tests.tiny import tree
 
@@ -184,3 +184,26 @@ def test_a_default_is_not_chosen_by_the_answers_of_another_set(cli, make_bundle,
     assert (done.code, "the answers of fake/int8 are those of fake/fp32" in done.err) == (0, True)
     cli("choose", bundle, *given, "--write").refused(1, "has the answers of fake/fp32 in place of those of fake/int8")
     assert tree(bundle) == before
+
+
+def test_of_all_sets_the_best(cli, make_bundle, tmp_path):
+    bundle = make_bundle("two", experts=2, tau=0.3, recipes=("int8", "fp32"))
+    file = save(cheaper(fitted(bundle, images=400, timed=40, rounds=3), 1, 0.1), tmp_path / "results.json")
+    command = ("choose", bundle, "--results", file, "--exit-rate", 0.99, "--max-accuracy-drop", 100, "--all-sets")
+    done = cli(*command)
+    assert (done.code, done.err) == (0, "")
+    assert "the best of every set: half A / half B (* chosen on half A)" in done.out
+    assert "* fake/fp32" in done.out
+    assert "fake/fp32, 400 images of val: half A / half B" in done.out
+    assert done.out.endswith("the default of fake/fp32 stays tau 0.3, max_experts 1; --write changes it\n")
+    done = cli(*command, "--write")
+    assert "the default of fake/fp32 is now tau 1, max_experts 1; it was tau 0.3, max_experts 1" in done.out
+    assert "still runs fake/int8 where no set is named; name this one with --set fake/fp32" in done.out
+    sets = Bundle(bundle).operating_sets
+    assert (sets["fake/int8"].default_tau, sets["fake/fp32"].default_tau) == (0.3, 1.0)
+
+
+def test_all_sets_and_one_of_them(cli, bundle, results):
+    given = ("choose", bundle, "--results", results, "--all-sets")
+    cli(*given, "--exit-rate", 0.5, "--set", "fake").refused(2, "--all-sets is given with --set, --backend or --recipe")
+    cli(*given, "--max-latency-ms", 1e-9).refused(1, "fake/int8: no measured point satisfies the wish")

@@ -8,13 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_moe.benchmarks.decide import operating_points
-from edge_moe.benchmarks.decide.choose import Wish, choose
-from edge_moe.benchmarks.decide.matching import match
+from edge_moe.benchmarks.decide.choose import Wish, choose, choose_set
+from edge_moe.benchmarks.decide.matching import match, match_all
 from edge_moe.benchmarks.decide.operating_points import candidates
 from edge_moe.bundle import Bundle
 from edge_moe.errors import DataError, UsageError
 from edge_moe.intervals import paired_difference
-from tests.benchmarks.fitted import RATES, edited, fitted, replace, save, worked
+from tests.benchmarks.fitted import RATES, cheaper, edited, fitted, only, replace, save, worked
 from tests.fakes import write_bundle
 
 
@@ -325,3 +325,49 @@ def test_one_original(big, tmp_path):
     results = replace(big.results, groups=(7,) * 400)
     with pytest.raises(DataError, match="images of 1 original; expected two"):
         choose(match(big.bundle, save(results, tmp_path / "results.json")), Wish(exit_rate=0))
+
+
+# --- the set as well ---
+
+
+@pytest.fixture
+def two_sets(make_bundle, tmp_path):
+    """two_sets(factor) -> the matches of two sets; predictions of the second cost `factor` of what they did."""
+    bundle = make_bundle("two", experts=2, recipes=("int8", "fp32"))
+    made = fitted(bundle, images=400, timed=40, rounds=3)
+    return lambda factor: match_all(Bundle(bundle), save(cheaper(made, 1, factor), tmp_path / "two.json"))
+
+
+@pytest.mark.parametrize("factor", [0.5, 0.9, 1.1, 2.0])
+@pytest.mark.parametrize("drop", [0.5, 5.0])
+def test_the_cheapest_of_all_sets(two_sets, factor, drop):
+    """Against every candidate of every set, whose drop is counted from the answers of fp32."""
+    matches = two_sets(factor)
+    assert [one.label for one in matches] == ["fake/int8", "fake/fp32"]
+    index, choices = choose_set(matches, Wish(max_accuracy_drop=drop))
+    best = []
+    for one, choice in zip(matches, choices, strict=True):
+        found = candidates(one, "mean", 0, matches[1])
+        assert choice.candidates == found
+        best.append(min((c.a["cost"].value for c in found if c.a["drop"].value <= drop), default=np.inf))
+    assert index == int(np.argmin(best))
+    assert choices[index].chosen.a["cost"].value == pytest.approx(min(best), rel=0.2)  # but for the noise of timing
+
+
+def test_no_set_may_do(two_sets):
+    index, choices = choose_set(two_sets(1.0), Wish(max_latency_ms=1e-9))
+    assert index is None
+    assert all("comes closest" in choice.reason for choice in choices)
+
+
+def test_sets_of_other_artifacts_are_not_among_them(make_bundle, tmp_path):
+    bundle = make_bundle("two", experts=2, recipes=("int8", "fp32"))
+    made = fitted(bundle, images=40, timed=4, rounds=2)
+    stale = replace(made, recorded=(replace(made.recorded[0], digest="0" * 64), made.recorded[1]))
+    file = save(stale, tmp_path / "stale.json")
+    assert [one.label for one in match_all(Bundle(bundle), file)] == ["fake/fp32"]
+    with pytest.raises(DataError, match="was measured on another bundle"):
+        match_all(Bundle(bundle), save(only(stale, 0), file))
+    other = make_bundle("other", experts=2, recipes=("int8-all",))
+    with pytest.raises(DataError, match=r"has no set of .*other; measure the bundle with 'edge-moe bench'"):
+        match_all(Bundle(other), file)
