@@ -94,7 +94,7 @@ class Target(ABC):
         """
 
     def check(self, sets: Sequence[ArtifactSet], threads: int) -> None:  # noqa: B027  (most have nothing to say)
-        """Return if these sets can be measured here on so many threads: asked before minutes of other work.
+        """Return if these sets can be run there on so many threads: asked before minutes of other work.
 
         Raises:
             UsageError: an argument cannot be used.
@@ -133,9 +133,11 @@ class Target(ABC):
 
         Raises:
             UsageError: this target does not hand out what parts compute.
+            BackendError: it cannot be used.
         """
         if not self.hands_out:
             raise self._keeps_outputs()
+        self.check((), 1)
         return Elsewhere(name, self.name, bundle, self.outputs)
 
     def price(
