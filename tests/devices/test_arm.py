@@ -12,13 +12,14 @@ from edge_moe.benchmarks.decide.simulate import SimulationOptions, simulate
 from edge_moe.benchmarks.options import BenchOptions
 from edge_moe.benchmarks.report import write_report
 from edge_moe.benchmarks.request import check
+from edge_moe.benchmarks.runner.work import Run
 from edge_moe.benchmarks.sweep import sweep
 from edge_moe.benchmarks.targets.arm.cores import CORES
 from edge_moe.bundle import Bundle
 from edge_moe.errors import BackendError
 from edge_moe.progress import Silent
-from edge_moe.sets import Pattern
-from edge_moe.verify import verify
+from edge_moe.sets import Pattern, SetKey
+from edge_moe.verify import relative_error, verify
 from tests.devices.conftest import SETS
 
 pytestmark = pytest.mark.devices
@@ -113,15 +114,42 @@ def test_a_core_refuses_what_it_has_not(tmp_path):
 
 
 @pytest.mark.parametrize("core", CORES)
-def test_the_golden_samples_come_out(bundle, core):
-    target, opened = targets.get(f"arm:{core}"), Bundle(bundle)
-    found = verify(opened, engines=lambda name: target.backend(opened, name))
+def test_the_golden_samples_come_out_by_every_recipe(bundle, core):
+    """Each part reads what the base gave there: one process a set."""
+    emulator, opened = targets.get(f"arm:{core}")._emulator(), Bundle(bundle)
+    manifest = opened.manifest
+    for one in manifest.sets:
+        golden = [sample for sample in opened.golden(one).values() if "input" in sample]
+        runs = [Run(place, tuple(one.parts), whole=True) for place in range(len(golden))]
+        files = {part: opened.path / artifact.file for part, artifact in one.parts.items()}
+        inputs = np.concatenate([sample["input"] for sample in golden])
+        answer = emulator.run(one.backend, manifest.parts, one.parts, files, inputs, runs, keep=True, marks=False)
+        allowed = max((one.golden.tolerance, *one.golden.part_tolerances.values()))
+        for sample, found in zip(golden, answer.outputs, strict=True):
+            for part, outputs in found.items():
+                for name, value in outputs.items():
+                    if f"{part}.{name}" in sample:
+                        error = relative_error(value, sample[f"{part}.{name}"])
+                        assert error <= allowed, (one.key, part, name, error)
+    assert {str(one.key) for one in manifest.sets} == SETS
+
+
+def test_verify_asks_the_core(bundle):
+    target, opened = targets.get("arm:cortex-a53"), Bundle(bundle)
+    found = verify(opened, sets=[SetKey("litert", "int8")], engines=lambda name: target.backend(opened, name))
     assert [(one.set, one.what, one.detail) for one in found if not one.passed] == []
-    assert {one.set for one in found} - {"network", "bundle"} == SETS
+    assert {one.set for one in found} == {"network", "bundle", "litert/int8"}
+
+
+# One set at least of each backend, and on each core one of int8 and one of floats.
+MEASURED = {
+    "cortex-a76": ("litert/fp32", "litert/int8-all", "onnx/int8-all", "executorch/int8-all"),
+    "cortex-a53": ("litert/fp32", "litert/int8"),
+}
 
 
 def measure(bundle, core, **options):
-    given = {"timed_images": 6, "validation_images": 200, "rounds": 2, "checked_images": 200}
+    given = {"sets": MEASURED[core], "timed_images": 6, "validation_images": 200, "rounds": 2, "checked_images": 200}
     request = check(bundle, "noise", BenchOptions(device=f"arm:{core}", **{**given, **options}))
     return sweep(request)
 
@@ -170,6 +198,7 @@ def test_simulated_instructions_are_within_a_percent_of_the_direct_sweep(results
     profile = tmp_path / "report/results.json"
     for one in results.recorded:
         for most in (1, 2):
+            assert len(one.settings) >= 10
             wanted = (Pattern((one.key.backend,), one.key.recipe),)
             options = SimulationOptions(wanted=wanted, max_experts=(most,), validation_images=200)
             compared = simulate(bundle, profile, "noise", options, compare=profile).comparison
