@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 
 import pytest
@@ -133,7 +134,7 @@ def test_the_page_has_every_row(measured):
             rows = lines[start + 4 : start + 4 + len(timings)]
             assert len({line.count("|") for line in [*lines[start + 2 : start + 4], *rows]}) == 1
             for row, (name, one) in zip(rows, timings.items(), strict=True):
-                fp32 = timings.get(f"{name.split('/')[0]}/fp32")
+                fp32 = timings.get(f"{re.split('[/,]', name)[0]}/fp32")
                 size = measured["bytes"].get(name, {}).get(part)
                 cells = [cell.strip() for cell in row.split("|")[1:-1]]
                 assert cells == [
