@@ -10,16 +10,18 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_moe.converters.interface import Floats
+from edge_moe.converters.litert.merging import with_convolutions_merged
 from edge_moe.converters.litert.recipes import LiteRTRecipe
 from edge_moe.converters.sharing import Slots, is_within, with_feeders
 from edge_moe.errors import ConversionError
 
-__all__ = ["SIGNATURE", "WITH_WEIGHTS", "calibrate_and_quantize", "float_tensors"]
+__all__ = ["SIGNATURE", "WITH_WEIGHTS", "calibrate_and_quantize", "float_tensors", "prepared"]
 
 SIGNATURE = "serving_default"
 WITH_WEIGHTS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")  # operators
 _FLOAT32, _DEQUANTIZE, _QUANTIZE = 0, 6, 114  # numbers of the .tflite schema
 _UNKNOWN = Slots({}, complete=False)
+_HARD_SWISH_IS_0 = -3.0  # up to here
 
 
 def float_tensors(model: bytes) -> Iterator[tuple[str, str, Floats]]:
@@ -38,6 +40,18 @@ def float_tensors(model: bytes) -> Iterator[tuple[str, str, Floats]]:
             )
 
 
+def prepared(model: bytes, recipe: LiteRTRecipe, slots: Slots = _UNKNOWN) -> bytes:
+    """Return the fp32 .tflite whose operators `recipe` quantizes: the same function as `model`."""
+    if not recipe.merge_convolutions:
+        return model
+
+    def may_merge(buffer: int) -> bool:
+        slot = slots.found.get(str(buffer))
+        return slot is None or not is_within(slot.layer, recipe.keep_float)
+
+    return with_convolutions_merged(model, may_merge)
+
+
 def calibrate_and_quantize(model: bytes, samples: Floats, recipe: LiteRTRecipe, slots: Slots = _UNKNOWN) -> bytes:
     """Quantize the fp32 .tflite `model` by `recipe`; where it calibrates, with ranges from `samples` [N, 1, ...].
 
@@ -51,6 +65,7 @@ def calibrate_and_quantize(model: bytes, samples: Floats, recipe: LiteRTRecipe, 
     from ai_edge_quantizer import calibrator, quantizer
     from ai_edge_quantizer.utils import qsv_utils
 
+    model = prepared(model, recipe, slots)
     try:
         quantize = quantizer.Quantizer(model)
         _configure(quantize, model, recipe, slots)
@@ -59,10 +74,13 @@ def calibrate_and_quantize(model: bytes, samples: Floats, recipe: LiteRTRecipe, 
             # The quantizer's own calibrate() cannot choose the statistic.
             update = {"min-max": qsv_utils.min_max_update, "moving-average": qsv_utils.moving_average_update}
             calibration = calibrator.Calibrator(model, num_threads=1, qsv_update_func=update[recipe.statistic])
-            name = _input_name(model)
-            data = {SIGNATURE: [{name: sample} for sample in samples]}
+            given = _input_name(model)
+            data = {SIGNATURE: [{given: sample} for sample in samples]}
             calibration.calibrate(data, quantize._recipe_manager)
             ranges = calibration.get_model_qsvs()
+            if recipe.clip_hard_swish:
+                for name in _only_into_hard_swish(model) & ranges.keys():
+                    ranges[name]["min"] = np.maximum(ranges[name]["min"], _HARD_SWISH_IS_0)
         result = quantize.quantize(ranges, enable_progress_bar=False, enable_progress_report=False)
         return _mended(bytes(result.quantized_model))
     except (ValueError, RuntimeError, KeyError) as error:
@@ -76,6 +94,20 @@ def _input_name(model: bytes) -> str:
 
     (name,) = Interpreter(model_content=model).get_signature_list()[SIGNATURE]["inputs"]
     return str(name)
+
+
+def _only_into_hard_swish(model: bytes) -> set[str]:
+    """Return the names of the tensors that nothing reads but a hard-swish."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(model_content=model)
+    names = {tensor["index"]: str(tensor["name"]) for tensor in interpreter.get_tensor_details()}
+    given = {output["index"] for output in interpreter.get_output_details()}
+    readers: dict[int, set[str]] = {}
+    for node in interpreter._get_ops_details():
+        for tensor in node["inputs"]:
+            readers.setdefault(int(tensor), set()).add(node["op_name"])
+    return {names[tensor] for tensor, found in readers.items() if found == {"HARD_SWISH"} and tensor not in given}
 
 
 def _mended(model: bytes) -> bytes:

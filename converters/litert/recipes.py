@@ -24,6 +24,10 @@ class LiteRTRecipe(Recipe, frozen=True, kw_only=True):
     min_macs_per_conversion: float = 0.0
     # On a 1 x 1 map, as in squeeze-excite, what counts is the weights that need not be read.
     min_point_weights: int = 0
+    # Two 1x1 convolutions with nothing in between become one, whatever is quantized.
+    merge_convolutions: bool = False
+    # What goes into a hard-swish is not resolved below -3, where it is 0 anyway.
+    clip_hard_swish: bool = False
 
 
 RECIPES = (
@@ -60,6 +64,17 @@ RECIPES = (
         except_operators=("HARD_SWISH", "INPUT", "OUTPUT"),
     ),
     LiteRTRecipe(
+        name="int8-arm",
+        int8="everything that XNNPACK takes in int8, two convolutions in a row as one",
+        floats="hard-swish, which XNNPACK looks up in a table of integers; inputs and outputs",
+        why="fewest instructions on Arm: once conversions count, no operator there takes fewer in float",
+        when="on Arm, where it follows fp32 closely enough: all layers add noise",
+        quantize=("*",),
+        except_operators=("HARD_SWISH", "INPUT", "OUTPUT"),
+        merge_convolutions=True,
+        clip_hard_swish=True,
+    ),
+    LiteRTRecipe(
         name="int8-stock",
         int8="everything that the quantizer's own static_wi8_ai8 takes",
         floats="inputs and outputs",
@@ -74,11 +89,12 @@ RECIPES = (
 # is measured, or nothing is surely cheaper.
 # Ms on one thread of an Intel Xeon with VNNI, base / expert of MobileNetV3-Small at 224 pixels (docs/full-size.md):
 # int8 1.171 / .358, int8-dynamic 1.240 / .366, int8-all 1.736 / .373, int8-stock 4.694 / 1.453. On an AMD with VNNI
-# int8-all took 1.016 where int8 took 1.151. AVX2 alone was not timed.
-_ON_X86 = ("int8", "int8-dynamic", "int8-all", "int8-stock")
-# Millions of instructions, cortex-a76 and cortex-a53: int8-all 14.08 / 4.35 and 28.92 / 11.15, int8 20.25 / 5.30 and
-# 33.59 / 12.07, int8-dynamic 22.64 / 6.41 and 32.62 / 11.33. int8-stock was not counted.
-_ON_ARM = ("int8-all", "int8-stock", "int8", "int8-dynamic")
+# int8-all took 1.016 where int8 took 1.151. AVX2 alone was not timed, nor was int8-arm.
+_ON_X86 = ("int8", "int8-dynamic", "int8-all", "int8-arm", "int8-stock")
+# Millions of instructions, cortex-a76 and cortex-a53: int8-arm 13.89 / 4.34 and 28.51 / 11.15, int8-all 14.08 / 4.34
+# and 28.92 / 11.15, int8-stock 15.22 / 4.73 and 30.07 / 11.54, int8 20.25 / 5.30 and 33.59 / 12.06, int8-dynamic
+# 22.64 / 6.41 and 32.62 / 11.33.
+_ON_ARM = ("int8-arm", "int8-all", "int8-stock", "int8", "int8-dynamic")
 ORDERS = {VNNI: _ON_X86, AVX2: _ON_X86, A76: _ON_ARM, A53: _ON_ARM}
 SAFEST = "int8-dynamic"  # follows fp32 most closely
 # What the quantizer does when nobody tells it otherwise, at the edges too, so that parts would not fit together: this

@@ -14,7 +14,13 @@ from torch import nn
 
 from edge_moe.converters import blame
 from edge_moe.converters.interface import INPUTS, Floats, Kind
-from edge_moe.converters.litert.quantizer import SIGNATURE, WITH_WEIGHTS, calibrate_and_quantize, float_tensors
+from edge_moe.converters.litert.quantizer import (
+    SIGNATURE,
+    WITH_WEIGHTS,
+    calibrate_and_quantize,
+    float_tensors,
+    prepared,
+)
 from edge_moe.converters.litert.recipes import LiteRTRecipe
 from edge_moe.converters.origin import METADATA, Origin
 from edge_moe.converters.recipe import Recipe
@@ -84,8 +90,9 @@ class LiteRTToolchain(SharedGraphToolchain):
         """Run both with LiteRT's own kernels, which keep every tensor; a layer is known by its weights."""
         graph = self.filled(traced, part, kind, samples[0])
         assert isinstance(recipe, LiteRTRecipe)
-        floats = _Open(graph.model)
-        quantized = _Open(calibrate_and_quantize(graph.model, samples, recipe, graph.slots))
+        model = prepared(graph.model, recipe, graph.slots)
+        floats = _Open(model)
+        quantized = _Open(calibrate_and_quantize(model, samples, recipe, graph.slots))
         layers = {}
         for weights, (given, result) in floats.layers().items():
             slot = graph.slots.found.get(floats.buffers[weights])
