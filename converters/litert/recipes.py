@@ -94,8 +94,12 @@ _ON_X86 = ("int8", "int8-dynamic", "int8-all", "int8-arm", "int8-stock")
 # Millions of instructions, cortex-a76 and cortex-a53: int8-arm 13.89 / 4.34 and 28.51 / 11.15, int8-all 14.08 / 4.34
 # and 28.92 / 11.15, int8-stock 15.22 / 4.73 and 30.07 / 11.54, int8 20.25 / 5.30 and 33.59 / 12.06, int8-dynamic
 # 22.64 / 6.41 and 32.62 / 11.33.
-_ON_ARM = ("int8-arm", "int8-all", "int8-stock", "int8", "int8-dynamic")
-ORDERS = {VNNI: _ON_X86, AVX2: _ON_X86, A76: _ON_ARM, A53: _ON_ARM}
+ORDERS = {
+    VNNI: _ON_X86,
+    AVX2: _ON_X86,
+    A76: ("int8-arm", "int8-all", "int8-stock", "int8", "int8-dynamic"),
+    A53: ("int8-arm", "int8-all", "int8-stock", "int8-dynamic", "int8"),
+}
 SAFEST = "int8-dynamic"  # follows fp32 most closely
 # What the quantizer does when nobody tells it otherwise, at the edges too, so that parts would not fit together: this
 # is what the benchmark compares with.
