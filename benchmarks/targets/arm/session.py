@@ -36,6 +36,7 @@ from edge_moe.benchmarks.wire import (
     Round,
     SetRound,
 )
+from edge_moe.binding import bind
 from edge_moe.bundle import ArtifactSet, Bundle, PartSpec, expert_name, part_names
 from edge_moe.evaluate import decide
 from edge_moe.progress import Progress
@@ -138,7 +139,7 @@ def price(
     step, found = f"emulating {', '.join(map(str, files))}", dict[SetKey, dict[str, list[list[float]]]]()
     progress.start(step, len(files))
     for key, parts in files.items():
-        described = {name: _tensors(key.backend, file) for name, file in parts.items()}
+        described = {name: _tensors(key.backend, file, specs[name]) for name, file in parts.items()}
         runs = [Run(index, tuple(parts), whole=False) for index in range(min(len(inputs["base"]), _PRICED_IMAGES))]
         warm = _warm_up(list(parts))
         given = inputs["base"][: len(runs)]
@@ -151,10 +152,10 @@ def price(
     return Prices(UNITS[KINDS[0]], found)
 
 
-def _tensors(backend: str, file: Path) -> PartTensors:
+def _tensors(backend: str, file: Path, spec: PartSpec) -> PartTensors:
     opened = backends.get(backend).open(file.read_bytes())
     try:
-        return opened.tensors()
+        return PartTensors(*bind(opened, spec))
     finally:
         opened.close()
 

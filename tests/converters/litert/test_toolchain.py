@@ -131,7 +131,9 @@ def test_a_classifier_directly_behind_the_pooling_is_int8_as_well(samples, kind)
     if kind == "expert":
         with torch.no_grad():
             x = behind_pooling("base")(channels_first(x[:, 0])).features.permute(0, 2, 3, 1).numpy()[:, np.newaxis]
-    (model,) = TOOLS.build(TOOLS.trace(part, kind, x[0]), part, kind, x, [recipes.get("litert", "int8-all")])
+    wanted = [recipes.get("litert", name) for name in ("int8-all", "int8-stock")]
+    model, stock = TOOLS.build(TOOLS.trace(part, kind, x[0]), part, kind, x, wanted)
+    assert TOOLS.structure(stock) == (1, 0)  # without hard-swish it is as whole
     assert set(weights(model).values()) == {np.int8}
     assert TOOLS.structure(model) == (1, 0)
     opened, found = get("litert").open(model), []
