@@ -68,9 +68,11 @@ RECIPES = (
 # As LiteRT's.
 # Ms on one thread of an Intel Xeon with VNNI, base / expert of MobileNetV3-Small at 224 pixels (docs/full-size.md):
 # int8-dynamic 1.355 / .459, int8 1.335 / .447, int8-all 1.638 / .523, int8-stock 1.652 / .528. The first costs hardly
-# more than the second, and follows fp32 more closely. AVX2 alone was not timed.
+# more than the second, and follows fp32 more closely. With AVX2 alone, an AMD, processor ms: 4.959 / 2.054, 4.836 /
+# 1.990, 5.354 / 2.142, 5.301 / 2.099 (docs/devices.md, as what follows).
 _ON_X86 = ("int8-dynamic", "int8", "int8-all", "int8-stock")
-# Arm was not counted: as LiteRT, which has the same kernels.
+# Millions of instructions, cortex-a76 and cortex-a53: int8-all 15.62 / 4.96 and 30.40 / 11.71, int8-stock as many, int8
+# 20.86 / 5.49 and 34.15 / 12.22, int8-dynamic 23.43 / 6.67 and 34.36 / 12.21.
 _ON_ARM = ("int8-all", "int8-stock", "int8", "int8-dynamic")
 ORDERS = {VNNI: _ON_X86, AVX2: _ON_X86, A76: _ON_ARM, A53: _ON_ARM}
 SAFEST = "int8-dynamic"  # follows fp32 most closely

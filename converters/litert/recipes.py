@@ -89,10 +89,12 @@ RECIPES = (
 # is measured, or nothing is surely cheaper.
 # Ms on one thread of an Intel Xeon with VNNI, base / expert of MobileNetV3-Small at 224 pixels (docs/full-size.md):
 # int8 1.171 / .358, int8-dynamic 1.240 / .366, int8-all 1.736 / .373, int8-stock 4.694 / 1.453. On an AMD with VNNI
-# int8-all took 1.016 where int8 took 1.151. AVX2 alone was not timed, nor was int8-arm.
+# int8-all took 1.016 where int8 took 1.151. With AVX2 alone, an AMD, processor ms: int8 3.784 / 1.540, int8-dynamic
+# 3.735 / 1.590, int8-arm 4.030 / 1.438, int8-all 4.094 / 1.398, int8-stock 7.970 / 2.759 (docs/devices.md, as what
+# follows).
 _ON_X86 = ("int8", "int8-dynamic", "int8-all", "int8-arm", "int8-stock")
 # Millions of instructions, cortex-a76 and cortex-a53: int8-arm 13.89 / 4.34 and 28.51 / 11.15, int8-all 14.08 / 4.34
-# and 28.92 / 11.15, int8-stock 15.22 / 4.73 and 30.07 / 11.54, int8 20.25 / 5.30 and 33.59 / 12.06, int8-dynamic
+# and 28.92 / 11.15, int8-stock 15.22 / 4.73 and 30.07 / 11.54, int8 20.25 / 5.30 and 33.59 / 12.07, int8-dynamic
 # 22.64 / 6.41 and 32.62 / 11.33.
 ORDERS = {
     VNNI: _ON_X86,

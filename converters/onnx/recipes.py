@@ -80,9 +80,12 @@ RECIPES = (
 )
 # As LiteRT's.
 # Ms on one thread of an Intel Xeon with VNNI, base / expert of MobileNetV3-Small at 224 pixels (docs/full-size.md):
-# int8 1.567 / .536, int8-heavy 1.622 / .631, int8-all 1.866 / .533, int8-stock 2.240 / .663. AVX2 alone was not timed.
+# int8 1.567 / .536, int8-heavy 1.622 / .631, int8-all 1.866 / .533, int8-stock 2.240 / .663. With
+# AVX2 alone, an AMD, processor ms: 4.461 / 2.001, 4.568 / 2.233, 5.911 / 2.151, 6.591 / 2.473 (docs/devices.md, as what
+# follows).
 _ON_X86 = ("int8", "int8-heavy", "int8-all", "int8-stock")
-# Millions of instructions, cortex-a76: int8-all 26.01 / 7.21, int8 53.88 / 7.22. The others, and a53, were not counted.
+# Millions of instructions, cortex-a76 and cortex-a53: int8-all 25.91 / 7.17 and 36.59 / 11.02, int8-stock 29.35 / 8.39
+# and 40.03 / 12.24, int8 53.74 / 7.17 and 57.59 / 11.02, int8-heavy 76.73 / 30.20 and 79.30 / 32.77.
 _ON_ARM = ("int8-all", "int8-stock", "int8", "int8-heavy")
 ORDERS = {VNNI: _ON_X86, AVX2: _ON_X86, A76: _ON_ARM, A53: _ON_ARM}
 SAFEST = "int8-heavy"  # follows fp32 most closely
