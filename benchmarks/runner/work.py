@@ -5,6 +5,7 @@ Axis letters: N inputs.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
@@ -76,7 +77,7 @@ class Work:
         """
         lines = [f"library {library}", "threads 1"]
         for name, artifact in self._artifacts.items():
-            (folder / name).symlink_to(files[name].resolve())
+            shutil.copyfile(files[name], folder / name)
             (given,) = artifact.inputs
             lines += [f"part {name} {name}", f"input {_described(given)}"]
             lines += [f"output {_described(one)}" for one in artifact.outputs]

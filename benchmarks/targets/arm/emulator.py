@@ -8,10 +8,12 @@ layout of memory (`-R`: the guest's addresses lie in a range of their own, whate
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -29,6 +31,7 @@ from edge_moe.orphans import end_with_parent
 __all__ = ["KINDS", "Answer", "Counts", "Emulator"]
 
 KINDS = ("instructions", "simd", "dot_products", "loads", "stores")  # in the order of the plugin's columns
+_NAME_LENGTH = 160
 _MEMORY = "0x1000000000"  # 64 GiB of addresses for the guest, not of memory
 
 Counts = npt.NDArray[np.int64]
@@ -66,11 +69,10 @@ class Emulator:
             BackendError: the runner refused an artifact, or failed.
         """
         work = Work(specs, artifacts)
-        with tempfile.TemporaryDirectory() as name:
-            folder = Path(name)
-            (folder / "lib").symlink_to(self._folder / backend)
-            (folder / "runner").symlink_to(self._folder / RUNNER / f"runner-{backend}")
-            (folder / STILL).symlink_to(self._folder / RUNNER / STILL)
+        with _folder() as folder:
+            shutil.copytree(self._folder / backend, folder / "lib", ignore=shutil.ignore_patterns("include"))
+            shutil.copy(self._folder / RUNNER / f"runner-{backend}", folder / "runner")
+            shutil.copy(self._folder / RUNNER / STILL, folder / STILL)
             work.write(
                 folder,
                 library=f"lib/{NATIVE[backend].library}",
@@ -111,3 +113,17 @@ class Emulator:
             code = done.returncode
             how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
             raise BackendError(f"the runner on the emulated {self._core} failed: {lines[-1]} ({how})")
+
+
+@contextmanager
+def _folder() -> Iterator[Path]:
+    """Make a folder whose name has one length wherever it lies, and remove it afterwards.
+
+    ONNX Runtime asks the system where its files are, and what it does with memory depends on how long the answer is. So
+    all that it sees is copied, too.
+    """
+    with tempfile.TemporaryDirectory() as name:
+        outer = Path(name).resolve()
+        folder = outer / ("x" * max(1, _NAME_LENGTH - len(str(outer)) - 1))
+        folder.mkdir()
+        yield folder
