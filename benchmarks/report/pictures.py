@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,7 +25,7 @@ def draw(report: Report, folder: Path) -> list[str]:
     file = report.results[0]
     about = f"{file.bundle.architecture}, {counted(file.bundle.experts)}, {file.data} ({plural(file.images, 'image')})"
     caption = _plain(f"{about}, {plural(file.threads, 'thread')}") + f"\n{_plain(file.machine.processor)}"
-    caption = caption if len(report.results) == 1 else _plain(report.title)
+    caption = caption if len(report.results) == 1 else "\n".join(textwrap.wrap(_plain(report.title), 60))
     pictured = {key: [view for view in one.views if view.pictured] for key, one in report.sections.items()}
     drawn = {f"{key}.png": (report.sections[key].title, views) for key, views in pictured.items() if views}
     for name, (title, views) in drawn.items():
@@ -53,7 +54,8 @@ def _picture(views: Sequence[View], title: str, file: Path) -> None:
             if view.untrained:
                 style = {"transform": axes.transAxes, "fontsize": 40, "color": "grey", "alpha": 0.3, "ha": "center"}
                 axes.text(0.5, 0.5, "UNTRAINED", **style)
-        named = [pair for axes in grid[:, 0] for pair in zip(*axes.get_legend_handles_labels(), strict=True)]
+        pairs = [pair for axes in grid[:, 0] for pair in zip(*axes.get_legend_handles_labels(), strict=True)]
+        named = list({label: (handle, label) for handle, label in pairs}.values())  # what several views show, once
         if named:  # beside the picture, where it hides nothing, unless there is little
             inside = few and size == 1
             where = {"loc": "best" if inside else "outside right upper", "frameon": False, "fontsize": 8}

@@ -62,7 +62,7 @@ class ArmSession(Session):
             schema_version=SCHEMA_VERSION,
             target=name,
             units=tuple(UNITS[kind] for kind in KINDS),
-            machine=Machine(name=f"Arm {core}, emulated", system="Linux aarch64", facts={"core": CORES[core].words}),
+            machine=Machine(name=f"Arm {core}", system="Linux aarch64", facts={"core": CORES[core].words}),
             versions={str(one.key): NATIVE[one.backend].words for one in job.sets},
             provenance=dict.fromkeys(KINDS, emulated),
             facts={"emulator": "QEMU 7.2, user mode", "not counted": "the exit rule, and preparing the image"},
