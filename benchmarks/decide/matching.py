@@ -64,13 +64,7 @@ def match(bundle: Bundle, file: Path, *wanted: Pattern) -> Match:
             f"{file} has nothing of {label}; it has {have}: name one of them with --set, or --backend and --recipe, "
             f"or measure {label} with 'edge-moe bench'"
         )
-    other = _difference(bundle, artifacts, results, measured)
-    if other:
-        raise DataError(
-            f"{file} was measured on another bundle than {bundle.path}: {other}; "
-            "measure this one with 'edge-moe bench', or give the bundle that was measured"
-        )
-    return Match(bundle, artifacts, file, results, measured)
+    return _matched(bundle, artifacts, file, results, measured)
 
 
 def match_all(bundle: Bundle, file: Path) -> list[Match]:
@@ -80,17 +74,28 @@ def match_all(bundle: Bundle, file: Path) -> list[Match]:
         DataError: no results file; or none of its sets is one of the bundle's, says why.
     """
     results, found, why = load(file), [], []
-    measured = {one.label for one in results.sets}
+    measured = {one.label: one for one in results.sets}
     for artifacts in bundle.manifest.sets:
         if str(artifacts.key) in measured:
             try:
-                found.append(match(bundle, file, Pattern((artifacts.backend,), artifacts.recipe.name)))
+                found.append(_matched(bundle, artifacts, file, results, measured[str(artifacts.key)]))
             except DataError as error:
                 why.append(str(error))
     if not found:
         none = f"{file} has no set of {bundle.path}; measure the bundle with 'edge-moe bench'"
         raise DataError(why[0] if why else none)
     return found
+
+
+def _matched(bundle: Bundle, artifacts: ArtifactSet, file: Path, results: Results, measured: SetResults) -> Match:
+    """Return the match; raise DataError where `measured` is of other artifacts or of another rule."""
+    other = _difference(bundle, artifacts, results, measured)
+    if other:
+        raise DataError(
+            f"{file} was measured on another bundle than {bundle.path}: {other}; "
+            "measure this one with 'edge-moe bench', or give the bundle that was measured"
+        )
+    return Match(bundle, artifacts, file, results, measured)
 
 
 def _difference(bundle: Bundle, artifacts: ArtifactSet, results: Results, measured: SetResults) -> str | None:

@@ -86,7 +86,7 @@ def counted(folder, core, *kinds):
     folder.mkdir()
     (folder / "runner").write_bytes(program(*kinds))
     (folder / "runner").chmod(0o755)
-    targets.get(f"arm:{core}")._emulator()._start(folder, marks=True)
+    targets.get(f"arm:{core}").emulator._start(folder, marks=True)
     return np.loadtxt(folder / "counts", np.int64).tolist()
 
 
@@ -116,7 +116,7 @@ def test_a_core_refuses_what_it_has_not(tmp_path):
 @pytest.mark.parametrize("core", CORES)
 def test_the_golden_samples_come_out_by_every_recipe(bundle, core):
     """Each part reads what the base gave there: one process a set."""
-    emulator, opened = targets.get(f"arm:{core}")._emulator(), Bundle(bundle)
+    emulator, opened = targets.get(f"arm:{core}").emulator, Bundle(bundle)
     manifest = opened.manifest
     for one in manifest.sets:
         golden = [sample for sample in opened.golden(one).values() if "input" in sample]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import sys
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,7 @@ class Arm(Target):
 
     def check(self, sets: Sequence[ArtifactSet], threads: int) -> None:
         """Refuse what has no core, more than one thread, and sets that the core does not run."""
-        self._emulator()
+        _ = self.emulator  # usable at all?
         if threads != 1:
             raise UsageError(f"threads is {threads}; {self.name} emulates one core, where only 1 is counted exactly")
         for one in sets:
@@ -83,14 +84,14 @@ class Arm(Target):
         from edge_moe.benchmarks.targets.arm.session import ArmSession
 
         self.check(job.sets, job.plan.threads)
-        return ArmSession(job, self.name, self.parameter, self._emulator())
+        return ArmSession(job, self.name, self.parameter, self.emulator)
 
     def outputs(self, bundle: Bundle, artifacts: ArtifactSet, part: str, inputs: Tensor) -> dict[str, Tensor]:
         """Run the part on the emulated core, in one process."""
         from edge_moe.benchmarks.targets.arm.session import outputs
 
         self.check([artifacts], 1)
-        return outputs(self._emulator(), bundle, artifacts, part, inputs)
+        return outputs(self.emulator, bundle, artifacts, part, inputs)
 
     def price(
         self,
@@ -104,9 +105,16 @@ class Arm(Target):
         from edge_moe.benchmarks.targets.arm.session import price
 
         able = {key: parts for key, parts in files.items() if key.backend in NATIVE}
-        return price(self._emulator(), able, specs, inputs, progress)
+        return price(self.emulator, able, specs, inputs, progress)
 
-    def _emulator(self) -> Emulator:
+    @cached_property
+    def emulator(self) -> Emulator:
+        """The core, whose set-up was found whole: all its files are hashed for that, so it is asked once.
+
+        Raises:
+            UsageError: no core was named.
+            BackendError: it cannot be used here; says what to do.
+        """
         if not self.parameter:
             raise UsageError(f"arm has to be told which core; expected {_listed()}")
         problem = self._problem()

@@ -9,7 +9,8 @@ Axis letters: T timed images, K experts.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -56,6 +57,7 @@ class ArmSession(Session):
     def __init__(self, job: Job, name: str, core: str, emulator: Emulator) -> None:
         """`name`: of the target; `emulator`: of the core."""
         self._job, self._emulator = job, emulator
+        self._inputs = np.concatenate(job.inputs)
         self.steps = 2 * len(job.sets)
         emulated: Provenance = "emulated"
         self.opening = Opening(
@@ -79,11 +81,8 @@ class ArmSession(Session):
 
     def _set(self, artifacts: ArtifactSet, planned: PlannedSet, progress: Progress, step: str) -> SetRound:
         runs = _alone(planned, self._job.bundle.manifest.experts)
-        warm = _warm_up(list(artifacts.parts))
-        answer = self._run(artifacts, [*warm, *runs], keep=True)
+        counts, found = self._run(artifacts, runs, keep=True)
         progress.advance(step)
-        counts = answer.counts[sum(run.intervals for run in warm) :]
-        found = answer.outputs[len(warm) :]
         base = np.stack([one["base"]["logits"][0] for one in found[: self._job.plan.timed]])
         gate = np.empty((len(base), 0), np.float32)
         if "gate" in artifacts.parts:
@@ -97,8 +96,7 @@ class ArmSession(Session):
         """Count whole sequences; what several settings let an image run is run once for all of them."""
         wanted = {(t, one): None for setting in ran for t, one in enumerate(setting)}
         runs = [Run(t, _sequence(one, artifacts), whole=True) for t, one in wanted]
-        warm = _warm_up(list(artifacts.parts))
-        counts = self._run(artifacts, [*warm, *runs], keep=False).counts[sum(run.intervals for run in warm) :]
+        counts = self._run(artifacts, runs, keep=False).counts
         row = {key: place for place, key in enumerate(wanted)}
         return tuple(
             PointRound(costs=_costs(counts[[row[t, one] for t, one in enumerate(setting)]]), ran=tuple(setting))
@@ -106,16 +104,13 @@ class ArmSession(Session):
         )
 
     def _run(self, artifacts: ArtifactSet, runs: Sequence[Run], *, keep: bool) -> Answer:
-        bundle = self._job.bundle
-        return self._emulator.run(
-            artifacts.backend,
-            bundle.manifest.parts,
-            artifacts.parts,
-            _files(bundle, artifacts),
-            np.concatenate(self._job.inputs),
-            runs,
-            keep=keep,
-        )
+        bundle, inputs = self._job.bundle, self._inputs
+        specs, files = bundle.manifest.parts, _files(bundle, artifacts)
+
+        def run(runs: Sequence[Run]) -> Answer:
+            return self._emulator.run(artifacts.backend, specs, artifacts.parts, files, inputs, runs, keep=keep)
+
+        return _warmed(run, tuple(artifacts.parts), runs)
 
 
 def outputs(emulator: Emulator, bundle: Bundle, artifacts: ArtifactSet, part: str, inputs: Tensor) -> dict[str, Tensor]:
@@ -141,12 +136,8 @@ def price(
     for key, parts in files.items():
         described = {name: _tensors(key.backend, file, specs[name]) for name, file in parts.items()}
         runs = [Run(index, tuple(parts), whole=False) for index in range(min(len(inputs["base"]), _PRICED_IMAGES))]
-        warm = _warm_up(list(parts))
-        given = inputs["base"][: len(runs)]
-        counts = emulator.run(key.backend, specs, described, parts, given, [*warm, *runs]).counts[
-            sum(run.intervals for run in warm) :
-        ]
-        costs = _by_part(runs, counts)
+        run = partial(emulator.run, key.backend, specs, described, parts, inputs["base"][: len(runs)])
+        costs = _by_part(runs, _warmed(run, tuple(parts), runs).counts)
         found[key] = {part: [list(cost[KINDS[0]])] for part, cost in costs.items()}
         progress.advance(step, str(key))
     return Prices(UNITS[KINDS[0]], found)
@@ -168,8 +159,11 @@ def _files(bundle: Bundle, artifacts: ArtifactSet, parts: Sequence[str] = ()) ->
     return {name: bundle.path / artifacts.parts[name].file for name in names}
 
 
-def _warm_up(parts: Sequence[str]) -> list[Run]:
-    return [Run(0, tuple(parts), whole=False)] * _WARM_UP
+def _warmed(run: Callable[[Sequence[Run]], Answer], parts: tuple[str, ...], runs: Sequence[Run]) -> Answer:
+    """Return what `run` answers to `runs` after every one of `parts` ran a few times."""
+    warm = [Run(0, parts, whole=False)] * _WARM_UP
+    counts, outputs = run([*warm, *runs])
+    return Answer(counts[sum(one.intervals for one in warm) :], outputs[len(warm) :])
 
 
 def _alone(planned: PlannedSet, experts: int) -> list[Run]:

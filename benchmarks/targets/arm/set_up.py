@@ -28,8 +28,7 @@ EMULATOR, ROOT, RUNNER, COUNTS, STILL = "emulator", "root", "runner", "counts.so
 _SOURCES, _HERE = Path(runner.__file__).parent, Path(__file__).parent
 _GUEST, _HOST = "aarch64-linux-gnu.2.34", "x86_64-linux-gnu.2.17"
 _STRICT = ("-O2", "-Wall", "-Wextra", "-Werror")
-
-
+_SUFFIXES = (".c", ".cpp", ".h")
 _EXECUTORCH, _XNNPACK = ("libexecutorch.so", "libexecutorch_threadpool.so"), "libexecutorch_backend_xnnpack.so"
 
 
@@ -150,9 +149,6 @@ def _compile(folder: Path, language: str, target: str, out: Path, arguments: Seq
 def _sources() -> dict[str, str]:
     files = sorted(file for folder in (_SOURCES, _HERE) for file in folder.iterdir() if file.suffix in _SUFFIXES)
     return {file.name: sha256(file.read_bytes()) for file in files}
-
-
-_SUFFIXES = (".c", ".cpp", ".h")
 
 
 def _item(name: str, version: str, size: int, made_from: object) -> Item:
