@@ -97,8 +97,7 @@ def _ranked(report: Report, backend: str, one: Ranked) -> list[str]:
         f"| set | median {one.unit} | p10 to p90 | bars |",
         "|---|---:|---:|---|",
     ]
-    for name, cost, missed in report.compared(backend):
-        median, spread = ("", "") if cost is None else (f"{cost[1]:.4g}", f"{cost[0]:.4g} to {cost[2]:.4g}")
+    for name, median, spread, missed in report.compared(backend):
         lines += [f"| {name} | {median} | {spread} | {f'{missed} MISSED' if missed else 'met'} |"]
     return [*lines, ""]
 

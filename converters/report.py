@@ -153,9 +153,10 @@ class Report(_Strict, frozen=True, kw_only=True):
     kernels: dict[str, KernelNoise | None]
     seconds: dict[str, float]  # that converting took, by part
 
-    def compared(self, backend: str) -> list[tuple[str, tuple[float, float, float] | None, int]]:
-        """Return the candidates of `backend`, those with a cost first: name, p10, median and p90, bars missed."""
+    def compared(self, backend: str) -> list[tuple[str, str, str, int]]:
+        """Return the candidates of `backend`, those with a cost first: name, median and spread in text, bars missed."""
         costs = self.ranked[backend].costs
         judged = [name for name in self.missed_bars if SetKey.parse(name).backend == backend and name not in costs]
         names = [*costs, *(name for name in judged if not SetKey.parse(name).is_float)]
-        return [(name, costs.get(name), len(self.missed_bars[name])) for name in names]
+        texts = {name: (f"{median:.4g}", f"{p10:.4g} to {p90:.4g}") for name, (p10, median, p90) in costs.items()}
+        return [(name, *texts.get(name, ("", "")), len(self.missed_bars[name])) for name in names]

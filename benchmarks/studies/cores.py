@@ -8,8 +8,6 @@ On emulated Arm cores in instructions, which repeat to the last digit; on this h
 from __future__ import annotations
 
 import argparse
-import contextlib
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,13 +17,13 @@ import numpy as np
 
 from edge_moe import backends
 from edge_moe.benchmarks import targets
-from edge_moe.benchmarks.studies.full_size import TITLE, full_size_bundle, inputs
+from edge_moe.benchmarks.studies.full_size import TITLE, full_size_bundle, inputs, workplace
 from edge_moe.benchmarks.units import Unit
 from edge_moe.bundle import Bundle
 from edge_moe.converters.recipes import FLOAT
 from edge_moe.output import write_file
 from edge_moe.processor import this_processor
-from edge_moe.progress import Progress, shown_progress
+from edge_moe.progress import Progress
 from edge_moe.sets import SetKey
 
 __all__ = ["GOALS", "main", "measure", "to_markdown"]
@@ -108,10 +106,7 @@ def main() -> None:
     parser.add_argument("--devices", nargs="+", default=list(DEVICES))
     parser.add_argument("--backends", nargs="+", default=list(backends.names()), choices=backends.names())
     arguments = parser.parse_args()
-    with contextlib.ExitStack() as stack:
-        folder = arguments.output or Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        folder.mkdir(parents=True, exist_ok=True)
-        progress = stack.enter_context(shown_progress())
+    with workplace(arguments.output) as (folder, progress):
         bundle = full_size_bundle(folder, 1, progress, tuple(arguments.backends))
         found: dict[str, Any] = measure(bundle, arguments.devices, progress)
         write_file(folder / "cores.json", msgspec.json.encode(found))

@@ -6,6 +6,9 @@ Latency does not depend on what a network has learned, so it is untrained.
 from __future__ import annotations
 
 import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -18,14 +21,23 @@ from edge_moe.converters import recipes
 from edge_moe.converters.convert import ConversionOptions, convert
 from edge_moe.data import NOISE, open_data
 from edge_moe.nn import Architecture
-from edge_moe.progress import Progress
+from edge_moe.progress import Progress, shown_progress
 from edge_moe.training.checkpoint import save_checkpoint
 from edge_moe.training.untrained import new_untrained
 
-__all__ = ["TITLE", "full_size_bundle", "full_size_checkpoint", "inputs"]
+__all__ = ["TITLE", "full_size_bundle", "full_size_checkpoint", "inputs", "workplace"]
 
 TITLE = "MobileNetV3-Small, 224 pixels, 1000 classes, UNTRAINED"
 _SIZE = 224
+
+
+@contextmanager
+def workplace(output: Path | None) -> Iterator[tuple[Path, Progress]]:
+    """Return the folder of a study, made if it is not there, and its progress; of None, a folder that goes again."""
+    with ExitStack() as stack:
+        folder = output or Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        folder.mkdir(parents=True, exist_ok=True)
+        yield folder, stack.enter_context(shown_progress())
 
 
 def full_size_checkpoint(folder: Path, experts: int) -> Path:

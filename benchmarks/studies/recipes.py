@@ -25,13 +25,13 @@ from edge_moe.benchmarks import machine
 from edge_moe.benchmarks.conditions import Conditions, judge
 from edge_moe.benchmarks.peers.stock import PARTS, make_stock, stock_call
 from edge_moe.benchmarks.samples import Summary
-from edge_moe.benchmarks.studies.full_size import TITLE, full_size_bundle, full_size_checkpoint, inputs
+from edge_moe.benchmarks.studies.full_size import TITLE, full_size_bundle, full_size_checkpoint, inputs, workplace
 from edge_moe.benchmarks.studies.turns import Goal, at_least, goals_table, take_turns
 from edge_moe.benchmarks.watch import Watch
 from edge_moe.bundle import Bundle
 from edge_moe.converters import recipes
 from edge_moe.output import write_file
-from edge_moe.progress import Progress, shown_progress
+from edge_moe.progress import Progress
 from edge_moe.sets import SetKey
 from edge_moe.training.checkpoint import load_checkpoint
 
@@ -175,14 +175,10 @@ def main() -> None:
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--backends", nargs="+", default=list(backends.names()), choices=backends.names())
     arguments = parser.parse_args()
-    with contextlib.ExitStack() as stack:
-        folder = arguments.output or Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        folder.mkdir(parents=True, exist_ok=True)
-        progress = stack.enter_context(shown_progress())
+    with workplace(arguments.output) as (folder, progress), tempfile.TemporaryDirectory() as made:
         bundle = full_size_bundle(folder, 1, progress, tuple(arguments.backends))
         checkpoint = full_size_checkpoint(folder, 1)
-        made = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        report = measure(bundle, checkpoint, made, arguments.rounds, arguments.threads, progress)
+        report = measure(bundle, checkpoint, Path(made), arguments.rounds, arguments.threads, progress)
         write_file(folder / "recipes.json", msgspec.json.encode(report))
         write_file(folder / "recipes.md", to_markdown(report).encode())
     print(to_markdown(report))

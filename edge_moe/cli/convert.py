@@ -222,8 +222,7 @@ def _show(report: Report, output: Path) -> None:
             table = Table(title=f"what an image costs {ranked.where}, {ranked.unit}")
             for column in ("set", "median", "p10 to p90", "bars"):
                 table.add_column(column, justify="left" if column in ("set", "bars") else "right")
-            for name, cost, misses in report.compared(backend):
-                median, spread = ("", "") if cost is None else (f"{cost[1]:.4g}", f"{cost[0]:.4g} to {cost[2]:.4g}")
+            for name, median, spread, misses in report.compared(backend):
                 table.add_row(name, median, spread, f"{misses} missed" if misses else "met")
             screen.print(table)
         typer.echo(f"{backend}: {ranked.why}")
