@@ -68,6 +68,7 @@ __all__ = [
     "SetOperating",
     "TensorSpec",
     "expert_name",
+    "parse_manifest",
     "part_names",
     "read_artifact",
     "sha256",
@@ -167,19 +168,28 @@ def _read_manifest(path: Path) -> Manifest:
         raise BundleError(f"{path} is not a folder; expected a bundle, made by 'edge-moe convert CHECKPOINT -o {path}'")
     if not file.is_file():
         raise BundleError(f"{path} has no {MANIFEST}; expected a bundle, made by 'edge-moe convert'")
+    return parse_manifest(_read_bytes(file), str(file), path)
+
+
+def parse_manifest(data: bytes, name: str, folder: Path | None = None) -> Manifest:
+    """Return the manifest that the bytes of a file called `name` hold; `folder` is its bundle's, for what to do.
+
+    Raises:
+        BundleError: they are no manifest, or one of another schema version, or one that cannot be true.
+    """
     try:
-        raw = msgspec.json.decode(_read_bytes(file))
+        raw = msgspec.json.decode(data)
         version = raw.get("schema_version") if isinstance(raw, dict) else None
         if version != SCHEMA_VERSION:
             raise BundleError(
-                f"{file} has schema version {version}; this edge-moe reads {SCHEMA_VERSION}: {_todo(version, path)}"
+                f"{name} has schema version {version}; this edge-moe reads {SCHEMA_VERSION}: {_todo(version, folder)}"
             )
         manifest = msgspec.convert(raw, Manifest)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise BundleError(f"{file} is not a manifest: {error}; convert the checkpoint again") from None
+        raise BundleError(f"{name} is not a manifest: {error}; convert the checkpoint again") from None
     problem = inconsistency(manifest)
     if problem:
-        raise BundleError(f"{file} is not a manifest: {problem}; convert the checkpoint again")
+        raise BundleError(f"{name} is not a manifest: {problem}; convert the checkpoint again")
     return manifest
 
 
@@ -190,8 +200,8 @@ def _read_bytes(file: Path) -> bytes:
         raise BundleError(f"{file} cannot be read: {error.strerror}; check its permissions") from None
 
 
-def _todo(version: Any, path: Path) -> str:
-    if version == SCHEMA_VERSION - 1:
-        return f"run 'edge-moe upgrade {path}', or convert the checkpoint again"
+def _todo(version: Any, folder: Path | None) -> str:
+    if version == SCHEMA_VERSION - 1 and folder is not None:
+        return f"run 'edge-moe upgrade {folder}', or convert the checkpoint again"
     newer = isinstance(version, int) and version > SCHEMA_VERSION
     return "update edge-moe, or convert the checkpoint again" if newer else "convert the checkpoint again"
