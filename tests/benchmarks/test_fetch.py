@@ -1,19 +1,21 @@
-"""Packages of Debian and PyPI: brought as they are pinned, or not at all."""
+"""Packages of Debian, PyPI and npm: brought as they are pinned, or not at all."""
 
 from __future__ import annotations
 
+import base64
 import io
 import subprocess
 import tarfile
 import urllib.error
 import zipfile
+from hashlib import sha512
 from types import SimpleNamespace
 
 import pytest
 
 from edge_moe import DataError, IntegrityError
 from edge_moe.benchmarks import fetch
-from edge_moe.benchmarks.fetch import Deb, Wheel, unpack, unzip
+from edge_moe.benchmarks.fetch import Deb, Npm, Wheel, unpack, untar, unzip
 from edge_moe.records import sha256
 
 
@@ -143,3 +145,58 @@ def test_another_wheel_is_not_used(monkeypatch):
     pip(monkeypatch, files=["one-1.2.whl"])
     with pytest.raises(IntegrityError, match=r"one 1.2 .* is pinned"):
         Wheel(name="one", version="1.2", platform="any", size_bytes=5, sha256=sha256(b"another")).fetch()
+
+
+NPM = Npm(
+    name="@one/two",
+    version="1.2",
+    size_bytes=4,
+    integrity=f"sha512-{base64.b64encode(sha512(b'data').digest()).decode()}",
+)
+
+
+@pytest.fixture
+def no_npm(monkeypatch):
+    monkeypatch.delenv("NPM_CONFIG_REGISTRY", raising=False)
+    monkeypatch.setattr(fetch.shutil, "which", lambda name: None)
+
+
+def test_a_package_of_npm(archives, no_npm):
+    archives.there |= {"https://registry.npmjs.org/@one/two/-/two-1.2.tgz": b"data"}
+    assert NPM.fetch() == b"data"
+
+
+@pytest.mark.parametrize("address", ["https://mirror.example/npm", "https://mirror.example/npm/"])
+def test_it_comes_from_the_registry_of_the_user(archives, monkeypatch, address):
+    archives.there |= {"https://mirror.example/npm/@one/two/-/two-1.2.tgz": b"data"}
+    monkeypatch.setenv("NPM_CONFIG_REGISTRY", address)
+    assert NPM.fetch() == b"data"
+    monkeypatch.delenv("NPM_CONFIG_REGISTRY")
+    monkeypatch.setattr(fetch.shutil, "which", lambda name: f"/bin/{name}")
+    monkeypatch.setattr(
+        fetch.subprocess, "run", lambda command, **_: subprocess.CompletedProcess(command, 0, f"{address}\n", "")
+    )
+    assert NPM.fetch() == b"data"
+
+
+def test_npm_cannot_be_reached(archives, no_npm):
+    with pytest.raises(DataError, match=r"@one/two 1.2 cannot be fetched \(no route\); connect to a network that"):
+        NPM.fetch()
+
+
+def test_another_package_of_npm_is_not_used(archives, no_npm):
+    archives.there |= {"https://registry.npmjs.org/@one/two/-/two-1.2.tgz": b"other"}
+    with pytest.raises(IntegrityError, match=r"@one/two 1.2 has sha512-.* is pinned; it is not used"):
+        NPM.fetch()
+
+
+def test_files_of_a_package_of_npm(tmp_path):
+    data = io.BytesIO()
+    with tarfile.open(fileobj=data, mode="w:gz") as archive:
+        entry = tarfile.TarInfo("package/dist/a.js")
+        entry.size = 4
+        archive.addfile(entry, io.BytesIO(b"code"))
+    untar(data.getvalue(), {"deep/a.js": "dist/a.js"}, tmp_path)
+    assert (tmp_path / "deep/a.js").read_bytes() == b"code"
+    with pytest.raises(DataError, match=r"no dist/b\.js"):
+        untar(data.getvalue(), {"b.js": "dist/b.js"}, tmp_path)
