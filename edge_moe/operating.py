@@ -17,10 +17,19 @@ from edge_moe.errors import BundleError
 from edge_moe.manifest import Manifest
 from edge_moe.records import Count, Digest, Fraction, Positive, Strict, to_json
 
-__all__ = ["OPERATING", "Certificate", "Operating", "OperatingPoint", "SetOperating", "encode", "read_operating"]
+__all__ = [
+    "OPERATING",
+    "SCHEMA_VERSION",
+    "Certificate",
+    "Operating",
+    "OperatingPoint",
+    "SetOperating",
+    "encode",
+    "read_operating",
+]
 
 OPERATING = "operating.json"
-_SCHEMA_VERSION = 1
+SCHEMA_VERSION = 1
 
 
 class OperatingPoint(Strict, frozen=True):
@@ -68,7 +77,7 @@ class Operating(Strict, frozen=True):
 
 def encode(sets: dict[str, SetOperating]) -> bytes:
     """Return the file's bytes, for a person to read."""
-    content = Operating(schema_version=_SCHEMA_VERSION, sets=sets)
+    content = Operating(schema_version=SCHEMA_VERSION, sets=sets)
     return to_json(content)
 
 
@@ -84,8 +93,8 @@ def read_operating(folder: Path, manifest: Manifest) -> dict[str, SetOperating]:
     try:
         raw = msgspec.json.decode(file.read_bytes())
         version = raw.get("schema_version") if isinstance(raw, dict) else None
-        if version != _SCHEMA_VERSION:
-            raise BundleError(f"{file} has schema version {version}; this edge-moe reads {_SCHEMA_VERSION}: {todo}")
+        if version != SCHEMA_VERSION:
+            raise BundleError(f"{file} has schema version {version}; this edge-moe reads {SCHEMA_VERSION}: {todo}")
         found = msgspec.convert(raw, Operating).sets
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise BundleError(f"{file} is damaged: {error}; {todo}") from None

@@ -61,11 +61,14 @@ def _inside(target: Path, reads: Iterable[str | Path | None]) -> Iterator[str | 
                 yield path
 
 
-_OURS = ("manifest.json", "config.json", "results.json", "report.html", "simulation.json")
+_OURS = ("manifest.json", "config.json", "results.json", "report.html", "simulation.json", "site.json")
 
 
-# What checkpoints, bundles, reports and simulations are made of, in any version, beside the backends' artifacts.
-_KINDS = (".safetensors", ".npz", ".npy", ".json", ".md", ".png", ".csv", ".html")
+# What checkpoints, bundles, reports, simulations and pages are made of, in any version, beside the backends' artifacts.
+_KINDS = (
+    *(".safetensors", ".npz", ".npy", ".json", ".md", ".png", ".csv", ".html"),
+    *(".js", ".css", ".svg", ".wasm"),
+)
 _LEFT_BY_SYSTEMS = (".DS_Store", "Thumbs.db", "desktop.ini")
 
 

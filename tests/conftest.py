@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -103,3 +103,13 @@ def made_here(monkeypatch: pytest.MonkeyPatch, _made_before: tiny.PartsMadeHere)
     here.made, here.graphs = _made_before.made, _made_before.graphs
     monkeypatch.setattr("edge_moe.converters.make.carry_out", here)
     return here
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A real browser, for tests that are marked `devices`; pages of one test are gone in the next."""
+    from tests import chromium
+
+    opened = chromium.start(tmp_path_factory.mktemp("user"))
+    yield opened
+    opened.quit()

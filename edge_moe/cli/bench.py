@@ -151,7 +151,7 @@ def _print(results: Results) -> None:
     for one in reversed(results.sets):  # the default last, where eyes rest
         untrained = "" if results.bundle.trained else ", UNTRAINED network"
         partial = "" if results.complete else f", PARTIAL: {results.rounds} of {results.rounds_asked} rounds"
-        counted = f"{unit.shown}, {results.provenance()}{one.whose_answers}"
+        counted = f"{unit.shown}, {results.obtained()}{one.whose_answers}"
         what = f"{one.label}, {results.images} images, {results.threads} thread(s), {counted}"
         table = Table(title=f"{what}{untrained}{partial}")
         for column in header(several=several):

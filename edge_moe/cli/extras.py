@@ -25,6 +25,9 @@ _EXTRAS = {
     "threadpoolctl": "bench",
     "plotly": "bench",
     "jinja2": "bench",
+    "starlette": "web",
+    "uvicorn": "web",
+    "segno": "web",
 }
 
 

@@ -13,7 +13,7 @@ from edge_moe.errors import EdgeMoeError
 
 COMMANDS = (
     *("bench", "choose", "convert", "devices", "import", "init", "inspect", "macs", "recipes", "report", "run"),
-    *("simulate", "train", "verify"),
+    *("serve", "simulate", "train", "verify"),
 )
 
 # Runs the command line where some packages are not installed.

@@ -6,25 +6,16 @@ eyes.
 
 from __future__ import annotations
 
-import base64
-import json
-import shutil
 import time
-from pathlib import Path
 
 import pytest
 
 from edge_moe.benchmarks.report import write_report
 from tests.benchmarks.made import TAUS, make
+from tests.chromium import WAIT_S, fetched, keep, look, until
 
 pytestmark = pytest.mark.devices
 
-SCREENSHOTS = Path(__file__).parents[3] / "build/screenshots"
-OPTIONS = (
-    "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--hide-scrollbars",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync",
-)  # fmt: skip
-WAIT_S = 20
 CHARTS = 7
 EVIL = "<script>alert(1)</script> ü"
 
@@ -39,30 +30,9 @@ def reports(tmp_path_factory):
     return root
 
 
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    from selenium import webdriver
-    from selenium.webdriver.chrome.service import Service
-
-    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    assert chromium and driver, "there is no Chromium, or not its driver: make test-devices"
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    for option in (*OPTIONS, f"--user-data-dir={tmp_path_factory.mktemp('user')}"):
-        options.add_argument(option)
-    options.set_capability("goog:loggingPrefs", {"performance": "ALL", "browser": "ALL"})
-    opened = webdriver.Chrome(options=options, service=Service(driver))
-    yield opened
-    opened.quit()
-
-
 def show(browser, file, *, scheme="light", width=1280):
     """Open the page and wait until its charts are drawn."""
-    phone = width < 600
-    screen = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": phone}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
-    look = [{"name": "prefers-color-scheme", "value": scheme}]
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": look})
+    look(browser, scheme=scheme, width=width)
     browser.get(file.as_uri())
     until(browser, "return document.documentElement.dataset.drawn")
 
@@ -74,21 +44,6 @@ def opened(browser, reports):
     if browser.current_url != page.as_uri() or browser.execute_script("return innerWidth") != 1280:
         show(browser, page)
     return browser
-
-
-def until(browser, script):
-    """Run `script` until it returns something, and return that."""
-    end = time.monotonic() + WAIT_S
-    while not (found := browser.execute_script(script)):
-        assert time.monotonic() < end, script
-        time.sleep(0.02)
-    return found
-
-
-def fetched(browser):
-    """Return the addresses that were asked for since the last call."""
-    events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
-    return [event["params"]["request"]["url"] for event in events if event["method"] == "Network.requestWillBeSent"]
 
 
 def background(browser):
@@ -121,14 +76,6 @@ def test_it_shows(browser, reports, name, scheme, width):
     assert asked == [page.as_uri()]
     assert browser.get_log("browser") == []
     keep(browser, f"{name}-{scheme}-{width}.png", width)
-
-
-def keep(browser, name, width):
-    height = browser.execute_script("return document.documentElement.scrollHeight")
-    clip = {"x": 0, "y": 0, "width": width, "height": height, "scale": 0.5 if width > 600 else 1}
-    shot = browser.execute_cdp_cmd("Page.captureScreenshot", {"captureBeyondViewport": True, "clip": clip})
-    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
-    (SCREENSHOTS / name).write_bytes(base64.b64decode(shot["data"]))
 
 
 def downloaded(browser, name, folder):
