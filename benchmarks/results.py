@@ -63,6 +63,10 @@ class Results(Header, frozen=True, dict=True):
         """Return where the figures in a unit are from; of none named, those of `unit`."""
         return self.opening.provenance.get(unit or self.unit.name, "measured")
 
+    def obtained(self, unit: str | None = None) -> str:
+        """Return the same in words, with whatever else the target says of its figures: "measured, in a browser"."""
+        return ", ".join(filter(None, (self.provenance(unit), self.opening.how)))
+
     @cached_property
     def conditions(self) -> Conditions:
         """What else went on."""

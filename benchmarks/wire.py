@@ -151,6 +151,7 @@ class Opening(Strict, frozen=True, omit_defaults=True):
     versions: dict[str, str]  # set -> name and version of what executes it there
     # Name of the unit -> where its figures are from; measured if not named.
     provenance: dict[str, Provenance] = msgspec.field(default_factory=dict)
+    how: str = ""  # whatever else has to be known where a figure stands, in words: "in a browser (WebAssembly)"
     # Set -> part -> what runs in the artifact's place; of a set that is not named the artifacts themselves.
     compiled: dict[str, dict[str, Compiled]] = msgspec.field(default_factory=dict)
     peers: tuple[Peer, ...] = ()

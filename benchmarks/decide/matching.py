@@ -35,9 +35,9 @@ class Match(NamedTuple):
         """Why these figures are to be taken with care, in words; empty: nothing was seen."""
         stopped = () if self.results.complete else (f"it was stopped after {self.results.rounds} rounds",)
         untrained = () if self.bundle.manifest.trained else ("the network is UNTRAINED: its answers are noise",)
-        by, provenance = self.measured.decided_by, self.results.provenance()
+        by, obtained = self.measured.decided_by, self.results.obtained()
         other = () if by is None else (f"the answers of {self.label} are those of {by}, which it was costed with",)
-        modelled = () if provenance == "measured" else (f"its costs in {self.results.unit.name} are {provenance}",)
+        modelled = () if obtained == "measured" else (f"its costs in {self.results.unit.name} are {obtained}",)
         found = (*stopped, *untrained, *other, *modelled, *self.results.conditions.remarks)
         return tuple(f"{self.file}: {doubt}" for doubt in found)
 

@@ -63,7 +63,7 @@ class Series:
     @property
     def counted(self) -> str:
         """Its label, with where its figures are from, and whose its answers are, where that goes without saying not."""
-        where = self.results.provenance()
+        where = self.results.obtained()
         return f"{self.label}{'' if where == 'measured' else f', {where}'}{self.one.whose_answers}"
 
     @property

@@ -143,7 +143,8 @@ def provenance(results: Sequence[Results]) -> list[str]:
     for file in results:
         for unit in file.opening.units:
             words = "estimated for" if file.provenance(unit.name) == "estimated" else f"{file.provenance(unit.name)} on"
-            found[f"Costs in {unit.words} are {words} {file.target}."] = True
+            how = f", {file.opening.how}" if file.opening.how else ""
+            found[f"Costs in {unit.words} are {words} {file.target}{how}."] = True
     return [" ".join(found)]
 
 

@@ -245,7 +245,7 @@ def _facts(file: Results) -> Cells:
     each, size = " at each operating point" * bool(b.experts), f"{b.classes} classes, {size_text(b.image_size)} pixels"
     return {
         "Target": f"{file.target}, costs in " + ", ".join(
-            f"{unit.name} ({file.provenance(unit.name)})" for unit in file.opening.units
+            f"{unit.name} ({file.obtained(unit.name)})" for unit in file.opening.units
         ),
         "Machine": ", ".join(filter(None, (m.title, cpus, memory, m.system))),
         "Pinned to CPU": "not pinned or not told" if c.cpus is None else ", ".join(map(str, c.cpus)),

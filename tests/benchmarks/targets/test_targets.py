@@ -9,8 +9,12 @@ from edge_moe.benchmarks import targets
 
 
 def test_targets_by_name():
-    assert {name: targets.get(name).name for name in targets.kinds()} == {"host": "host", "arm": "arm"}
-    with pytest.raises(UsageError, match=r"unknown device 'phone'; expected one of host, arm .*'edge-moe devices'"):
+    assert {name: targets.get(name).name for name in targets.kinds()} == {
+        name: name for name in ("host", "arm", "browser")
+    }
+    with pytest.raises(
+        UsageError, match=r"unknown device 'phone'; expected one of host, arm, browser .*'edge-moe devices'"
+    ):
         targets.get("phone")
 
 
