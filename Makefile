@@ -38,6 +38,7 @@ test: $(READY)
 
 # What needs more than the environment: another processor by emulation, system calls watched, a browser. None is skipped.
 test-devices: $(READY) devices
+	$(BIN)/edge-moe devices setup browser
 	$(BIN)/python -m pytest -m devices
 
 # The programs that they need, by their Debian packages: installed where they are missing and that is allowed.

@@ -18,8 +18,8 @@ ROUNDS = 21  # at most
 
 
 def target_row(target: Target) -> str:
-    """Return the row of the committed table that is `target`'s: of this processor, or its own name."""
-    return row_of() if target.is_here else target.name
+    """Return the row of the committed table that is `target`'s: of this processor, or its own."""
+    return row_of() if target.is_here else target.row
 
 
 class TargetRanker:

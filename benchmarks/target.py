@@ -80,6 +80,11 @@ class Target(ABC):
         """What people call it."""
         return f"{self.kind}:{self.parameter}" if self.parameter else self.kind
 
+    @property
+    def row(self) -> str:
+        """Of the committed table of recipes, where it is not this host: what it is called there."""
+        return self.name
+
     @abstractmethod
     def available(self) -> list[Availability]:
         """Return whether it can be used here, as a whole and for each backend, and what to do if not."""

@@ -8,7 +8,7 @@ import msgspec
 
 from edge_moe.sets import FLOAT
 
-__all__ = ["A53", "A76", "AVX2", "FLOAT", "NOTHING", "STOCK_WORDS", "VNNI", "X86", "Recipe", "Seen"]
+__all__ = ["A53", "A76", "AVX2", "BROWSER", "FLOAT", "NOTHING", "STOCK_WORDS", "VNNI", "X86", "Recipe", "Seen"]
 
 
 class Recipe(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,7 +65,8 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
 
 NOTHING: dict[str, Any] = {"int8": "nothing", "floats": "everything", "ranges": "none"}  # of a recipe called FLOAT
 STOCK_WORDS: dict[str, Any] = {"floats": "", "why": "for comparison", "when": "never"}  # of a quantizer's own
-# Rows of the committed tables: the processors for which the order of a backend's candidates is known. Arm's are called
-# as the devices are on which it was found.
+# Rows of the committed tables: the processors for which the order of a backend's candidates is known. Arm's and the
+# browser's are called as the devices are on which it was found.
 VNNI, AVX2, A76, A53 = "x86 with AVX512-VNNI", "x86 with AVX2", "arm:cortex-a76", "arm:cortex-a53"
+BROWSER = "browser"
 X86 = (VNNI, AVX2, "x86 with AVX, without FMA", "x86 with SSE4.2")

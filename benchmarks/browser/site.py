@@ -41,6 +41,7 @@ Content = Path | bytes
 
 _PAGE = Path(__file__).with_name("page")
 _PAGES = ("index.html", "measure.html")
+_SMALL = 1 << 16
 # Nothing but this server's own files, no code but that of its modules, and WebAssembly. The pages say it themselves,
 # too, for where they are exported to.
 POLICY = (
@@ -67,10 +68,10 @@ def site_files(libraries: Libraries) -> dict[str, Content]:
         BackendError: the libraries are not set up.
     """
     brought = libraries.files()
-    found: dict[str, Content] = {
-        (file.name if file.name in _PAGES else f"page/{file.name}"): file for file in sorted(_PAGE.iterdir())
+    found = {
+        (file.name if file.name in _PAGES else f"page/{file.name}"): _content(file) for file in sorted(_PAGE.iterdir())
     }
-    found |= {f"library/{name}": file for name, file in brought.items()}
+    found |= {f"library/{name}": _content(file) for name, file in brought.items()}
     found["site.json"] = msgspec.json.encode(
         {
             "schema_version": 1,
@@ -81,6 +82,11 @@ def site_files(libraries: Libraries) -> dict[str, Content]:
         }
     )
     return found
+
+
+def _content(file: Path) -> Content:
+    """Return a small file's bytes, at hand: a page waits for one module after the other."""
+    return file.read_bytes() if file.stat().st_size <= _SMALL else file
 
 
 def schemas() -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """What the tables of README and docs are measured with, each one command: `python -m edge_moe.benchmarks.studies.NAME`.
 
     bad_layer      a checkpoint whose layers int8 ruins, to see whether a conversion names them
+    browser        base and expert in a browser beside this host, and what the page adds
     contact_sheet  images of a data set side by side
     conversion     what converting costs: seconds a part, peak memory
     cores          which recipe wins where: at full size on emulated Arm cores, and on this host

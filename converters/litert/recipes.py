@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from edge_moe.converters.recipe import A53, A76, AVX2, FLOAT, NOTHING, STOCK_WORDS, VNNI, X86, Recipe, Seen
+from edge_moe.converters.recipe import A53, A76, AVX2, BROWSER, FLOAT, NOTHING, STOCK_WORDS, VNNI, X86, Recipe, Seen
 
 __all__ = ["GOALS", "ORDERS", "RECIPES", "SAFEST", "SEEN", "STOCK", "STOCK_GOAL", "LiteRTRecipe"]
 
@@ -101,6 +101,7 @@ ORDERS = {
     AVX2: _ON_X86,
     A76: ("int8-arm", "int8-all", "int8-stock", "int8", "int8-dynamic"),
     A53: ("int8-arm", "int8-all", "int8-stock", "int8-dynamic", "int8"),
+    BROWSER: ("int8-all", "int8-arm", "int8", "int8-dynamic", "int8-stock"),
 }
 SAFEST = "int8-dynamic"  # follows fp32 most closely
 # What the quantizer does when nobody tells it otherwise, at the edges too, so that parts would not fit together: this

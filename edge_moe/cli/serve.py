@@ -36,7 +36,7 @@ def serve(
     from edge_moe.benchmarks.browser.server import Server
     from edge_moe.benchmarks.browser.site import bundle_files, runs_in_browser, site_files
     from edge_moe.bundle import Bundle
-    from edge_moe.errors import UsageError
+    from edge_moe.errors import StoppedError, UsageError
 
     if export is not None and (lan or port):
         raise UsageError("--export writes a folder and serves nothing; leave --lan and --port out")
@@ -56,4 +56,7 @@ def serve(
             segno.make(server.url).terminal(compact=True)
             typer.echo("whoever has this address may look, until the command is stopped")
         typer.echo("Ctrl-C ends it")
-        threading.Event().wait()
+        try:
+            threading.Event().wait()
+        except KeyboardInterrupt:
+            raise StoppedError("stopped; the page is gone") from None

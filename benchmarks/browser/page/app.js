@@ -1,5 +1,6 @@
 // The page that answers: an image in, class, way and cost out, and a finger on tau.
 
+import { addressOf } from "./bytes.js";
 import { Curve } from "./curve.js";
 import { Thread } from "./thread.js";
 import { Trouble } from "./trouble.js";
@@ -17,7 +18,7 @@ let turn = Promise.resolve();
 let wanted = 0; // counts what was asked for: only the newest is answered
 
 function heard({ loading, bytes, of, base, asked }) {
-  if (loading) {
+  if (loading && words) {
     const name = loading.startsWith("expert") ? "expert" : loading;
     element("loading").hidden = bytes >= of;
     element("loading-text").textContent = words.say(`loading_${name}`);
@@ -61,7 +62,7 @@ async function open(set = null) {
   const most = [...new Set(model.operating.operating_points.map((one) => one.max_experts))].sort((a, b) => a - b);
   options(element("most"), most, model.operating.default_max_experts);
   element("most-row").hidden = most.length < 2;
-  element("tau").disabled = !experts;
+  element("setting").hidden = !experts;
   element("tau").value = model.operating.default_tau;
   drawSamples();
   drawCurve();
@@ -80,7 +81,7 @@ function drawSamples() {
     button.ariaLabel = words.say("sample", { sample });
     button.dataset.sample = sample;
     const image = new Image(64, 64);
-    image.src = `bundle/${encodeURI(file)}`;
+    image.src = `bundle/${addressOf(file)}`;
     image.alt = "";
     button.append(image);
     button.onclick = () => look({ sample }, words.say("image_sample", { sample }));
@@ -165,13 +166,13 @@ function answer() {
   return turn;
 }
 
-function showAnswer({ index, probability, classes, macs }, way) {
+function showAnswer({ index, probability, classes, experts, macs }, way) {
   const named = (y) => model.labels[y];
   element("class").textContent = words.say("class", { label: named(index), percent: words.percent(probability) });
   element("way").textContent = way;
   const base = model.macs.base;
   const value = words.number(macs / 1e6, 2);
-  element("macs").textContent = macs > base
+  element("macs").textContent = experts.length
     ? words.say("macs_more", { value, times: words.number(macs / base, 2) })
     : words.say("macs_value", { value });
   element("classes").tBodies[0].replaceChildren(...classes.map((one) => {
@@ -194,10 +195,11 @@ function cell(content) {
 }
 
 async function main() {
+  thread = new Thread(heard);
+  thread.ask("describe").catch(() => {}); // begins to load; what goes wrong is told by `open`
   words = await loadWords();
   label(document, words);
   document.title = words.say("title");
-  thread = new Thread(heard);
   for (const id of ["file", "camera"])
     element(id).addEventListener("change", ({ target }) => {
       if (target.files.length) look({ blob: target.files[0] });

@@ -1,7 +1,7 @@
 // A bundle behind a URL: manifest.json and operating.json, as strict as edge_moe/bundle.py, and files by their hash.
 
 import { Validator } from "../library/json-schema/index.js";
-import { fetchBytes, fetchChecked } from "./bytes.js";
+import { addressOf, fetchBytes, fetchChecked } from "./bytes.js";
 import { partNames } from "./mixture.js";
 import { Trouble } from "./trouble.js";
 
@@ -27,7 +27,7 @@ export async function openBundle(root, schemas) {
   };
   const manifest = checkedManifest(await json(MANIFEST), schemas);
   const operating = checkedOperating(await json(OPERATING), manifest, schemas);
-  const read = (artifact, onBytes) => fetchChecked(new URL(encodeURI(artifact.file), root), artifact, onBytes);
+  const read = (artifact, onBytes) => fetchChecked(new URL(addressOf(artifact.file), root), artifact, onBytes);
   return { manifest, operating, read };
 }
 

@@ -11,6 +11,9 @@ export async function digest(bytes) {
   return hex(native ? new Uint8Array(await native.digest("SHA-256", bytes)) : sha256(bytes));
 }
 
+/** The path of a file of a bundle as it stands in an address: a name may have a # or a question mark in it. */
+export const addressOf = (file) => file.split("/").map(encodeURIComponent).join("/");
+
 /**
  * Fetch a file of at most `most` bytes; `onBytes` is told how many came so far.
  *

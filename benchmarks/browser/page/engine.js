@@ -15,8 +15,7 @@ const ROOT = new URL("../", import.meta.url);
 const BACKEND = "litert";
 const MOST_SITE_BYTES = 1 << 20;
 const SHOWN = 3; // classes beside each other
-const ENOUGH_STEPS = 20; // of the timer, for a time that is shown
-const ENOUGH_MS = 60;
+const ENOUGH_MS = 30; // of calls, for a time that is shown
 
 export class Engine {
   #site;
@@ -31,17 +30,23 @@ export class Engine {
     this.tell = tell;
   }
 
+  async #read() {
+    this.#site ??= JSON.parse(new TextDecoder().decode(await fetchBytes(new URL("site.json", ROOT), MOST_SITE_BYTES)));
+    return this.#site;
+  }
+
   async #start() {
     if (this.#litert) return;
-    this.#site = JSON.parse(new TextDecoder().decode(await fetchBytes(new URL("site.json", ROOT), MOST_SITE_BYTES)));
-    this.#litert = await loadLiteRt(new URL("library/", ROOT), this.#site.library, (bytes, of) =>
+    const { library } = await this.#read();
+    this.#litert = await loadLiteRt(new URL("library/", ROOT), library, (bytes, of) =>
       this.tell({ loading: "library", bytes, of }));
   }
 
   /** Open the bundle, and of it one set; `set` null: the first that runs in a browser. */
   async open({ set: wanted = null } = {}) {
-    await this.#start();
-    this.#bundle ??= await openBundle(new URL("bundle/", ROOT), this.#site.schemas);
+    const { schemas } = await this.#read();
+    const opening = this.#bundle ?? openBundle(new URL("bundle/", ROOT), schemas);
+    [this.#bundle] = await Promise.all([opening, this.#start()]);
     const { manifest, operating } = this.#bundle;
     const names = manifest.sets.map(setName);
     const able = manifest.sets.filter(runsHere).map(setName);
@@ -97,7 +102,7 @@ export class Engine {
         this.tell({ base: this.#shown(exit), asked: exit.asked }));
       const waitedMs = this.#shelf.waited;
       const run = () => predict(manifest, this.#shelf.part, input, setting);
-      const ms = timed ? await secondsOf(run, Math.min(ENOUGH_STEPS * timerStep(), ENOUGH_MS)) * 1000 : null;
+      const ms = timed ? await secondsOf(run, ENOUGH_MS) * 1000 : null;
       return { ...this.#shown(found), ms, waitedMs, here: this.#shelf.here };
     } finally {
       input.delete();

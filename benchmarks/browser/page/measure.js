@@ -10,6 +10,7 @@ const PAUSE_MS = 250;
 const BUSY_MS = 20; // the pause right after a task, which another one follows as a rule
 const BUSY_FOR_MS = 2000;
 const ALIVE_MS = 1000;
+const LATE_MS = 2 * ALIVE_MS; // a page that is throttled, or a machine that slept, comes later than that
 const MOST_DISCARDED = 20;
 
 const status = document.getElementById("status");
@@ -19,9 +20,9 @@ const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
 let words;
 let progress = { done: 0, of: 0 };
-let hiddenTimes = 0;
+let disturbed = 0; // how often the page was not in front, or was held up
 let openJob; // the folder that the engine has open
-document.addEventListener("visibilitychange", () => { hiddenTimes += document.hidden ? 1 : 0; });
+document.addEventListener("visibilitychange", () => { disturbed += document.hidden ? 1 : 0; });
 
 const thread = new Thread((event) => {
   if (event.of) show(event.loading ? "loading" : "working", event.bytes ?? event.done ?? event.row, event.of);
@@ -49,17 +50,17 @@ async function work(desk, task) {
   throw new Trouble("unexpected", { what: `a task of the kind ${task.kind}: update the page` });
 }
 
-/** One round in which the page was in front all the time: one that was not is thrown away. */
+/** One round in which the page was in front, and not held up, all the time: one that was not is thrown away. */
 async function round(task) {
   for (let tries = 0; tries < MOST_DISCARDED; tries++) {
     while (document.hidden) {
       show("hidden");
       await sleep(PAUSE_MS);
     }
-    const before = hiddenTimes;
+    const before = disturbed;
     const found = await thread.ask("round", task);
     if (task.cold) for (const one of found.sets) one.cold_start_ms = await coldStart(task, found.sets.indexOf(one));
-    if (hiddenTimes === before) return { ...found, seen: { ...found.seen, facts: { "discarded before": tries } } };
+    if (disturbed === before) return { ...found, seen: { ...found.seen, facts: { "discarded before": tries } } };
     show("discarded");
   }
   throw new Trouble("always_hidden");
@@ -97,7 +98,13 @@ async function main() {
   const who = { name, user_agent, system, cores, timer_ms: timerMs, isolated: self.crossOriginIsolated, build };
   document.getElementById("facts").textContent =
     words.say("measure_facts", { name, system, cores, build, timer: words.number(timerMs, 3) });
-  setInterval(() => desk.alive(!document.hidden, progress.done, progress.of).catch(() => {}), ALIVE_MS);
+  let beat = performance.now();
+  setInterval(() => {
+    const now = performance.now();
+    disturbed += now - beat > ALIVE_MS + LATE_MS ? 1 : 0;
+    beat = now;
+    desk.alive(!document.hidden, progress.done, progress.of).catch(() => {});
+  }, ALIVE_MS);
   let instead = false;
   let last = -Infinity; // when a task was done
   const pause = () => sleep(performance.now() - last < BUSY_FOR_MS ? BUSY_MS : PAUSE_MS);

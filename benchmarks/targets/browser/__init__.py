@@ -44,6 +44,11 @@ class Browser(Target):
         """What the page runs on."""
         return Libraries()
 
+    @property
+    def row(self) -> str:
+        """What it is called in the committed table, wherever the browser is."""
+        return self.kind
+
     def available(self) -> list[Availability]:
         """Return both ways, and what runs the artifacts."""
         what = self._problem()

@@ -117,6 +117,8 @@ def price(
     progress: Progress,
 ) -> Prices:
     """Time parts of several sets in turns; see `Target.price`."""
+    if not files:
+        return Prices(MS, {})
     handed: dict[str, Content] = {}
     parts = []
     for key, of in files.items():

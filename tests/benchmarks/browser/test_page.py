@@ -247,6 +247,38 @@ def test_names_are_text(browser, files):
         assert browser.execute_script("return document.querySelectorAll('#classes img').length") == 0
 
 
+def test_names_of_files_are_names(browser, files):
+    raw = json.loads(files[MANIFEST].read_bytes())
+    odd = "litert/int8/ba #se?%41.tflite"
+    raw["sets"][0]["parts"]["base"]["file"] = odd
+    look(browser)
+    with served(browser, broken(files, manifest_with(files, **raw)) | {f"bundle/{odd}": files[BASE]}):
+        until(browser, READY)
+        click_sample(browser, "00")
+
+
+def test_a_plain_network(browser, files):
+    """No gate, no experts, nothing for tau to decide."""
+    raw, points = (json.loads(files[name].read_bytes()) for name in (MANIFEST, OPERATING))
+    only = {"base": raw["parts"]["base"] | {"outputs": raw["parts"]["base"]["outputs"][:1]}}
+    for one in raw["sets"]:
+        one["parts"] = {"base": one["parts"]["base"]}
+        one["made_from"], one["golden"]["samples"] = {}, []
+        for file in one["parts"].values():
+            names = [spec["name"] for spec in only["base"]["outputs"]]
+            file["outputs"] = [tensor for tensor in file["outputs"] if tensor["name"] in names]
+    for one in points["sets"].values():
+        one["default_max_experts"] = 0
+        one["operating_points"] = [one["operating_points"][-1] | {"max_experts": 0}]
+    assert [one["name"] for one in only["base"]["outputs"]] == ["logits"]
+    change = manifest_with(files, **(raw | {"experts": 0, "parts": only}))
+    with served(browser, broken(files, change | {OPERATING: json.dumps(points).encode()})):
+        until(browser, READY)
+        click_sample(browser, "00")
+        assert text(browser, "way") == "A plain network: there are no experts."
+        assert not browser.find_element("id", "setting").is_displayed()
+
+
 def test_the_base_answers_until_an_expert_is_here_and_a_server_that_is_gone(browser, files):
     """Experts come when they are first needed; without a server the page says so, and goes on when it is back."""
     look(browser)
