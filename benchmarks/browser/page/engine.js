@@ -141,15 +141,19 @@ export class Engine {
     return this.#rounds.round(number, (done, of) => this.tell({ round: number, done, of }));
   }
 
-  /** Answer the first input of a job by one of its sets, at that set's defaults: what a cold start ends with. */
-  async cold({ url, set }) {
-    await this.#start();
-    const rounds = await Rounds.open(url, this.#litert, this.#site.schemas, { only: set });
-    try {
-      await rounds.first(set);
-    } finally {
-      rounds.close();
-    }
+  /** What `cold` is to be given, for each set of the job. */
+  starts() {
+    return this.#rounds.starts;
+  }
+
+  /** Answer one input by a set of a bundle, at its defaults: what a cold start ends with. */
+  async cold({ root, set, floats }) {
+    const { schemas } = await this.#read();
+    const [{ manifest, operating, read }] = await Promise.all([openBundle(root, schemas), this.#start()]);
+    const shelf = new PartShelf(this.#litert, { manifest, read }, manifest.sets.find((one) => setName(one) === set));
+    for (const part of ["base", ...(manifest.experts ? ["gate"] : [])]) await shelf.part(part);
+    const { default_tau: tau, default_max_experts: maxExperts } = operating[set];
+    await predict(manifest, shelf.part, shelf.part("base").input(floats), { tau, maxExperts });
   }
 
   /** Run one part on inputs one after the other: [N, ...] floats -> the outputs that are asked for, one after the other. */

@@ -59,7 +59,8 @@ async function round(task) {
     }
     const before = disturbed;
     const found = await thread.ask("round", task);
-    if (task.cold) for (const one of found.sets) one.cold_start_ms = await coldStart(task, found.sets.indexOf(one));
+    if (task.cold)
+      for (const [i, start] of (await thread.ask("starts")).entries()) found.sets[i].cold_start_ms = await coldStart(start);
     if (disturbed === before) return { ...found, seen: { ...found.seen, facts: { "discarded before": tries } } };
     show("discarded");
   }
@@ -67,11 +68,11 @@ async function round(task) {
 }
 
 /** From before another thread is started until its first answer, in milliseconds. */
-async function coldStart(task, set) {
+async function coldStart(what) {
   const start = performance.now();
   const cold = new Thread();
   try {
-    await cold.ask("cold", { url: new URL(task.job, document.baseURI).href, set });
+    await cold.ask("cold", what);
     return performance.now() - start;
   } finally {
     cold.end();

@@ -15,23 +15,24 @@ const MOST_PLAN_BYTES = 64 << 20;
 const MOST_INPUT_BYTES = 1 << 30;
 const MOST_IMAGE_BYTES = 256 << 20;
 const UNSEEN_IMAGES = 10;
+const WARM_UP = 3; // images
 const round = (value) => Math.round(value * 1e4) / 1e4; // a tenth of a microsecond
 const costs = (values) => ({ ms: values.map(round) });
 
 export class Rounds {
-  /** Open a job, all of it, or for a first answer `only` one of its sets: its place in the plan. */
-  static async open(url, litert, schemas, { only = null } = {}) {
+  /** Open a job: its folder's URL. */
+  static async open(url, litert, schemas) {
     const rounds = new Rounds();
     const json = async (file) => JSON.parse(new TextDecoder().decode(await fetchBytes(new URL(file, url), MOST_PLAN_BYTES)));
     rounds.plan = await json("plan.json");
-    rounds.bundle = await openBundle(new URL(`${rounds.plan.bundle}/`, url), schemas);
+    rounds.root = new URL(`${rounds.plan.bundle}/`, url).href; // of the bundle
+    rounds.bundle = await openBundle(rounds.root, schemas);
     rounds.manifest = rounds.bundle.manifest;
     rounds.floats = readFloats(await fetchBytes(new URL(rounds.plan.inputs, url), MOST_INPUT_BYTES));
     rounds.litert = litert;
     rounds.clock = new Clock();
     rounds.shelves = rounds.plan.sets.map(({ set: name }) =>
       new PartShelf(litert, rounds.bundle, rounds.manifest.sets.find((one) => setName(one) === name)));
-    if (only !== null) return rounds;
     for (const shelf of rounds.shelves)
       for (const part of partNames(rounds.manifest.experts)) await shelf.part(part);
     rounds.images = [];
@@ -44,21 +45,18 @@ export class Rounds {
     for (const shelf of this.shelves) shelf.close();
   }
 
-  /** Answer the first input by one set, at its defaults. */
-  async first(place) {
-    const shelf = this.shelves[place];
-    for (const part of ["base", ...(this.manifest.experts ? ["gate"] : [])]) await shelf.part(part);
-    const { default_tau: tau, default_max_experts: maxExperts } = this.bundle.operating[setName(shelf.set)];
-    const input = this.#input(shelf.part("base"), 0);
-    await predict(this.manifest, shelf.part, input, { tau, maxExperts });
-    input.delete();
+  /** What a cold start needs of the job, for each set: where the bundle is, and the first input. */
+  get starts() {
+    const floats = this.floats.slice(0, this.floats.length / this.plan.images.length);
+    return this.plan.sets.map(({ set }) => ({ root: this.root, set, floats }));
   }
 
   /** Measure everything once; `onDone` is told how many of its steps are done. */
   async round(number, onDone) {
     const sets = this.plan.sets.map(() => ({ parts: {}, points: [], waking: {} }));
-    const steps = { preprocessing: costs([]) };
-    const blocks = [() => this.#preprocessing(steps)];
+    const steps = {};
+    const remarks = [];
+    const blocks = [() => this.#preprocessing(steps, remarks)];
     this.plan.sets.forEach((planned, i) => {
       blocks.push(() => this.#parts(planned, this.shelves[i], sets[i].parts));
       blocks.push(() => this.#waking(this.shelves[i], sets[i].waking));
@@ -72,7 +70,7 @@ export class Rounds {
       onDone(done + 1, blocks.length);
     }
     const after = probeMs();
-    return { sets, steps, seen: { probe_ms: round((before + after) / 2) } };
+    return { sets, steps, seen: { probe_ms: round((before + after) / 2), remarks } };
   }
 
   #input(base, t) {
@@ -86,16 +84,20 @@ export class Rounds {
     const seen = new Set(order.flatMap((row) => row.slice(0, most)));
     const unseen = Array.from({ length: this.manifest.experts }, (_, k) => k).filter((k) => !seen.has(k));
     const turns = order.map((row, t) => [t, row.slice(0, most).sort((a, b) => a - b)]);
+    turns.unshift(...turns.slice(0, WARM_UP));
     if (unseen.length) for (let t = 0; t < Math.min(order.length, UNSEEN_IMAGES); t++) turns.push([t, unseen]);
     const found = {};
+    let counts; // once it is warm
     const time = async (name, part, tensor) => {
-      (found[name] ??= []).push(await this.clock.ms(`${set} ${name}`, async () => {
+      const ms = await this.clock.ms(`${set} ${name}`, async () => {
         const outputs = await part.run(tensor);
         outputs.values("logits");
         outputs.free();
-      }));
+      });
+      if (counts) (found[name] ??= []).push(ms);
     };
-    for (const [t, experts] of turns) {
+    for (const [turn, [t, experts]] of turns.entries()) {
+      counts = turn >= Math.min(WARM_UP, order.length);
       const base = shelf.part("base");
       const input = this.#input(base, t);
       const outputs = await base.run(input);
@@ -113,14 +115,16 @@ export class Rounds {
   async #point(i, { tau, max_experts: maxExperts }) {
     const shelf = this.shelves[i];
     const [times, ran] = [[], []];
-    for (let t = 0; t < this.plan.images.length; t++) {
+    const images = Array.from(this.plan.images.keys());
+    for (const [turn, t] of [...images.slice(0, WARM_UP), ...images].entries()) {
       const input = this.#input(shelf.part("base"), t);
       let answer;
       const run = async () => { answer = await predict(this.manifest, shelf.part, input, { tau, maxExperts }); };
       await run();
-      const name = `${this.plan.sets[i].set} ${answer.experts.length} experts`;
-      times.push(await this.clock.ms(name, run));
-      ran.push(answer.gateRan ? answer.experts : null);
+      if (turn >= Math.min(WARM_UP, images.length)) {
+        times.push(await this.clock.ms(`${this.plan.sets[i].set} ${answer.experts.length} experts`, run));
+        ran.push(answer.gateRan ? answer.experts : null);
+      }
       input.delete();
     }
     return { costs: costs(times), ran };
@@ -137,10 +141,16 @@ export class Rounds {
     }
   }
 
-  async #preprocessing(steps) {
+  async #preprocessing(steps, remarks) {
     const times = [];
-    for (const image of this.images)
-      times.push(await this.clock.ms("preprocessing", () => prepare(image, this.manifest.preprocessing)));
+    for (const [t, image] of this.images.entries())
+      try {
+        times.push(await this.clock.ms("preprocessing", () => prepare(image, this.manifest.preprocessing)));
+      } catch (error) {
+        if (!["undecodable", "too_large"].includes(error.code)) throw error;
+        remarks.push(`preparing images is not measured: this browser cannot decode ${this.plan.images[t]}`);
+        return; // Python reads formats that browsers do not
+      }
     steps.preprocessing = costs(times);
   }
 }

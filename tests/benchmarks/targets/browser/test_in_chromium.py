@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from edge_moe.benchmarks.results import load
 from tests.chromium import look, until
@@ -180,3 +181,20 @@ def test_stopped_and_gone_on_with(command, chromium, tiny_images, tmp_path):
     assert code == 0, again.said
     results = load(tmp_path / "report/results.json")
     assert (results.complete, results.sittings) == (True, 2)
+
+
+def test_images_that_a_browser_does_not_read(command, chromium, tiny_images, tmp_path):
+    """All else is measured; that preparing them is not stands in the results."""
+    for name in ("across", "diagonal", "down"):
+        there = tmp_path / "images/val" / name
+        there.mkdir(parents=True)
+        for source in sorted((tiny_images / "val" / name).iterdir())[:3]:
+            Image.open(source).save(there / f"{source.stem}.ppm")
+    sweep = command(*bench(tmp_path / "images", tmp_path / "report", "--rounds", 1, "--checked-images", 0))
+    chromium.get(sweep.url())
+    code, _ = sweep.end()
+    assert code == 0, sweep.said
+    (line,) = load(tmp_path / "report/results.json").lines
+    assert line.steps == {}
+    (said,) = line.seen.remarks
+    assert said == "preparing images is not measured: this browser cannot decode images/0000.ppm"
