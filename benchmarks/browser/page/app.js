@@ -11,6 +11,7 @@ const PREVIEW = 320; // pixels
 
 let words;
 let model; // what the engine said of the open bundle
+let tau; // of the slider, or the bundle's default, which need not be one of its steps
 let curve;
 let thread;
 let looking = false; // whether there is an image to answer for
@@ -63,7 +64,7 @@ async function open(set = null) {
   options(element("most"), most, model.operating.default_max_experts);
   element("most-row").hidden = most.length < 2;
   element("setting").hidden = !experts;
-  element("tau").value = model.operating.default_tau;
+  element("tau").value = tau = model.operating.default_tau;
   drawSamples();
   drawCurve();
   document.body.dataset.ready = "true";
@@ -92,7 +93,9 @@ function drawSamples() {
 
 function drawCurve() {
   const most = Number(element("most").value);
-  const points = model.operating.operating_points.filter((one) => one.max_experts === most);
+  const points = model.operating.operating_points
+    .filter((one) => one.max_experts === most)
+    .sort((a, b) => a.tau - b.tau);
   const svg = element("curve");
   svg.hidden = points.length < 2;
   curve = points.length < 2 ? null : new Curve(svg, points, words);
@@ -112,7 +115,6 @@ function drawCurve() {
 
 /** The finger moved. */
 function moved() {
-  const tau = Number(element("tau").value);
   element("tau-value").textContent = words.number(tau, 3);
   if (!curve) return;
   const point = curve.at(tau);
@@ -130,17 +132,18 @@ async function look(source, name) {
   const size = await attempt(() => thread.ask("look", source));
   if (!size) return;
   looking = true;
-  await preview(source);
   element("image").ariaLabel = name ?? words.say("image_own", size);
-  await answer();
+  await Promise.all([preview(source).catch(() => {}), answer()]); // without its picture an answer is one, too
 }
 
 async function preview({ blob, sample }) {
   const canvas = element("image");
-  const shown = blob ?? model.samples.find((one) => one.sample === sample);
-  const picture = blob
-    ? await createImageBitmap(blob)
-    : await createImageBitmap(element("samples").querySelector(`[data-sample="${CSS.escape(shown.sample)}"] img`));
+  let source = blob;
+  if (!blob) {
+    source = element("samples").querySelector(`[data-sample="${CSS.escape(sample)}"] img`);
+    await source.decode(); // it may still be on its way
+  }
+  const picture = await createImageBitmap(source);
   const scale = PREVIEW / Math.max(picture.width, picture.height);
   [canvas.width, canvas.height] = [picture.width * scale, picture.height * scale].map((side) => Math.max(1, Math.round(side)));
   canvas.getContext("2d").drawImage(picture, 0, 0, canvas.width, canvas.height);
@@ -152,7 +155,7 @@ function answer() {
   const mine = ++wanted;
   turn = turn.then(async () => {
     if (mine !== wanted || !looking) return;
-    const setting = { tau: Number(element("tau").value), maxExperts: Number(element("most").value) };
+    const setting = { tau, maxExperts: Number(element("most").value) };
     const found = await attempt(() => thread.ask("answer", setting), answer);
     if (!found) return;
     const asked = found.experts.length;
@@ -205,7 +208,11 @@ async function main() {
       if (target.files.length) look({ blob: target.files[0] });
       target.value = ""; // the same file again is another wish
     });
-  element("tau").addEventListener("input", () => { moved(); answer(); });
+  element("tau").addEventListener("input", ({ target }) => {
+    tau = Number(target.value);
+    moved();
+    answer();
+  });
   element("most").addEventListener("change", () => { drawCurve(); answer(); });
   element("set").addEventListener("change", ({ target }) => open(target.value));
   let width = 0; // the curve is drawn for one

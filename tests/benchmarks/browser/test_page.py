@@ -109,6 +109,20 @@ def test_the_mark_moves_with_the_finger(page):
     assert text(page, "tau-value") == "0.995"
 
 
+def test_a_default_between_the_steps_of_the_slider(browser, files):
+    points = json.loads(files[OPERATING].read_bytes())
+    for one in points["sets"].values():
+        one["default_tau"] = 0.0123
+    look(browser)
+    with served(browser, broken(files, {OPERATING: json.dumps(points).encode()})):
+        until(browser, READY)
+        click_sample(browser, "00")
+        assert text(browser, "tau-value") == "0.012"
+        with Runtime(BUNDLE, backend="litert", recipe="int8", tau=0.0123, max_experts=1) as runtime:
+            here = runtime.predict_tensor(BUNDLE.golden_inputs()["00"])
+        assert ("left early" in text(browser, "way")) == here.exited
+
+
 @pytest.mark.parametrize(
     ("scheme", "width", "language"), [("light", 1280, "en-US"), ("dark", 390, "de-DE"), ("light", 360, "fr")]
 )

@@ -145,7 +145,7 @@ def test_a_reload_in_the_middle_and_a_second_tab(command, chromium, tiny_images,
     assert code == 0, sweep.said
     assert load(tmp_path / "report/results.json").complete
     until(chromium, f"{STATE} === 'server_away'", wait_s=WAIT_S)
-    assert "The server is gone" in chromium.find_element("id", "status").text
+    assert "the server is gone" in chromium.find_element("id", "status").text
 
 
 def test_a_hidden_page_discards_its_round(command, chromium, tiny_images, tmp_path):
