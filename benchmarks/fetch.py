@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import http.client
 import io
 import os
 import shutil
@@ -131,8 +132,11 @@ def _registry() -> str:
 
 
 def _get(address: str) -> bytes:
-    with urllib.request.urlopen(address, timeout=_TIMEOUT_S) as answer:
-        data: bytes = answer.read()
+    try:
+        with urllib.request.urlopen(address, timeout=_TIMEOUT_S) as answer:
+            data: bytes = answer.read()
+    except http.client.HTTPException as error:  # cut off in the middle, or no HTTP at all
+        raise OSError(f"{type(error).__name__}: {error}") from None
     return data
 
 

@@ -72,6 +72,10 @@ class Journal:
         forget(file)
         return None
 
+    def has(self, name: str) -> bool:
+        """Return whether something is kept under `name`."""
+        return is_done(self._file(name))
+
     def put(self, name: str, value: Any) -> None:
         """Keep `value` under `name`.
 

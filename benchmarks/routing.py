@@ -18,6 +18,7 @@ from edge_moe.benchmarks.request import Request
 from edge_moe.benchmarks.sound import trace_problem
 from edge_moe.bundle import ArtifactSet
 from edge_moe.progress import Progress, track
+from edge_moe.records import sha256
 from edge_moe.runtime import Runtime
 from edge_moe.tensors import Tensors
 from edge_moe.trace import Trace, record
@@ -60,7 +61,8 @@ def _checked(
     request: Request, artifacts: ArtifactSet, tensors: Tensors, journal: Journal | None, progress: Progress
 ) -> Checked:
     """Have the target answer some of the images, drawn by the seed, or take what an earlier sitting found."""
-    name = _name("there", artifacts)
+    who = request.target.answers_as()
+    name = _name("there", artifacts) + (f"-{sha256(who.encode())[:12]}" if who else "")
     chosen = drawn(len(tensors), request.options.checked_images, request.options.seed)
     fits = _fits(name, len(chosen), request)
     kept = journal.get(name, StoredTrace, fits) if journal else None

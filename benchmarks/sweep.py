@@ -134,7 +134,8 @@ def _rounds(session: Session, job: Job, journal: Journal | None, progress: Progr
         return found
 
     step, asked = "timing", job.plan.rounds
-    if journal and _same_counting(journal, opening):
+    if journal:
+        _refuse_another(journal, opening)
         while len(done) < asked and (line := journal.get(_name(len(done)), Round, lambda line: problem(line) is None)):
             done.append(line)
     progress.start(step, asked * session.steps, len(done) * session.steps)
@@ -165,10 +166,17 @@ def _refuse(target: str, problem: str | None) -> None:
         raise BackendError(f"{target} answered what was not asked: {problem}; report this")
 
 
-def _same_counting(journal: Journal, opening: Opening) -> bool:
-    """Return whether the rounds that are there were counted by the same target in the same way."""
+def _refuse_another(journal: Journal, opening: Opening) -> None:
+    """Raise if there are rounds that were counted by another one, or in another way: neither mixed nor lost."""
     before = journal.get(_OPENING, Opening)
-    return before is not None and _decides(before) == _decides(opening)
+    if before is None or _decides(before) == _decides(opening) or not journal.has(_name(0)):
+        return
+    one, other = before.machine.title, opening.machine.title
+    who = f"{other} answers" if one != other else f"{other} answers in another way (libraries, settings)"
+    raise BackendError(
+        f"{journal.folder} holds rounds of {one}, and now {who}; repeat the command there, measure into another folder "
+        f"with -o, or remove {journal.folder}"
+    )
 
 
 def _decides(opening: Opening) -> Opening:

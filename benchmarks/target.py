@@ -80,6 +80,10 @@ class Target(ABC):
         """What people call it."""
         return f"{self.kind}:{self.parameter}" if self.parameter else self.kind
 
+    def answers_as(self) -> str:
+        """Return what its answers depend on and is known only now, beside `fingerprint`: which browser it is."""
+        return ""
+
     @property
     def row(self) -> str:
         """Of the committed table of recipes, where it is not this host: what it is called there."""

@@ -3,7 +3,8 @@
 One page works at a time. A page that is silent for long is gone: its task waits for the next one.
 
     POST desk/hello            who the page is             -> {"page": ...}; 409 while another works
-    GET  desk/task?page=       what is to be done          -> a task; 204: nothing now; 410: this page is not known
+    GET  desk/task?page=       what is to be done          -> a task; 204: nothing now; 410: another page works;
+                                                              401: none does, and this one has to say hello anew
     GET  desk/inputs?task=     what a task computes with, raw
     POST desk/alive?page=      every second, with how far it is, and whether it is in front
     POST desk/answer?page=&task=   the answer, as many bytes as were agreed at most
@@ -50,6 +51,11 @@ class Hello(Strict, frozen=True):
     isolated: bool  # cross-origin isolated, so that its clock is fine
     build: _Text  # of the library: SIMD and threads
 
+    @property
+    def identity(self) -> str:
+        """What tells one browser from another."""
+        return "; ".join((self.name, self.user_agent, self.system, str(self.cores), self.build))
+
 
 class Alive(Strict, frozen=True):
     """What a page says while it works."""
@@ -72,6 +78,7 @@ class _Task:
     most_bytes: int
     answer: bytes | None = None
     failed: str | None = None
+    coming: bool = False  # whether an answer is being read
 
 
 @dataclass
@@ -167,7 +174,7 @@ class Desk:
 
     async def _give(self, request: Request) -> Response:
         if not self._heard(request):
-            return _refused(410)
+            return self._strange()
         task = self._task
         if task is None:
             return Response(status_code=204)
@@ -184,7 +191,7 @@ class Desk:
         if alive is None:
             return _refused(400)
         if not self._heard(request):
-            return _refused(410)
+            return self._strange()
         assert self._page is not None
         self._page.alive = alive
         return Response(status_code=204)
@@ -192,10 +199,16 @@ class Desk:
     async def _take(self, request: Request) -> Response:
         task = self._mine(request)
         if task is None:
-            return _refused(410)
-        body = await _body(request, task.most_bytes)
+            return self._strange()
+        if task.coming:
+            return _refused(409)
+        task.coming = True
+        try:
+            body = await _body(request, task.most_bytes)
+        finally:
+            task.coming = False
         if body is None:
-            return _refused(413)
+            return self._fail(task, f"its answer has more than {task.most_bytes} bytes; report this", 413)
         with self._changed:
             task.answer = body
             self._changed.notify_all()
@@ -203,13 +216,22 @@ class Desk:
 
     async def _give_up(self, request: Request) -> Response:
         task, failed = self._mine(request), _decoded(await _body(request, _SMALL), _Failed)
-        if task is None or failed is None:
-            return _refused(410 if task is None else 400)
+        if task is None:
+            return self._strange()
+        if failed is None:
+            return self._fail(task, "it does not say why", 400)
         values = ", ".join(f"{name} {value}" for name, value in failed.values.items())
+        return self._fail(task, f"{failed.code.replace('_', ' ')}{f' ({values})' if values else ''}", 204)
+
+    def _fail(self, task: _Task, why: str, status: int) -> Response:
         with self._changed:
-            task.failed = f"{failed.code.replace('_', ' ')}{f' ({values})' if values else ''}"
+            task.failed = why
             self._changed.notify_all()
-        return Response(status_code=204)
+        return Response(status_code=status)
+
+    def _strange(self) -> Response:
+        """Answer a page that is not the one that works: another one does, or none, and this one may."""
+        return _refused(401 if self.page is None else 410)
 
     @property
     def _page_name(self) -> str:
@@ -224,6 +246,8 @@ class Desk:
 
     def _mine(self, request: Request) -> _Task | None:
         task = self._task
+        if _OURS not in request.headers:  # somebody else's page cannot know the name, and may not send this
+            return None
         known = self._heard(request) and task is not None and request.query_params.get("task") == str(task.number)
         return task if known else None
 

@@ -17,10 +17,12 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from edge_moe.benchmarks.browser.site import HEADERS, Content, media_type
 from edge_moe.errors import UsageError
+from edge_moe.records import sha256
 
 __all__ = ["Endpoint", "Server", "local_address"]
 
 LOOPBACK = "127.0.0.1"
+_HTTP = 80  # the port that stands in no address
 _START_S = 10.0
 _ELSEWHERE = ("192.0.2.1", 9)  # an address of documentation (RFC 5737): asking the way there sends nothing
 
@@ -54,7 +56,8 @@ class Server:
         self._socket = _listening(host, port)
         self.port = int(self._socket.getsockname()[1])
         self.url = f"http://{host}:{self.port}/{self.token}{'/' if lan else ''}"
-        names = {f"{host}:{self.port}", *([] if lan else [f"localhost:{self.port}"])}
+        hosts = (host,) if lan else (host, "localhost")
+        names = {f"{one}:{self.port}" for one in hosts} | (set(hosts) if self.port == _HTTP else set())
         prefix = f"/{self.token}" if lan else ""
         routes = [Route(f"{prefix}/{name}", answer, methods=["GET", "POST"]) for name, answer in (api or {}).items()]
         app = Starlette(routes=[*routes, Route(f"{prefix}/{{address:path}}", _files(files))])
@@ -114,11 +117,26 @@ def _files(files: Mapping[str, Content]) -> Endpoint:
         content = files.get(address)
         if content is None:
             return Response("there is no such file", 404)
+        try:
+            tag = _tag(content)
+        except OSError:  # it was there when the server began
+            return Response("there is no such file any more", 404)
+        headers = {"ETag": tag}
+        if request.headers.get("if-none-match") == tag:  # the browser has it
+            return Response(status_code=304, headers=headers)
         if isinstance(content, bytes):
-            return Response(content, media_type=media_type(address))
-        return FileResponse(content, media_type=media_type(address))
+            return Response(content, media_type=media_type(address), headers=headers)
+        return FileResponse(content, media_type=media_type(address), headers=headers)
 
     return answer
+
+
+def _tag(content: Content) -> str:
+    """Return what changes with a file: its hash, or of a large one when it was written."""
+    if isinstance(content, bytes):
+        return f'"{sha256(content)[:32]}"'
+    about = content.stat()
+    return f'"{about.st_mtime_ns:x}-{about.st_size:x}-{about.st_ino:x}"'
 
 
 def _listening(host: str, port: int) -> socket.socket:

@@ -17,6 +17,7 @@ let thread;
 let looking = false; // whether there is an image to answer for
 let turn = Promise.resolve();
 let wanted = 0; // counts what was asked for: only the newest is answered
+let looks = 0; // counts the images
 
 function heard({ loading, bytes, of, base, asked }) {
   if (loading && words) {
@@ -26,7 +27,10 @@ function heard({ loading, bytes, of, base, asked }) {
     element("loading-bar").max = of;
     element("loading-bar").value = bytes;
   }
-  if (base) showAnswer(base, words.say("waiting", { experts: asked.join(", ") }));
+  if (base) {
+    showAnswer(base, words.say("waiting", { experts: asked.join(", ") }));
+    element("time").textContent = "…";
+  }
 }
 
 /** Do something, and show what goes wrong; `again` is what the button then does. */
@@ -49,8 +53,14 @@ async function open(set = null) {
   element("loading").hidden = false;
   element("loading-text").textContent = words.say("loading_bundle");
   element("loading-bar").removeAttribute("value");
-  const opened = await attempt(() => thread.ask("open", { set }), () => open(set));
-  if (!opened) return;
+  const opened = await attempt(() => thread.ask("open", { set }), () => {
+    if (!model) renew(); // what did not load may load now, in another thread
+    return open(set);
+  });
+  if (!opened) {
+    if (model) element("set").value = model.set; // which still answers
+    return;
+  }
   model = opened;
   element("loading").hidden = true;
   element("ready").hidden = false;
@@ -129,14 +139,16 @@ function moved() {
 
 /** Take an image, {blob} or {sample}, and answer for it. */
 async function look(source, name) {
+  const mine = ++looks;
   const size = await attempt(() => thread.ask("look", source));
-  if (!size) return;
+  if (!size || mine !== looks) return;
   looking = true;
   element("image").ariaLabel = name ?? words.say("image_own", size);
-  await Promise.all([preview(source).catch(() => {}), answer()]); // without its picture an answer is one, too
+  const shown = preview(source, () => mine === looks).catch(() => {}); // without its picture an answer is one, too
+  await Promise.all([shown, answer()]);
 }
 
-async function preview({ blob, sample }) {
+async function preview({ blob, sample }, isNewest) {
   const canvas = element("image");
   let source = blob;
   if (!blob) {
@@ -144,6 +156,7 @@ async function preview({ blob, sample }) {
     await source.decode(); // it may still be on its way
   }
   const picture = await createImageBitmap(source);
+  if (!isNewest()) return picture.close();
   const scale = PREVIEW / Math.max(picture.width, picture.height);
   [canvas.width, canvas.height] = [picture.width * scale, picture.height * scale].map((side) => Math.max(1, Math.round(side)));
   canvas.getContext("2d").drawImage(picture, 0, 0, canvas.width, canvas.height);
@@ -197,9 +210,15 @@ function cell(content) {
   return found;
 }
 
-async function main() {
+/** Begin a thread, which begins to load; what goes wrong is told by `open`. */
+function renew() {
+  thread?.end();
   thread = new Thread(heard);
-  thread.ask("describe").catch(() => {}); // begins to load; what goes wrong is told by `open`
+  thread.ask("describe").catch(() => {});
+}
+
+async function main() {
+  renew();
   words = await loadWords();
   label(document, words);
   document.title = words.say("title");

@@ -17,13 +17,15 @@ export const addressOf = (file) => file.split("/").map(encodeURIComponent).join(
 /**
  * Fetch a file of at most `most` bytes; `onBytes` is told how many came so far.
  *
+ * `cache`: "no-cache" asks the server whether what the browser keeps is still right, "force-cache" takes it as it is.
+ *
  * Throws Trouble: unreachable, missing, too_many_bytes.
  */
-export async function fetchBytes(url, most, onBytes = () => {}) {
+export async function fetchBytes(url, most, onBytes = () => {}, cache = "no-cache") {
   const name = decodeURIComponent(new URL(url).pathname.split("/").slice(-3).join("/"));
   let response;
   try {
-    response = await fetch(url, { cache: "no-cache" });
+    response = await fetch(url, { cache });
   } catch {
     throw new Trouble("unreachable", { file: name });
   }
@@ -54,10 +56,23 @@ export async function fetchBytes(url, most, onBytes = () => {}) {
   return bytes;
 }
 
-/** Fetch a file that is known by its number of bytes and its SHA-256. Throws Trouble: also truncated, altered. */
+/**
+ * Fetch a file that is known by its number of bytes and its SHA-256, from what the browser keeps where that is the same.
+ *
+ * Throws Trouble: also truncated, altered.
+ */
 export async function fetchChecked(url, { file, bytes, sha256: expected }, onBytes) {
-  const found = await fetchBytes(url, bytes, onBytes);
-  if (found.length !== bytes) throw new Trouble("truncated", { file, expected: bytes, found: found.length });
-  if ((await digest(found)) !== expected) throw new Trouble("altered", { file });
-  return found;
+  for (const cache of ["force-cache", "reload"]) {
+    const last = cache === "reload";
+    let found;
+    try {
+      found = await fetchBytes(url, bytes, onBytes, cache);
+    } catch (error) {
+      if (last || !["missing", "too_many_bytes"].includes(error.code)) throw error;
+      continue; // that is what was there before
+    }
+    if (found.length === bytes && (await digest(found)) === expected) return found;
+    if (last && found.length !== bytes) throw new Trouble("truncated", { file, expected: bytes, found: found.length });
+  }
+  throw new Trouble("altered", { file });
 }

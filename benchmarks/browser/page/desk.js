@@ -5,6 +5,7 @@ import { Trouble } from "./trouble.js";
 const OURS = { "X-Edge-Moe": "1" };
 const KEPT = "page";
 const ANY = "any";
+const STATUS = { 401: "unknown_page", 404: "old_address", 410: "replaced" };
 
 export class Desk {
   #page = sessionStorage.getItem(KEPT) ?? "";
@@ -56,5 +57,5 @@ export class Desk {
 async function expect(response) {
   if (response.ok) return;
   await response.body?.cancel();
-  throw new Trouble(response.status === 410 ? "replaced" : "unexpected", { what: `HTTP ${response.status}` });
+  throw new Trouble(STATUS[response.status] ?? "unexpected", { what: `HTTP ${response.status}` });
 }

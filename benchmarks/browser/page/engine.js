@@ -54,12 +54,17 @@ export class Engine {
     const name = wanted ?? able[0];
     if (!names.includes(name)) throw new Trouble("no_such_set", { set: name, sets: able.join(", ") });
     if (!able.includes(name)) throw new Trouble("unsupported_set", { set: name, sets: able.join(", ") });
-    this.#shelf?.close();
     const set = manifest.sets.find((one) => setName(one) === name);
-    this.#shelf = new PartShelf(this.#litert, this.#bundle, set, (part, bytes, of) =>
+    const shelf = new PartShelf(this.#litert, this.#bundle, set, (part, bytes, of) =>
       this.tell({ loading: part, bytes, of }));
-    await this.#shelf.part("base");
-    if (manifest.experts) await this.#shelf.part("gate");
+    try {
+      for (const part of ["base", ...(manifest.experts ? ["gate"] : [])]) await shelf.part(part);
+    } catch (error) {
+      shelf.close(); // what was open before still answers
+      throw error;
+    }
+    this.#shelf?.close();
+    this.#shelf = shelf;
     return {
       set: name,
       sets: able,

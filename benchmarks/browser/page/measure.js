@@ -132,8 +132,10 @@ async function main() {
       last = performance.now();
     } catch (error) {
       const { code, values } = Trouble.record(error);
-      status.dataset.state = code;
-      show(`trouble_${code}`, 0, 0, values);
+      if (code !== "unknown_page") {
+        status.dataset.state = code;
+        show(`trouble_${code}`, 0, 0, values);
+      }
       if (code === "replaced" || code === "busy") instead = await asked(takeOver);
       greeted = false;
       openJob = null;

@@ -24,7 +24,7 @@ export const partNames = (experts) =>
  */
 export async function predict(manifest, parts, input, { tau, maxExperts }, onBase = () => {}) {
   const macs = (name) => manifest.parts[name].macs;
-  const base = parts("base");
+  const base = await parts("base");
   const outputs = await base.run(input);
   try {
     const logits = outputs.values("logits");
@@ -34,7 +34,7 @@ export async function predict(manifest, parts, input, { tau, maxExperts }, onBas
     const exit = { index, probability: phi[index], scores: phi, experts: [], gateRan: false, macs: macs("base") };
     if (!manifest.experts || exitsBeforeGate(phi[index], tau)) return exit;
 
-    const told = await parts("gate").run(outputs.tensor("embedding"));
+    const told = await (await parts("gate")).run(outputs.tensor("embedding"));
     const gate = softmax(told.values("logits"));
     told.free();
     exit.gateRan = true;

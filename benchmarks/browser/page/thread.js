@@ -6,6 +6,7 @@ export class Thread {
   #worker;
   #waiting = new Map();
   #count = 0;
+  #dead = false; // it never began
 
   /** `onEvent` is told what the worker says unasked. */
   constructor(onEvent = () => {}) {
@@ -18,7 +19,8 @@ export class Thread {
     });
     this.#worker.addEventListener("error", (event) => {
       event.preventDefault();
-      for (const { reject } of this.#waiting.values()) reject(new Trouble("unexpected", { what: event.message ?? "" }));
+      this.#dead ||= event.message === undefined; // its script could not be had
+      for (const { reject } of this.#waiting.values()) reject(new Trouble("unexpected", { what: event.message ?? "worker.js" }));
       this.#waiting.clear();
     });
   }
@@ -26,6 +28,7 @@ export class Thread {
   /** Have the engine do `what`; throws Trouble. */
   ask(what, args) {
     return new Promise((resolve, reject) => {
+      if (this.#dead) return void reject(new Trouble("unreachable", { file: "worker.js" }));
       this.#waiting.set(++this.#count, { resolve, reject });
       this.#worker.postMessage({ id: this.#count, what, args });
     });

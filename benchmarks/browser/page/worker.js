@@ -2,17 +2,21 @@
 
 "use strict";
 
-const desk = import("./engine.js").then(({ Engine }) => new Engine((event) => self.postMessage({ event })));
-let turn = desk; // one request after the other
+const engine = import("./engine.js").then(({ Engine }) => new Engine((event) => self.postMessage({ event })));
+let turn = engine.catch(() => {}); // one request after the other; each says what went wrong
+
+/** What crosses to the page of an error, also where trouble.js did not load. */
+function recorded(error) {
+  const { code, values, message } = error ?? {};
+  return values ? { code, values } : { code: "unexpected", values: { what: String(message ?? error) } };
+}
 
 self.addEventListener("message", ({ data: { id, what, args } }) => {
   turn = turn.then(async () => {
-    const { Trouble } = await import("./trouble.js");
     try {
-      const result = await (await desk)[what](args);
-      self.postMessage({ id, result }, result?.transfer ?? []);
+      self.postMessage({ id, result: await (await engine)[what](args) });
     } catch (error) {
-      self.postMessage({ id, trouble: Trouble.record(error) });
+      self.postMessage({ id, trouble: recorded(error) });
     }
   });
 });

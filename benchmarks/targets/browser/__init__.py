@@ -88,6 +88,11 @@ class Browser(Target):
         """Return the name, and the library; which browser it is stands in the opening."""
         return (self.name, self.libraries.items)
 
+    def answers_as(self) -> str:
+        """Return which browser answers; waits for one."""
+        found: str = self._room.page().identity
+        return found
+
     def open(self, job: Job, progress: Progress) -> Session:
         """Wait for a page, and have it open the job."""
         from edge_moe.benchmarks.targets.browser.session import BrowserSession

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import time
 from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any
@@ -18,6 +19,7 @@ __all__ = ["Room", "room"]
 
 _PAGE = "measure.html"
 _PORT = 8377  # where it is free: a page that was left open finds the next command
+_STUCK_S = 180.0
 _logger = logging.getLogger(__name__)
 
 
@@ -68,10 +70,10 @@ class Room:
         told: Callable[[Alive], None] | None = None,
     ) -> bytes:
         """Have the page do a task; see `Desk.ask`. Says when nobody is there, or nobody looks at the page."""
-        hidden = False
+        hidden, moved, seen = False, time.monotonic(), -1
 
         def watch(alive: Alive | None) -> None:
-            nonlocal hidden
+            nonlocal hidden, moved, seen
             if alive is None and not self._silent:
                 self._silent = True
                 _logger.info("the page is gone; open %s again, and the measurement goes on", self.url)
@@ -80,6 +82,10 @@ class Room:
                 if not alive.visible and not hidden:
                     hidden = True
                     _logger.info("the page is not in front: browsers slow such pages down; bring it to the front")
+                if alive.done != seen:
+                    moved, seen = time.monotonic(), alive.done
+                elif time.monotonic() - moved > _STUCK_S:
+                    _logger.info("the page has not moved for minutes; reload it, and the measurement goes on")
                 if told is not None:
                     told(alive)
 

@@ -6,6 +6,7 @@ Axis letters: N inputs.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from itertools import count
 from pathlib import Path
 from typing import TypeVar
 
@@ -31,9 +32,10 @@ __all__ = ["HOW", "BrowserSession", "outputs", "price"]
 T = TypeVar("T")
 
 HOW = "in a browser (WebAssembly)"
-_JOB, _PRICED = "job/", "priced/"
-_MOST_BYTES = 256 << 20  # of a round: costs of every image at every setting
-_NOTHING = 1 << 10
+_PRICED = "priced/"
+_NOTHING, _SOME = 1 << 10, 1 << 20
+_BYTES_A_SAMPLE = 64  # of JSON: a cost, and which experts ran
+_NUMBERS = count()
 
 
 class BrowserSession(Session):
@@ -42,10 +44,11 @@ class BrowserSession(Session):
     def __init__(self, job: Job, name: str, room: Room, version: str) -> None:
         """Wait for a page and have it open the job; `version`: of what executes the artifacts."""
         self._job, self._room = job, room
-        files: dict[str, Content] = {f"{_JOB}{one}": job.folder / one for one in (PLAN, INPUTS, *job.plan.images)}
-        room.hand_out(files | bundle_files(job.bundle, f"{_JOB}{job.plan.bundle}/"))
+        self._at = f"job-{next(_NUMBERS)}/"  # a page knows by it which one it has open
+        files: dict[str, Content] = {f"{self._at}{one}": job.folder / one for one in (PLAN, INPUTS, *job.plan.images)}
+        room.hand_out(files | bundle_files(job.bundle, f"{self._at}{job.plan.bundle}/"))
         self._hello = room.page()
-        room.ask({"kind": "job", "job": _JOB}, most_bytes=_NOTHING)
+        room.ask({"kind": "job", "job": self._at}, most_bytes=_NOTHING)
         self.steps = 1 + sum(2 + len(one.settings) for one in job.plan.sets)
         self.opening = Opening(
             schema_version=SCHEMA_VERSION,
@@ -56,6 +59,13 @@ class BrowserSession(Session):
             how=HOW,
             facts={"timer step, ms": self._hello.timer_ms, "cross-origin isolated": self._hello.isolated},
         )
+
+    @property
+    def _most_bytes(self) -> int:
+        """Of a round: costs of every image at every setting, and of every part some times."""
+        plan, parts = self._job.plan, len(self._job.bundle.manifest.parts)
+        samples = sum(plan.timed * (len(one.settings) + 4) + 20 * parts for one in plan.sets)
+        return _SOME + _BYTES_A_SAMPLE * samples * max(1, parts)
 
     def rounds(self, first: int, progress: Progress, step: str) -> Iterator[Round]:
         """Ask for one round after the other."""
@@ -69,9 +79,9 @@ class BrowserSession(Session):
                     progress.advance(step)
 
             cold = number < self._job.plan.cold_starts
-            task = {"kind": "round", "job": _JOB, "number": number, "cold": cold}
-            line = _decoded(self._room.ask(task, most_bytes=_MOST_BYTES, told=told), Round)
-            if (now := self._room.page()) != self._hello and _machine(now) != self.opening.machine:
+            task = {"kind": "round", "job": self._at, "number": number, "cold": cold}
+            line = _decoded(self._room.ask(task, most_bytes=self._most_bytes, told=told), Round)
+            if (now := self._room.page()).identity != self._hello.identity:
                 raise BackendError(
                     f"another browser answered, {_machine(now).title}, and {self.opening.machine.title} had begun; "
                     "open the page in that one and repeat the command, or remove what it began with --force"
@@ -145,7 +155,8 @@ def price(
             progress.advance(step)
 
     flat = b"".join(np.ascontiguousarray(x, np.float32).tobytes() for x in given.values())
-    answer = room.ask(task, inputs=flat, most_bytes=_MOST_BYTES, told=told)
+    most = _SOME + _BYTES_A_SAMPLE * rounds * len(parts) * max((len(x) for x in given.values()), default=0)
+    answer = room.ask(task, inputs=flat, most_bytes=most, told=told)
     found = _decoded(answer, dict[str, dict[str, list[list[Cost]]]])
     return Prices(MS, {SetKey.parse(name): samples for name, samples in found.items()})
 

@@ -97,18 +97,36 @@ def test_a_page_that_cannot(desk, url):
 def test_what_comes_is_bounded_and_typed(desk, url):
     page, asking = hello(url), Asking(desk, most_bytes=4)
     task(url, page)
-    assert post(url, f"answer?page={page}&task=1", b"12345") == 413
     assert post(url, f"answer?page={page}&task=2", b"1234") == 410
     assert post(url, "answer?page=another&task=1", b"1234") == 410
     assert post(url, f"alive?page={page}", b"{}") == 400
     assert post(url, f"alive?page={page}", b"[" * (1 << 17)) == 400
-    assert post(url, f"failed?page={page}&task=1", b'{"code": 1, "values": {}}') == 400
     for changes in ({"cores": 0}, {"timer_ms": 0}, {"name": "x" * 1001}, {"more": 1}):
         assert hello(url, instead_of="any", **changes) == 400
     # Not from the page itself: a form of another page could send it, but not this header.
-    assert ask(url, f"desk/answer?page={page}&task=1", method="POST", body=b"1", headers={})[0] == 413
+    assert ask(url, f"desk/answer?page={page}&task=1", method="POST", body=b"1", headers={})[0] == 410
     assert post(url, f"answer?page={page}&task=1", b"1234") == 204
     assert asking.answer() == b"1234"
+
+
+def test_an_answer_that_is_too_large_ends_the_task(desk, url):
+    """The page would bring the same again, and again."""
+    page, asking = hello(url), Asking(desk, most_bytes=4)
+    task(url, page)
+    assert post(url, f"answer?page={page}&task=1", b"12345") == 413
+    assert str(asking.answer()) == "the browser cannot do it: its answer has more than 4 bytes; report this"
+    asking = Asking(desk)
+    task(url, page)
+    assert post(url, f"failed?page={page}&task=2", b'{"code": 1, "values": {}}') == 400
+    assert str(asking.answer()) == "the browser cannot do it: it does not say why"
+
+
+def test_a_page_of_before_says_hello_anew(desk, url):
+    assert ask(url, "desk/task?page=of-before")[0] == 401
+    assert post(url, "alive?page=of-before", json.dumps({"visible": True})) == 401
+    page = hello(url, instead_of="of-before")
+    assert ask(url, f"desk/task?page={page}")[0] == 204
+    assert ask(url, "desk/task?page=of-before")[0] == 410  # now there is another one
 
 
 def test_one_page_at_a_time(desk, url):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.server
 import json
 import threading
+import time
 from contextlib import contextmanager
 from functools import partial
 
@@ -240,6 +241,63 @@ def test_what_is_not_whole(browser, files, wrong):
         assert browser.find_element("id", "retry").is_displayed()
 
 
+@pytest.mark.parametrize("module", ["page/engine.js", "library/json-schema/validator.js", "page/worker.js"])
+def test_what_does_not_load_in_the_thread(browser, files, module):
+    there = broken(files, {module: None})
+    look(browser)
+    with served(browser, there):
+        assert until(browser, TROUBLE)
+        there[module] = files[module]
+        browser.execute_script("document.getElementById('retry').click()")
+        until(browser, READY)
+        click_sample(browser, "00")
+
+
+@pytest.mark.parametrize("module", ["page/app.js", "page/words.js", "library/hashes/_u64.js"])
+def test_what_does_not_load_on_the_page(browser, files, module):
+    look(browser)
+    with served(browser, broken(files, {module: None})):
+        assert "the page is not whole, or the server is gone: reload it" in text(browser, "loading")
+
+
+def test_another_set_that_cannot_be_opened(browser, files):
+    """What was open goes on answering, under its own name."""
+    there = dict(files)
+    fp32 = f"bundle/{BUNDLE.manifest.sets[1].parts['gate'].file}"
+    gate = there.pop(fp32)
+    look(browser)
+    choose = """
+    const select = document.getElementById('set');
+    select.value = 'litert/fp32';
+    select.dispatchEvent(new Event('change', {bubbles: true}));
+    """
+    with served(browser, there):
+        until(browser, READY)
+        click_sample(browser, "00")
+        browser.execute_script(choose)
+        assert "is not there" in until(browser, TROUBLE)
+        assert browser.execute_script("return document.getElementById('set').value") == "litert/int8"
+        for tau in (0, 1):
+            answered(browser, lambda tau=tau: browser.execute_script(MOVE, tau))
+        assert "litert/int8" in text(browser, "facts")
+        there[fp32] = gate
+        answered(browser, lambda: browser.execute_script(choose))
+        until(browser, "return document.getElementById('facts').textContent.includes('litert/fp32')")
+
+
+def test_only_the_newest_image_counts(page, tmp_path):
+    large = np.random.default_rng(0).integers(0, 256, (2400, 3200, 3), np.uint8)
+    Image.fromarray(large).save(tmp_path / "large.jpg")
+    page.find_element("id", "file").send_keys(str(tmp_path / "large.jpg"))
+    click_sample(page, "01")
+    time.sleep(2)  # whatever the larger one still does
+    assert page.execute_script("return document.getElementById('image').ariaLabel") == "Sample 01 of the bundle"
+    assert page.execute_script("const it = document.getElementById('image'); return it.width === it.height")
+    with Runtime(BUNDLE, backend="litert", recipe="int8") as runtime:
+        here = runtime.predict_tensor(BUNDLE.golden_inputs()["01"])
+    assert text(page, "class").startswith(f"{here.label}, ")
+
+
 def test_no_set_for_a_browser(browser, files):
     raw = json.loads(files[MANIFEST].read_bytes())
     sets = [one | {"backend": "onnx"} for one in raw["sets"]]
@@ -314,6 +372,7 @@ def test_the_base_answers_until_an_expert_is_here_and_a_server_that_is_gone(brow
     assert "cannot be reached" in until(browser, TROUBLE)
     assert text(browser, "class")  # the base's answer stands
     assert "s answer, until expert" in text(browser, "way")
+    assert text(browser, "time") == "…"  # not that of the answer before
     answered(browser, lambda: browser.execute_script(MOVE, 1))  # what needs no expert works without a network
     browser.execute_script(MOVE, 0)
     until(browser, TROUBLE)

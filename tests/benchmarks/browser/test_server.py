@@ -43,6 +43,22 @@ def test_files(files):
         ask(server.url, "")
 
 
+def test_what_a_browser_has_is_not_sent_again(files):
+    with Server(files) as server:
+        for name in ("index.html", "page/a.js"):
+            status, headers, body = ask(server.url, name)
+            assert (status, body != b"") == (200, True)
+            again = ask(server.url, name, headers={"If-None-Match": headers["etag"]})
+            assert (again[0], again[2]) == (304, b"")
+            assert again[1].items() >= {name.lower(): value for name, value in HEADERS.items()}.items()
+        files["page/a.js"].write_bytes(b"other code")
+        files["index.html"] = b"<b>"
+        for name, tag in (("index.html", headers["etag"]), ("page/a.js", headers["etag"])):
+            assert ask(server.url, name, headers={"If-None-Match": tag})[0] == 200
+        files["page/a.js"].unlink()
+        assert ask(server.url, "page/a.js")[0] == 404
+
+
 def test_another_name_is_not_answered(files):
     """As where a page of elsewhere had its own name lead to this machine."""
     with Server(files) as server:

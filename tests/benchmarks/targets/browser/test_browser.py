@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+
+import msgspec
 import numpy as np
 import pytest
 
@@ -121,11 +124,50 @@ def test_another_browser_does_not_go_on(page, room, job):
         other = Page(room.url, HELLO | {"name": "Other 2"})
         assert other.greet("any") == 200
         other.greet = lambda: 200
-        other.answer_job({"job": "job/"})
+        other.answer_job(page.done[0])
         other.start()
         with pytest.raises(BackendError, match="another browser answered, Other 2, and Fake 1 had begun"):
             next(rounds)
         other.end()
+
+
+def test_a_second_job_is_another(page, job):
+    """One process, one page: what it has open is not what it is asked for next."""
+    for settings in (2, 1):
+        planned = tuple(msgspec.structs.replace(one, settings=one.settings[:settings]) for one in job.plan.sets)
+        another = dataclasses.replace(job, plan=msgspec.structs.replace(job.plan, sets=planned, rounds=1))
+        with targets.get("browser").open(another, Silent()) as session:
+            list(session.rounds(0, Silent(), "timing"))
+    addresses = [task["job"] for task in page.done]
+    assert addresses[0] == addresses[1] != addresses[2] == addresses[3]
+
+
+def test_rounds_of_two_browsers_are_not_mixed(page, room, cli, tiny_images, tmp_path):  # noqa: F811
+    """Neither are they lost."""
+    arguments = ("bench", JOB / "bundle", "--data", tiny_images, "--device", "browser", "--images", 4, "--rounds", 3)
+    arguments = (*arguments, "--checked-images", 4, "--set", "litert/int8", "-o", tmp_path / "report")
+    answer = page.answer_round
+    page.answer_round = lambda task: b"{}" if task["number"] == 1 else answer(task)
+    assert cli(*arguments).code == 1
+    page.end()
+    other = Page(room.url, HELLO | {"name": "Other 2"}, cost=100.0)
+    greet = other.greet
+    other.greet = lambda: greet("any")
+    other.start()
+    cli(*arguments).refused(1, "holds rounds of Fake 1, and now Other 2 answers", "-o", progress=True)
+    other.end()
+    kept = tmp_path / "report.unfinished"
+    assert (kept / "round-0000.json").exists()
+    assert len(list(kept.glob("there-*.json"))) == 2  # each browser's own answers
+    back = Page(room.url)
+    again = back.greet
+    back.greet = lambda: again("any")
+    back.start()
+    assert cli(*arguments).code == 0
+    back.end()
+    results = load(tmp_path / "report/results.json")
+    assert results.machine.title == "Fake 1"
+    assert [line.sets[0].parts["base"]["ms"][0] for line in results.lines] == [1.0, 1.0, 1.0]
 
 
 def test_an_answer_that_is_none(page, job, monkeypatch):
