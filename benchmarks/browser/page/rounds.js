@@ -33,11 +33,16 @@ export class Rounds {
     rounds.clock = new Clock();
     rounds.shelves = rounds.plan.sets.map(({ set: name }) =>
       new PartShelf(litert, rounds.bundle, rounds.manifest.sets.find((one) => setName(one) === name)));
-    for (const shelf of rounds.shelves)
-      for (const part of partNames(rounds.manifest.experts)) await shelf.part(part);
-    rounds.images = [];
-    for (const image of rounds.plan.images)
-      rounds.images.push(new Blob([await fetchBytes(new URL(image, url), MOST_IMAGE_BYTES)]));
+    try {
+      for (const shelf of rounds.shelves)
+        for (const part of partNames(rounds.manifest.experts)) await shelf.part(part);
+      rounds.images = [];
+      for (const image of rounds.plan.images)
+        rounds.images.push(new Blob([await fetchBytes(new URL(image, url), MOST_IMAGE_BYTES)]));
+    } catch (error) {
+      rounds.close();
+      throw error;
+    }
     return rounds;
   }
 

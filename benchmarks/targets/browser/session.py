@@ -84,7 +84,7 @@ class BrowserSession(Session):
             if (now := self._room.page()).identity != self._hello.identity:
                 raise BackendError(
                     f"another browser answered, {_machine(now).title}, and {self.opening.machine.title} had begun; "
-                    "open the page in that one and repeat the command, or remove what it began with --force"
+                    "open the page in that one and repeat the command, or measure into another folder with -o"
                 )
             told(Alive(visible=True, done=self.steps))
             yield line
