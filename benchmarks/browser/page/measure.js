@@ -12,6 +12,7 @@ const BUSY_FOR_MS = 2000;
 const ALIVE_MS = 1000;
 const LATE_MS = 2 * ALIVE_MS; // a page that is throttled, or a machine that slept, comes later than that
 const MOST_DISCARDED = 20;
+const TURN_MS = 5000; // after which a page that has to wait asks whether the other one is still there
 
 const status = document.getElementById("status");
 const bar = document.getElementById("bar");
@@ -113,6 +114,7 @@ async function main() {
     try {
       if (!greeted) await desk.hello(who, instead);
       [greeted, instead] = [true, false];
+      takeOver.hidden = true;
       const task = await desk.task();
       if (!task) {
         if (progress.of || status.dataset.state !== "idle") show("idle");
@@ -136,22 +138,20 @@ async function main() {
         status.dataset.state = code;
         show(`trouble_${code}`, 0, 0, values);
       }
-      if (code === "replaced" || code === "busy") instead = await asked(takeOver);
+      if (code === "replaced" || code === "busy") instead = await asked(takeOver, TURN_MS);
       greeted = false;
       openJob = null;
     }
   }
 }
 
-/** Wait until the reader presses a button that is shown for that -> true. */
-function asked(button) {
+/** Show a button for some time -> whether the reader pressed it. */
+async function asked(button, ms) {
   button.hidden = false;
-  return new Promise((resolve) => {
-    button.onclick = () => {
-      button.hidden = true;
-      resolve(true);
-    };
-  });
+  const pressed = new Promise((resolve) => { button.onclick = () => resolve(true); });
+  const found = await Promise.race([pressed, sleep(ms)]);
+  button.hidden = found === true;
+  return found === true;
 }
 
 main().catch((error) => {
