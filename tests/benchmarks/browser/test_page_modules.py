@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
 import json
 
@@ -144,6 +145,26 @@ def test_manifests(page, vectors):
     found = run(page, MANIFESTS, texts, schemas())
     for one, verdict in zip(vectors.manifests, found, strict=True):
         assert verdict in (("sound",) if one.sound else ("malformed", "schema_version")), one.name
+
+
+DIGESTS = """
+const [texts, done] = arguments;
+import("./page/bytes.js").then(async ({digest}) => {
+  const bytes = texts.map((text) => new TextEncoder().encode(text));
+  const found = [await Promise.all(bytes.map(digest))];
+  Object.defineProperty(crypto, "subtle", {configurable: true, value: undefined});
+  found.push(await Promise.all(bytes.map(digest)));
+  delete crypto.subtle;
+  return found;
+}).then(done, (error) => done(String(error.stack)));
+"""
+
+
+def test_hashes_also_where_the_browser_has_none(page):
+    """As on a page that came by http from another machine."""
+    texts = ["", "abc", "a" * 1000, "\u00fc" * 55]
+    expected = [hashlib.sha256(one.encode()).hexdigest() for one in texts]
+    assert run(page, DIGESTS, texts) == [expected, expected]
 
 
 def test_images(page, vectors):
