@@ -24,15 +24,14 @@ def export(bundle: Bundle, libraries: Libraries, out: Path, *, force: bool = Fal
         BackendError: the libraries are not set up.
         IntegrityError: a file of the bundle was altered.
     """
-    checked = {one.file: one for one in files(bundle.manifest)}
+    checked = {f"bundle/{one.file}": one for one in files(bundle.manifest)}
     with making(out, "serve", force=force, reads=(bundle.path,)) as work:
         folder, count = work.fresh(), 0
         for address, content in (site_files(libraries) | bundle_files(bundle)).items():
             if address == _WITH_A_DESK:
                 continue
-            name = address.removeprefix("bundle/")
-            if address != name and name in checked:
-                data = bundle.read(checked[name])
+            if address in checked:
+                data = bundle.read(checked[address])
             else:
                 data = content if isinstance(content, bytes) else content.read_bytes()
             write_file(folder / address, data)

@@ -83,11 +83,10 @@ export class Engine {
   /** Let an image be the one that is answered for: {blob}, or {sample}, a name of the bundle's own. */
   async look({ blob, sample }) {
     const { manifest, read } = this.#bundle;
-    const start = performance.now();
     const file = blob ?? new Blob([await read(manifest.golden.images[sample])]);
     const image = await decode(file);
     this.#floats = normalize(resizeCrop(image, manifest.preprocessing), manifest.preprocessing);
-    return { width: image.width, height: image.height, ms: performance.now() - start };
+    return { width: image.width, height: image.height };
   }
 
   /** Let a tensor be what is answered for. */
@@ -108,7 +107,7 @@ export class Engine {
       const waitedMs = this.#shelf.waited;
       const run = () => predict(manifest, this.#shelf.part, input, setting);
       const ms = timed ? await secondsOf(run, ENOUGH_MS) * 1000 : null;
-      return { ...this.#shown(found), ms, waitedMs, here: this.#shelf.here };
+      return { ...this.#shown(found), ms, waitedMs };
     } finally {
       input.delete();
     }

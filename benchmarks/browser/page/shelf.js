@@ -35,10 +35,6 @@ export class PartShelf {
     }
   }
 
-  get here() {
-    return [...this.#opened].filter(([, part]) => !(part instanceof Promise)).map(([name]) => name);
-  }
-
   close() {
     for (const part of this.#opened.values()) if (!(part instanceof Promise)) part.close();
     this.#opened.clear();

@@ -22,16 +22,19 @@ export function timerStep() {
 /** How long a batch has to take, in milliseconds. */
 export const batchMs = () => timerStep() / PART_OF_A_BATCH;
 
-/** Call `run` until `least` milliseconds are over -> seconds a call. */
-export async function secondsOf(run, least = batchMs()) {
-  for (let calls = 1; ; ) {
+/** Call `run` in batches that grow from `calls` until one takes `least` milliseconds -> milliseconds a call, and calls. */
+async function batch(run, calls, least) {
+  for (;;) {
     const start = performance.now();
     for (let i = 0; i < calls; i++) await run();
     const elapsed = performance.now() - start;
-    if (elapsed >= least) return elapsed / calls / 1000;
+    if (elapsed >= least) return { ms: elapsed / calls, calls };
     calls = Math.ceil(calls * Math.min(10, elapsed ? (1.2 * least) / elapsed : 10));
   }
 }
+
+/** Call `run` until `least` milliseconds are over -> seconds a call. */
+export const secondsOf = async (run, least = batchMs()) => (await batch(run, 1, least)).ms / 1000;
 
 /** Times calls that take about as long each time: what a batch needs is found out once for each name. */
 export class Clock {
@@ -39,16 +42,9 @@ export class Clock {
 
   /** Call `run` as often as a batch needs -> milliseconds a call. */
   async ms(name, run) {
-    for (let calls = this.#calls.get(name) ?? 1; ; ) {
-      const start = performance.now();
-      for (let i = 0; i < calls; i++) await run();
-      const elapsed = performance.now() - start;
-      if (elapsed >= batchMs()) {
-        this.#calls.set(name, calls);
-        return elapsed / calls;
-      }
-      calls = Math.ceil(calls * Math.min(10, elapsed ? (1.2 * batchMs()) / elapsed : 10));
-    }
+    const { ms, calls } = await batch(run, this.#calls.get(name) ?? 1, batchMs());
+    this.#calls.set(name, calls);
+    return ms;
   }
 }
 

@@ -51,16 +51,22 @@ class Browser(Target):
 
     def available(self) -> list[Availability]:
         """Return both ways, and what runs the artifacts."""
-        what = self._problem()
+        what = self._problem
         words = {"": "any browser on this machine", _LAN: "any browser on the local network, such as a phone's"}
         asked = [words[self.parameter]] if self.parameter else words.values()
         names = [self.name] if self.parameter else [f"{self.kind}:{one}" if one else self.kind for one in words]
         found = [Availability(name, not what, what or one) for name, one in zip(names, asked, strict=True)]
         return [*found, Availability(f"browser, {BACKEND}", not what, what or self.libraries.version)]
 
+    @cached_property
+    def _lacking(self) -> str:
+        """A package that is not installed; nothing where all are."""
+        return next((name for name in _NEEDED if importlib.util.find_spec(name) is None), "")
+
+    @cached_property
     def _problem(self) -> str:
-        missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
-        return "run: pip install 'edge-moe[web]'" if missing else problem(self.libraries)
+        """Why it cannot be used, and what to do; asked once, for every file of the libraries is hashed for that."""
+        return "run: pip install 'edge-moe[web]'" if self._lacking else problem(self.libraries)
 
     def set_up(self) -> Libraries:
         """Return what the page runs on."""
@@ -68,11 +74,10 @@ class Browser(Target):
 
     def check(self, sets: Sequence[ArtifactSet], threads: int) -> None:
         """Refuse more than one thread, and sets that LiteRT.js does not run."""
-        for name in _NEEDED:
-            if importlib.util.find_spec(name) is None:
-                raise MissingExtraError(name, "web", f"the device {self.name}")
-        if what := problem(self.libraries):
-            raise BackendError(f"{self.name} cannot be used: {what}")
+        if self._lacking:
+            raise MissingExtraError(self._lacking, "web", f"the device {self.name}")
+        if self._problem:
+            raise BackendError(f"{self.name} cannot be used: {self._problem}")
         if threads != 1:
             raise UsageError(f"threads is {threads}; {self.name} runs LiteRT.js on one thread: expected 1")
         for one in sets:

@@ -5,7 +5,7 @@ Axis letters: N inputs.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from itertools import count
 from pathlib import Path
 from typing import TypeVar
@@ -70,14 +70,7 @@ class BrowserSession(Session):
     def rounds(self, first: int, progress: Progress, step: str) -> Iterator[Round]:
         """Ask for one round after the other."""
         for number in range(first, self._job.plan.rounds):
-            seen = 0
-
-            def told(alive: Alive) -> None:
-                nonlocal seen
-                while seen < min(alive.done, self.steps):
-                    seen += 1
-                    progress.advance(step)
-
+            told = _following(progress, step, self.steps)
             cold = number < self._job.plan.cold_starts
             task = {"kind": "round", "job": self._at, "number": number, "cold": cold}
             line = _decoded(self._room.ask(task, most_bytes=self._most_bytes, told=told), Round)
@@ -145,20 +138,26 @@ def price(
         "parts": parts,
         "inputs": {part: list(x.shape[:1]) for part, x in given.items()},
     }
-    step, done = f"timing {', '.join(map(str, files))} in the browser", 0
+    step = f"timing {', '.join(map(str, files))} in the browser"
     progress.start(step, rounds)
-
-    def told(alive: Alive) -> None:
-        nonlocal done
-        while done < min(alive.done, rounds):
-            done += 1
-            progress.advance(step)
-
     flat = b"".join(np.ascontiguousarray(x, np.float32).tobytes() for x in given.values())
     most = _SOME + _BYTES_A_SAMPLE * rounds * len(parts) * max((len(x) for x in given.values()), default=0)
-    answer = room.ask(task, inputs=flat, most_bytes=most, told=told)
+    answer = room.ask(task, inputs=flat, most_bytes=most, told=_following(progress, step, rounds))
     found = _decoded(answer, dict[str, dict[str, list[list[Cost]]]])
     return Prices(MS, {SetKey.parse(name): samples for name, samples in found.items()})
+
+
+def _following(progress: Progress, step: str, most: int) -> Callable[[Alive], None]:
+    """Return what is told how far a page is, and advances `step` by what is new, up to `most`."""
+    seen = 0
+
+    def told(alive: Alive) -> None:
+        nonlocal seen
+        while seen < min(alive.done, most):
+            seen += 1
+            progress.advance(step)
+
+    return told
 
 
 def _machine(hello: Hello) -> Machine:
