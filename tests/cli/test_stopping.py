@@ -177,7 +177,8 @@ def signalled_from_outside(command, how, *, times=1, gap_s=0.1):
     return process.returncode, err, time.monotonic() - start
 
 
-STUBBORN = "print('ready', flush=True)\ntry: time.sleep(60)\nfinally:\n    time.sleep(CLEARS)"
+# Ready only inside of `try`: a signal may come before the next line is begun.
+STUBBORN = "try:\n    print('ready', flush=True)\n    time.sleep(60)\nfinally:\n    time.sleep(CLEARS)"
 
 
 @pytest.mark.parametrize("times", [1, 2, 3])
@@ -200,9 +201,11 @@ def test_the_processes_of_a_command_end_with_it():
 from edge_moe.pool import python
 with python("import time; time.sleep(600)") as child:
     print(child.pid, file=sys.stderr, flush=True)
-    print("ready", flush=True)
-    try: time.sleep(60)
-    finally: time.sleep(60)
+    try:
+        print("ready", flush=True)
+        time.sleep(60)
+    finally:
+        time.sleep(60)
 """
     code, err, _ = signalled_from_outside(program(work), signal.SIGTERM, times=2, gap_s=1.1)
     child, line = err.splitlines()
