@@ -42,9 +42,9 @@ test-devices: $(READY) devices
 	$(BIN)/python -m pytest -m devices
 
 # The programs that they need, by their Debian packages: installed where they are missing and that is allowed.
-DEVICES := qemu-x86_64:qemu-user strace:strace chromium:chromium chromedriver:chromium-driver
+DEVICES := qemu-x86_64:qemu-user strace:strace chromium:chromium chromedriver:chromium-driver sshd:openssh-server
 devices:
-	@missing=; for pair in $(DEVICES); do command -v $${pair%%:*} >/dev/null || missing="$$missing $${pair#*:}"; done; \
+	@missing=; for pair in $(DEVICES); do PATH="$$PATH:/usr/sbin" command -v $${pair%%:*} >/dev/null || missing="$$missing $${pair#*:}"; done; \
 	if [ -z "$$missing" ]; then exit 0; fi; \
 	if [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then \
 	  echo "test-devices needs programs that are not here; install them: sudo apt-get install$$missing" >&2; exit 1; fi; \

@@ -28,11 +28,25 @@ from edge_moe.benchmarks.wire import SCHEMA_VERSION, Opening, Plan, Round
 from edge_moe.bundle import ArtifactSet, Bundle
 from edge_moe.errors import DataError
 from edge_moe.ledger import remove
+from edge_moe.manifest import MANIFEST, files
+from edge_moe.operating import OPERATING
 from edge_moe.output import write_file, writing
 from edge_moe.records import to_json
 from edge_moe.sets import SetKey
 
-__all__ = ["BUNDLE", "IMAGES", "INPUTS", "PLAN", "ROUNDS", "Job", "image_names", "read_job", "read_rounds", "write_job"]
+__all__ = [
+    "BUNDLE",
+    "IMAGES",
+    "INPUTS",
+    "PLAN",
+    "ROUNDS",
+    "Job",
+    "bundle_files",
+    "image_names",
+    "read_job",
+    "read_rounds",
+    "write_job",
+]
 
 T = TypeVar("T")
 
@@ -103,6 +117,12 @@ def write_job(
                 Image.fromarray(source.squeeze()).save(folder / name, compress_level=1)
         write_file(folder / PLAN, to_json(plan))
     return Job(folder, plan, bundle, checkpoint, kept)
+
+
+def bundle_files(bundle: Bundle, prefix: str = "bundle/") -> dict[str, Path]:
+    """Return name -> file of all that the bundle's manifest names, itself, and operating.json."""
+    names = [MANIFEST, OPERATING, *(one.file for one in files(bundle.manifest))]
+    return {prefix + name: bundle.path / name for name in names}
 
 
 def image_names(sources: Sequence[Path | npt.NDArray[np.uint8]]) -> tuple[str, ...]:

@@ -10,12 +10,14 @@ from pathlib import Path
 
 import psutil
 
+from edge_moe.benchmarks import clocks
 from edge_moe.benchmarks.wire import Machine
 from edge_moe.processor import this_processor
 
 __all__ = ["load_average", "pinned", "this_machine"]
 
 _CPUS = Path("/sys/devices/system/cpu")
+_BIG = 0.9  # of the largest: cores of one kind are not all allowed the very same clock
 _LOOK_S = 0.2  # for how long to look at which CPUs are idle
 
 
@@ -42,6 +44,8 @@ def this_machine() -> Machine:
 def pinned(threads: int) -> Iterator[tuple[int, ...] | None]:
     """Keep the calling thread, and what it starts, on as many CPUs as it has `threads`: the idlest, one a core.
 
+    Where cores differ, as a phone's do, the big ones are taken.
+
     Gives the CPUs; None where the system has no such thing, as macOS, or allows fewer CPUs than `threads`.
     """
     if not hasattr(os, "sched_setaffinity"):
@@ -49,7 +53,9 @@ def pinned(threads: int) -> Iterator[tuple[int, ...] | None]:
         return
     allowed = os.sched_getaffinity(0)
     busy = psutil.cpu_percent(interval=_LOOK_S, percpu=True)
-    idlest = sorted(allowed, key=lambda cpu: (busy[cpu] if cpu < len(busy) else 0.0, -cpu))
+    sizes = {cpu: clocks.capacity(cpu) for cpu in allowed}
+    big = max(sizes.values()) * _BIG
+    idlest = sorted(allowed, key=lambda cpu: (sizes[cpu] < big, busy[cpu] if cpu < len(busy) else 0.0, -cpu))
     cores: dict[str, int] = {}
     for cpu in idlest:
         cores.setdefault(_core(cpu), cpu)

@@ -65,6 +65,11 @@ class SetUp(ABC):
         """
 
     @property
+    def where(self) -> str:
+        """The folder, for people."""
+        return str(self.folder)
+
+    @property
     def bytes(self) -> int:
         """Of all that is fetched."""
         return sum(item.bytes for item in self.items)

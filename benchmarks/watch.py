@@ -5,23 +5,20 @@ A figure from a busy or throttled machine is not thrown away; the result says wh
 
 from __future__ import annotations
 
-import contextlib
 import os
-import re
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import psutil
 
+from edge_moe.benchmarks import clocks
 from edge_moe.benchmarks.machine import load_average
 from edge_moe.benchmarks.wire import Seen
 
-__all__ = ["Watch", "governor"]
+__all__ = ["Watch"]
 
 _PROBE_REPEATS, _PROBE_STEPS = 9, 60_000
-_SYS = Path("/sys")
 
 
 class _Times(NamedTuple):
@@ -36,20 +33,28 @@ class Watch:
     def __init__(self, cpus: Sequence[int] | None) -> None:
         """Begin the first round."""
         self._cpus = list(cpus) if cpus is not None else list(range(os.cpu_count() or 1))
-        self._start, self._slow = _times(self._cpus), _throttled()
+        self._start, self._slow, self._firmware = _times(self._cpus), clocks.slowed_down(), clocks.firmware()
 
     def round(self) -> Seen:
         """Return what was seen since the last call, and begin the next round."""
-        now, slow = _times(self._cpus), _throttled()
+        now, facts = _times(self._cpus), clocks.now(self._cpus)  # at once: an idle processor's clock falls
+        slow, firmware = clocks.slowed_down(), clocks.firmware()
         before, self._start = self._start, now
         elapsed = (now.wall - before.wall) * len(self._cpus)
         others = None
         if now.busy is not None and before.busy is not None:
             others = max(0.0, now.busy - before.busy - (now.ours - before.ours))
         more = None if slow is None or self._slow is None else slow - self._slow
-        self._slow = slow
+        problems = clocks.firmware_problems(self._firmware, firmware)
+        self._slow, self._firmware = slow, firmware
         return Seen(
-            elapsed_s=elapsed, others_s=others, probe_ms=round(_probe_ms(), 4), throttled=more, load=load_average()
+            elapsed_s=elapsed,
+            others_s=others,
+            probe_ms=round(_probe_ms(), 4),
+            throttled=more,
+            load=load_average(),
+            remarks=tuple(problems),
+            facts=facts,
         )
 
 
@@ -80,22 +85,3 @@ def _probe_ms() -> float:
             total += step
         fastest = min(fastest, time.perf_counter() - start)
     return fastest * 1000
-
-
-def _throttled() -> int | None:
-    """Return how often the processor or the control group was slowed down since the system started."""
-    counts: list[int] = []
-    for file in _SYS.glob("devices/system/cpu/cpu*/thermal_throttle/core_throttle_count"):
-        with contextlib.suppress(OSError, ValueError):
-            counts.append(int(file.read_text()))
-    for file in (_SYS / "fs/cgroup/cpu.stat", _SYS / "fs/cgroup/cpu/cpu.stat"):
-        with contextlib.suppress(OSError):
-            counts += [int(found) for found in re.findall(r"^nr_throttled (\d+)$", file.read_text(), re.MULTILINE)]
-    return sum(counts) if counts else None
-
-
-def governor() -> str | None:
-    """Return how the system sets the clock of its first CPU; None where it does not tell."""
-    with contextlib.suppress(OSError):
-        return (_SYS / "devices/system/cpu/cpu0/cpufreq/scaling_governor").read_text().strip()
-    return None

@@ -7,7 +7,7 @@ import platform
 from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ["Processor", "this_processor"]
+__all__ = ["Processor", "described", "this_processor"]
 
 _CPUINFO = Path("/proc/cpuinfo")
 _MATTER_TO_INT8 = ("avx2", "avx512f", "avx512_vnni", "amx_int8", "asimddp", "i8mm")
@@ -28,13 +28,17 @@ class Processor(NamedTuple):
 
 def this_processor() -> Processor:
     """Return the processor as the system tells it."""
-    fields: list[tuple[str, str]] = []
+    text = ""
     with contextlib.suppress(OSError):
-        lines = _CPUINFO.read_text().splitlines()
-        fields = [
-            (name.strip(), value.strip()) for name, value in (line.split(":", 1) for line in lines if ":" in line)
-        ]
+        text = _CPUINFO.read_text()
+    return described(text, platform.processor() or platform.machine())
+
+
+def described(cpuinfo: str, otherwise: str = "") -> Processor:
+    """Return the processor that a /proc/cpuinfo tells of; `otherwise`: its name where that tells none."""
+    lines = (line.split(":", 1) for line in cpuinfo.splitlines() if ":" in line)
+    fields = [(name.strip(), value.strip()) for name, value in lines]
     named = dict(fields)
-    name = named.get("model name") or named.get("Model") or platform.processor() or platform.machine()
+    name = named.get("model name") or named.get("Model") or otherwise
     cores = [frozenset(value.split()) for field, value in fields if field in ("flags", "Features")]
     return Processor(name, frozenset.intersection(*cores) if cores else frozenset())

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from edge_moe.benchmarks.browser.libraries import Libraries
-from edge_moe.benchmarks.browser.site import bundle_files, site_files
+from edge_moe.benchmarks.browser.site import site_files
+from edge_moe.benchmarks.job import bundle_files
 from edge_moe.bundle import Bundle
 from edge_moe.manifest import files
 from edge_moe.output import write_file

@@ -20,8 +20,8 @@ from edge_moe import operating
 from edge_moe.benchmarks.browser.libraries import Libraries
 from edge_moe.bundle import ArtifactSet, Bundle
 from edge_moe.errors import BackendError
-from edge_moe.manifest import MANIFEST, SCHEMA_VERSION, Manifest, files
-from edge_moe.operating import OPERATING, Operating
+from edge_moe.manifest import SCHEMA_VERSION, Manifest
+from edge_moe.operating import Operating
 from edge_moe.records import file_sha256
 
 __all__ = [
@@ -29,7 +29,6 @@ __all__ = [
     "HEADERS",
     "POLICY",
     "Content",
-    "bundle_files",
     "media_type",
     "runs_in_browser",
     "schemas",
@@ -96,12 +95,6 @@ def schemas() -> dict[str, Any]:
         "operating": msgspec.json.schema(Operating),
         "versions": {"manifest": SCHEMA_VERSION, "operating": operating.SCHEMA_VERSION},
     }
-
-
-def bundle_files(bundle: Bundle, prefix: str = "bundle/") -> dict[str, Content]:
-    """Return address -> file of all that the bundle's manifest names, itself, and operating.json."""
-    names = [MANIFEST, OPERATING, *(one.file for one in files(bundle.manifest))]
-    return {prefix + name: bundle.path / name for name in names}
 
 
 def media_type(address: str) -> str:

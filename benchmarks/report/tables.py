@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -262,7 +263,23 @@ def _facts(file: Results) -> Cells:
         "Sets": ", ".join(f"{one.label} ({one.backend_version})" for one in file.sets),
         "Versions": ", ".join(f"{name} {version}" for name, version in sorted(file.versions.items())),
         **_told(file), **{f"{name} (told)": str(fact) for name, fact in (m.facts | file.opening.facts).items()},
+        **_by_round(file),
     }  # fmt: skip
+
+
+def _by_round(file: Results) -> Cells:
+    """Return what was seen in every round: between which numbers it was, or all that it was."""
+    seen: dict[str, list[Any]] = {}
+    for line in file.lines:
+        for name, fact in ({} if line.seen is None else line.seen.facts).items():
+            seen.setdefault(name, []).append(fact)
+    found = {}
+    for name, facts in seen.items():
+        numbers = [fact for fact in facts if isinstance(fact, int | float) and not isinstance(fact, bool)]
+        ends = sorted(numbers)[:: max(1, len(numbers) - 1)] if len(numbers) == len(facts) else facts
+        words = "to" if len(numbers) == len(facts) else "and"
+        found[f"{name} (told, by round)"] = f" {words} ".join(dict.fromkeys(map(str, ends)))
+    return found
 
 
 def _told(file: Results) -> Cells:

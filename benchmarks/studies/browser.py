@@ -28,7 +28,8 @@ from edge_moe.backends import OpenPart
 from edge_moe.benchmarks import machine
 from edge_moe.benchmarks.browser.libraries import Libraries
 from edge_moe.benchmarks.browser.server import Server
-from edge_moe.benchmarks.browser.site import bundle_files, site_files
+from edge_moe.benchmarks.browser.site import site_files
+from edge_moe.benchmarks.job import bundle_files
 from edge_moe.benchmarks.samples import Summary, summary
 from edge_moe.benchmarks.studies.full_size import TITLE, full_size_bundle, inputs, workplace
 from edge_moe.benchmarks.studies.turns import Goal, at_most, goals_table

@@ -63,10 +63,10 @@ def setup(
         return
     if remove:
         needed.remove()
-        typer.echo(f"{needed.folder} is removed")
+        typer.echo(f"{needed.where} is removed")
         return
     names = ", ".join(f"{one.name} {one.version}" for one in needed.items)
-    typer.echo(f"{device} needs {names}; to fetch: at most {_size(needed.bytes)}, into {needed.folder}")
+    typer.echo(f"{device} needs {names}; to fetch: at most {_size(needed.bytes)}, into {needed.where}")
     with stop.going_on(lambda: any(map(needed.is_there, needed.items))), shown_progress() as progress:
         needed.install(progress)
     kept = _size(needed.kept_bytes)

@@ -34,7 +34,8 @@ def serve(
     from edge_moe.benchmarks.browser.export import export as write
     from edge_moe.benchmarks.browser.libraries import Libraries
     from edge_moe.benchmarks.browser.server import Server
-    from edge_moe.benchmarks.browser.site import bundle_files, runs_in_browser, site_files
+    from edge_moe.benchmarks.browser.site import runs_in_browser, site_files
+    from edge_moe.benchmarks.job import bundle_files
     from edge_moe.bundle import Bundle
     from edge_moe.errors import StoppedError, UsageError
 

@@ -10,7 +10,7 @@ import sys
 import psutil
 import pytest
 
-from edge_moe.benchmarks import machine
+from edge_moe.benchmarks import clocks, machine
 
 pins = pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no system call for it here")
 
@@ -69,6 +69,8 @@ def system(monkeypatch, tmp_path):
         (tmp_path / f"cpu{cpu}/topology").mkdir(parents=True)
         (tmp_path / f"cpu{cpu}/topology/thread_siblings_list").write_text("0,2\n" if cpu in (0, 2) else "1,3\n")
     monkeypatch.setattr(machine, "_CPUS", tmp_path)
+    system.sizes = [0.0] * 8
+    monkeypatch.setattr(clocks, "capacity", lambda cpu: system.sizes[cpu])
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: system.allowed, raising=False)
     monkeypatch.setattr(os, "sched_setaffinity", system.set, raising=False)
     monkeypatch.setattr(psutil, "cpu_percent", lambda interval, percpu: system.busy)
@@ -93,6 +95,13 @@ def test_the_idlest_cpus_one_a_core(system, busy, threads, expected):
         assert cpus == expected
         assert system.calls == [set(expected)]
     assert system.calls == [set(expected), {0, 1, 2, 3}]
+
+
+@pytest.mark.parametrize(("threads", "expected"), [(1, (0,)), (2, (0, 1)), (3, (0, 1, 2))])
+def test_big_cores_first_however_busy(system, threads, expected):
+    system.busy, system.sizes = [50, 60, 0, 10], [1000.0, 1024.0, 300.0, 300.0]
+    with machine.pinned(threads) as cpus:
+        assert cpus == expected
 
 
 def test_only_cpus_that_this_process_may_use(system):

@@ -42,7 +42,7 @@ def test_a_round_is_there_while_the_next_is_measured():
         start, rounds = time.monotonic(), opened.rounds(0, Silent(), "timing")
         assert [next(rounds).sets[0].parts["base"]["cycles"] for _ in range(2)] == [(0.0,), (1.0,)]
         assert time.monotonic() - start < 30
-    assert opened._process.returncode == -9  # it does not go on by itself
+    assert opened._line.process.returncode == -9  # it does not go on by itself
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_what_it_started_itself_ends_too(tmp_path):
     )
     program += "print('{}', flush=True); child.wait()"
     with session(program) as opened:
-        opened._read()  # it is there
+        opened._line.line()  # it is there
     pid = int((tmp_path / "pid").read_text())
     for _ in range(100):
         try:

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import psutil
 import pytest
 
-from edge_moe.benchmarks import machine, watch
+from edge_moe.benchmarks import clocks, machine, watch
 from edge_moe.benchmarks.conditions import judge
 from edge_moe.benchmarks.watch import Watch
 
@@ -40,7 +40,7 @@ class Clock:
 @pytest.fixture(autouse=True)
 def sys_folder(monkeypatch, tmp_path):
     """In place of /sys; empty."""
-    monkeypatch.setattr(watch, "_SYS", tmp_path)
+    monkeypatch.setattr(clocks, "_SYS", tmp_path)
     return tmp_path
 
 
@@ -119,7 +119,7 @@ def test_throttling_is_counted_from_round_to_round(clock, sys_folder, group):
     throttle(sys_folder, cpu0=3, cpu1=4, cpu2="nonsense")
     (sys_folder / group).parent.mkdir(parents=True)
     (sys_folder / group).write_text("usage_usec 77\nnr_periods 9\nnr_throttled 5\nthrottled_usec 1234\n")
-    assert watch._throttled() == 12
+    assert clocks.slowed_down() == 12
     look = Watch((0,))
     assert look.round().throttled == 0
     throttle(sys_folder, cpu1=6)
@@ -161,13 +161,6 @@ def test_a_process_beside_us_is_noticed(monkeypatch):
     assert found.probe_ms > 0
     if cpus:
         assert "busy" in judge([found]).remarks[0]
-
-
-def test_a_governor_is_what_the_system_says(sys_folder):
-    assert watch.governor() is None
-    (sys_folder / "devices/system/cpu/cpu0/cpufreq").mkdir(parents=True)
-    (sys_folder / "devices/system/cpu/cpu0/cpufreq/scaling_governor").write_text("powersave\n")
-    assert watch.governor() == "powersave"
 
 
 def test_the_load_is_asked_for_after_the_round(clock, monkeypatch):

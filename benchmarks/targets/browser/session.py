@@ -15,8 +15,8 @@ import numpy as np
 
 from edge_moe.backends import Tensor
 from edge_moe.benchmarks.browser.desk import Alive, Hello
-from edge_moe.benchmarks.browser.site import Content, bundle_files
-from edge_moe.benchmarks.job import INPUTS, PLAN, Job
+from edge_moe.benchmarks.browser.site import Content
+from edge_moe.benchmarks.job import INPUTS, PLAN, Job, bundle_files
 from edge_moe.benchmarks.target import Prices, Session
 from edge_moe.benchmarks.targets.browser.room import Room
 from edge_moe.benchmarks.units import MS

@@ -15,7 +15,7 @@ import numpy as np
 
 from edge_moe import backends
 from edge_moe.backends import OpenPart
-from edge_moe.benchmarks import machine
+from edge_moe.benchmarks import clocks, machine
 from edge_moe.benchmarks.job import Job
 from edge_moe.benchmarks.peers.ways import Way, make_stock_parts, ways
 from edge_moe.benchmarks.target import Session
@@ -28,7 +28,7 @@ from edge_moe.benchmarks.targets.host.timing import (
     time_way,
 )
 from edge_moe.benchmarks.units import MS
-from edge_moe.benchmarks.watch import Watch, governor
+from edge_moe.benchmarks.watch import Watch
 from edge_moe.benchmarks.wire import SCHEMA_VERSION, Costs, Limit, Opening, PointRound, Ran, Round, SetRound
 from edge_moe.bundle import ArtifactSet, expert_name, part_names
 from edge_moe.progress import Progress
@@ -84,11 +84,12 @@ class HostSession(Session):
         return _Found(self._job, len(self._ways), len(self._products))
 
     def _opening(self, load: float | None) -> Opening:
-        here, threads, clock = machine.this_machine(), self._job.plan.threads, governor()
+        here, threads = machine.this_machine(), self._job.plan.threads
+        cpus = range(here.logical_cpus or 1) if self._cpus is None else self._cpus
         remarks = []
         if here.logical_cpus is not None and threads > here.logical_cpus:
             remarks.append(f"crowded: {threads} threads share {here.logical_cpus} CPUs; measure with fewer")
-        if clock == "powersave":
+        if clocks.governor() == "powersave":
             remarks.append("the CPU governor is 'powersave'; set 'performance' where you may")
         return Opening(
             schema_version=SCHEMA_VERSION,
@@ -101,7 +102,7 @@ class HostSession(Session):
             cpus=self._cpus,
             load=load,
             remarks=tuple(remarks),
-            facts={} if clock is None else {"CPU governor": clock},
+            facts=clocks.told(cpus),
         )
 
     def __exit__(

@@ -18,7 +18,8 @@ from edge_moe import Runtime
 from edge_moe.benchmarks.browser.export import export
 from edge_moe.benchmarks.browser.libraries import Libraries
 from edge_moe.benchmarks.browser.server import Server
-from edge_moe.benchmarks.browser.site import bundle_files, site_files
+from edge_moe.benchmarks.browser.site import site_files
+from edge_moe.benchmarks.job import bundle_files
 from edge_moe.bundle import Bundle
 from tests.chromium import fetched, keep, look, until
 from tests.fixtures import JOB

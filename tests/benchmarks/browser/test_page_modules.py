@@ -16,7 +16,8 @@ from edge_moe import Runtime, ports
 from edge_moe.anytime import alpha, softmax
 from edge_moe.benchmarks.browser.libraries import Libraries
 from edge_moe.benchmarks.browser.server import Server
-from edge_moe.benchmarks.browser.site import bundle_files, schemas, site_files
+from edge_moe.benchmarks.browser.site import schemas, site_files
+from edge_moe.benchmarks.job import bundle_files
 from edge_moe.bundle import Bundle
 from edge_moe.data import open_data
 from edge_moe.preprocess import prepare

@@ -10,7 +10,8 @@ import pytest
 
 from edge_moe import BackendError
 from edge_moe.benchmarks import browser
-from edge_moe.benchmarks.browser.site import HEADERS, POLICY, bundle_files, media_type, runs_in_browser, site_files
+from edge_moe.benchmarks.browser.site import HEADERS, POLICY, media_type, runs_in_browser, site_files
+from edge_moe.benchmarks.job import bundle_files
 from edge_moe.bundle import Bundle
 from edge_moe.records import sha256
 from tests.benchmarks.browser.fake import fake_libraries, read
