@@ -1,8 +1,8 @@
 """Answering on another machine, where there is Python: what a board does with what it was sent.
 
-It measures as the host target does, for it is the same code: a job gives an opening and rounds, parts give outputs, and
-parts that are in no bundle yet are priced. What comes through the connection is read by a thread of its own, which ends
-the process when nobody is there any more.
+It measures as the host target does, for it is the same code: a job gives an opening, rounds and, if it has seconds for
+them, predictions without a pause; parts give outputs, and parts that are in no bundle yet are priced. What comes
+through the connection is read by a thread of its own, which ends the process when nobody is there any more.
 
 Axis letters: N inputs.
 """
@@ -25,6 +25,7 @@ import numpy as np
 from edge_moe import backends
 from edge_moe.backends import OpenPart
 from edge_moe.benchmarks.job import read_job
+from edge_moe.benchmarks.stream import SUSTAINED
 from edge_moe.benchmarks.targets.host.price import price
 from edge_moe.benchmarks.targets.host.session import HostSession
 from edge_moe.benchmarks.wire import Facts
@@ -82,12 +83,19 @@ def _listen(given: Given, inbox: queue.SimpleQueue[tuple[Any, bytes]], folder: s
 
 
 def _job(folder: Path, request: Mapping[str, Any], inbox: queue.SimpleQueue[tuple[Any, bytes]], out: IO[bytes]) -> None:
-    with HostSession(read_job(folder / JOB), Silent()) as session:
+    job = read_job(folder / JOB)
+    with HostSession(job, Silent()) as session:
         facts: Facts = {**session.opening.facts, **request["facts"]}
         _say(out, msgspec.structs.replace(session.opening, target=request["target"], how=request["how"], facts=facts))
-        first, _ = inbox.get()
-        for line in session.rounds(first, Silent(), ""):
-            _say(out, line)
+        while True:
+            asked, _ = inbox.get()
+            if asked == SUSTAINED:
+                _say(out, session.sustained(Silent(), ""))
+                return
+            for line in session.rounds(asked, Silent(), ""):
+                _say(out, line)
+            if not job.plan.sustained_s:  # nothing else will be asked
+                return
 
 
 def _parts(

@@ -26,7 +26,7 @@ _log = logging.getLogger(__name__)
 # What is made on the way: by `benchmarks.peers.stock`, by the sweep, and by its target.
 _STOCK = ("stock/base.npy", "stock/expert.npy", "stock/*-base*", "stock/*-expert*", "stock/convert.log")
 JOB = "job"  # the job itself, which goes when its target has answered
-_OWN = ("trace-*.json", "there-*.json", "opening.json", "round-*.json", JOB, "target/*", *_STOCK)
+_OWN = ("trace-*.json", "there-*.json", "opening.json", "round-*.json", "sustained.json", JOB, "target/*", *_STOCK)
 
 
 def journal_path(target: Path) -> Path:

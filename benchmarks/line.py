@@ -10,14 +10,12 @@ import contextlib
 import os
 import signal
 import subprocess
-import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
 
 from edge_moe.errors import BackendError
-from edge_moe.orphans import end_with_parent
+from edge_moe.pool import also_ends, ended
 
 __all__ = ["SILENCE_S", "Line"]
 
@@ -55,11 +53,11 @@ class Line:
                 stderr=self._errors,
                 env=environment,
                 start_new_session=True,
-                preexec_fn=partial(end_with_parent, os.getpid()) if sys.platform == "linux" else None,
             )
         except OSError as error:
             self._errors.close()
             raise BackendError(f"{what} cannot be started: {command[0]}: {error.strerror}") from None
+        also_ends(self.process)
         self._writing, self._over = threading.Lock(), threading.Event()
         threading.Thread(target=self._beat, daemon=True).start()
 
@@ -129,6 +127,7 @@ class Line:
                 with contextlib.suppress(OSError):
                     pipe.close()
         self.process.wait()
+        ended(self.process)
         self._errors.close()
 
     def _beat(self) -> None:

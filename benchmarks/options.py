@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
+
 import msgspec
 
 from edge_moe.anytime import check_max_experts, check_tau
 from edge_moe.checks import check_at_least_one
 from edge_moe.errors import UsageError
 
-__all__ = ["BenchOptions", "check_range"]
+__all__ = ["FIVE_RUNS", "BenchOptions", "check_range"]
+
+FIVE_RUNS = 5  # rounds at least, where these are to be held against each other
 
 
 class BenchOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,6 +36,13 @@ class BenchOptions(msgspec.Struct, frozen=True, kw_only=True):
     peers: bool = False
     checkpoint: str | None = None  # for the peers that need one
     seed: int = 0
+    sustained_minutes: float = 0.0  # each set without a pause, after the rounds; 0: not at all
+    five_runs: bool = False  # whether the rounds, five at least, are held against each other, see `five_runs.py`
+
+    @property
+    def sustained_s(self) -> int:
+        """The same in whole seconds, at least one of them."""
+        return max(1, round(60 * self.sustained_minutes)) if self.sustained_minutes else 0
 
 
 def check_range(options: BenchOptions, experts: int) -> None:
@@ -49,3 +60,7 @@ def check_range(options: BenchOptions, experts: int) -> None:
     for name in ("seed", "cold_starts", "checked_images"):
         if getattr(options, name) < 0:
             raise UsageError(f"{name} is {getattr(options, name)}; expected at least 0")
+    if not 0 <= options.sustained_minutes < math.inf:  # nan is neither
+        raise UsageError(f"sustained is {options.sustained_minutes:g}; expected minutes, more than 0")
+    if options.five_runs and options.rounds is not None and options.rounds < FIVE_RUNS:
+        raise UsageError(f"rounds is {options.rounds}; expected at least {FIVE_RUNS} for five runs, or none at all")

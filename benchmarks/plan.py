@@ -28,18 +28,22 @@ def make_plan(request: Request, traces: list[Trace], timed: npt.NDArray[np.intp]
         traces: of each set, that which it is costed with.
         timed: [T] which of the images are timed.
     """
-    options = request.options
+    options, sets = request.options, []
+    for one, found in zip(request.sets, traces, strict=True):
+        now = request.bundle.operating(one)
+        default = Setting(tau=now.default_tau, max_experts=now.default_max_experts)
+        sets.append(
+            PlannedSet(
+                set=str(one.key),
+                settings=_settings(now, found, options),
+                order=tuple(map(tuple, np.argsort(-found.gate[timed], axis=1, kind="stable").tolist())),
+                sustained=default if options.sustained_s else None,
+            )
+        )
     return Plan(
         schema_version=SCHEMA_VERSION,
         bundle=BUNDLE,
-        sets=tuple(
-            PlannedSet(
-                set=str(one.key),
-                settings=_settings(request.bundle.operating(one), found, options),
-                order=tuple(map(tuple, np.argsort(-found.gate[timed], axis=1, kind="stable").tolist())),
-            )
-            for one, found in zip(request.sets, traces, strict=True)
-        ),
+        sets=tuple(sets),
         inputs=INPUTS,
         images=image_names([request.images.sources[int(index)] for index in timed]),
         threads=options.threads,
@@ -47,6 +51,7 @@ def make_plan(request: Request, traces: list[Trace], timed: npt.NDArray[np.intp]
         cold_starts=options.cold_starts,
         seed=options.seed,
         peers=options.peers,
+        sustained_s=options.sustained_s,
     )
 
 

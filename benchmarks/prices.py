@@ -17,7 +17,7 @@ from edge_moe.benchmarks.samples import Rows
 from edge_moe.bundle import expert_name
 from edge_moe.evaluate import Decisions
 
-__all__ = ["Overhead", "draws", "per_image"]
+__all__ = ["Doubles", "Overhead", "draws", "per_image"]
 
 Doubles: TypeAlias = npt.NDArray[np.float64]
 

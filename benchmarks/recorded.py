@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from edge_moe.benchmarks.wire import Opening, Setting
+from edge_moe.benchmarks.wire import Opening, Setting, Sustained
 from edge_moe.bundle import Artifact, Manifest, sha256
 from edge_moe.digest import stated
 from edge_moe.records import Count, Fraction, Positive, Strict
@@ -92,6 +92,11 @@ class RecordedSet(Strict, frozen=True, omit_defaults=True):
         """Which set it is."""
         return SetKey.parse(self.set)
 
+    @property
+    def default(self) -> Setting:
+        """The bundle's operating point, when it was measured."""
+        return Setting(tau=self.default_tau, max_experts=self.default_max_experts)
+
 
 class BundleInfo(Strict, frozen=True):
     """Which bundle."""
@@ -107,7 +112,7 @@ class BundleInfo(Strict, frozen=True):
     space: Literal["logit", "probability"]
 
 
-class Header(Strict, frozen=True):
+class Header(Strict, frozen=True, omit_defaults=True):
     """All that results hold beside the rounds."""
 
     schema_version: int
@@ -126,6 +131,9 @@ class Header(Strict, frozen=True):
     remarks: tuple[str, ...]  # why the figures are doubtful, beside what the target saw
     opening: Opening
     recorded: tuple[RecordedSet, ...] = msgspec.field(name="sets")  # as in the bundle: the first is the default
+    five_runs: bool = False  # whether the rounds were to be held against each other
+    sustained_s: Count = 0  # how long each set was to run without a pause after the rounds; 0: not at all
+    sustained: tuple[Sustained, ...] = ()  # what it then cost; nothing where it was not asked for, or stopped
 
 
 def bundle_info(name: str, manifest: Manifest) -> BundleInfo:

@@ -12,12 +12,12 @@ import msgspec
 
 from edge_moe import backends
 from edge_moe.benchmarks import targets
-from edge_moe.benchmarks.options import BenchOptions, check_range
+from edge_moe.benchmarks.options import FIVE_RUNS, BenchOptions, check_range
 from edge_moe.benchmarks.recorded import bundle_info
 from edge_moe.benchmarks.target import Target
 from edge_moe.bundle import ArtifactSet, Bundle, Manifest
 from edge_moe.data import LabelledImages, open_data
-from edge_moe.errors import CheckpointError
+from edge_moe.errors import CheckpointError, UsageError
 from edge_moe.here import able
 from edge_moe.records import file_sha256
 from edge_moe.sets import Pattern, patterns
@@ -26,7 +26,7 @@ from edge_moe.text import counted
 
 __all__ = ["Request", "check", "versions"]
 
-_ROUNDS = 5  # interleaved, where nobody says otherwise
+_ROUNDS = FIVE_RUNS  # interleaved, where nobody says otherwise
 _PEERS = ("onnx", "torch")  # that peers are made or run with
 
 
@@ -81,7 +81,8 @@ def check(bundle: Path, data: str, options: BenchOptions) -> Request:
     """Return what is asked for, before minutes of measuring.
 
     Raises:
-        UsageError: an option is out of range, or there is no such target, or the bundle has no such set.
+        UsageError: an option is out of range or not for this target, or there is no such target, or the bundle has no
+            such set.
         BackendError: a set that is named cannot run where it is wanted, or none can.
         DataError, BundleError, CheckpointError: data, bundle or checkpoint cannot be used.
         MissingExtraError: a backend is not installed.
@@ -90,6 +91,7 @@ def check(bundle: Path, data: str, options: BenchOptions) -> Request:
     opened = Bundle(bundle)
     manifest = opened.manifest
     check_range(options, manifest.experts)
+    _check_target(target, options)
     selected = tuple(_selected(manifest, options, target))
     target.check(selected, options.threads)
     routed_by = _routed_by(manifest, options, selected)
@@ -127,6 +129,19 @@ def _selected(manifest: Manifest, options: BenchOptions, target: Target) -> list
     manifest.select([Pattern((name,)) for name in options.backends])
     wanted = patterns(options.sets, options.backends, options.recipes)
     return able(manifest, wanted) if target.is_here else manifest.select(wanted)
+
+
+def _check_target(target: Target, options: BenchOptions) -> None:
+    """Raise UsageError where the target cannot do what an option asks for."""
+    if options.sustained_minutes and not target.sustains:
+        raise UsageError(
+            f"{target.name} does not run predictions without a pause; leave --sustained away, or measure on one of "
+            f"{', '.join(targets.sustaining())}"
+        )
+    if options.five_runs and target.counts_exactly:
+        raise UsageError(
+            f"{target.name} counts alike in every round: five runs tell no more than one; leave --five-runs away"
+        )
 
 
 def _routed_by(manifest: Manifest, options: BenchOptions, selected: tuple[ArtifactSet, ...]) -> tuple[ArtifactSet, ...]:

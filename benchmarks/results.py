@@ -17,6 +17,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from edge_moe.benchmarks import five_runs
 from edge_moe.benchmarks.conditions import Conditions, judge
 from edge_moe.benchmarks.measured import MeasuredLimit, MeasuredPeer, SetResults
 from edge_moe.benchmarks.recorded import Header
@@ -29,7 +30,7 @@ from edge_moe.errors import DataError
 __all__ = ["Results", "load"]
 
 
-class Results(Header, frozen=True, dict=True):
+class Results(Header, frozen=True, kw_only=True, dict=True):
     """results.json."""
 
     lines: tuple[Round, ...] = msgspec.field(name="rounds")  # as they came
@@ -43,6 +44,11 @@ class Results(Header, frozen=True, dict=True):
     def complete(self) -> bool:
         """Whether it was not stopped before the last round."""
         return self.rounds == self.rounds_asked
+
+    @property
+    def whole(self) -> bool:
+        """Whether nothing is missing of what was asked for: the rounds, and what follows them."""
+        return self.complete and bool(self.sustained) == bool(self.sustained_s)
 
     @property
     def target(self) -> str:
@@ -72,7 +78,18 @@ class Results(Header, frozen=True, dict=True):
         """What else went on."""
         opening, seen = self.opening, [one.seen for one in self.lines]
         found = judge(seen, cpus=opening.cpus, load=opening.load, remarks=opening.remarks)
-        return replace(found, remarks=(*found.remarks, *self.remarks))
+        own = list(five_runs.remarks(self.rounds_apart))
+        if self.complete and not self.whole:
+            own.append(
+                f"stopped before every set had run for {self.sustained_s / 60:.3g} min without a pause: what they cost "
+                "on a warm device is not known; repeat the command to measure it"
+            )
+        return replace(found, remarks=(*found.remarks, *self.remarks, *own))
+
+    @cached_property
+    def rounds_apart(self) -> list[five_runs.Apart]:
+        """How far the rounds of each set lie apart, where they are to be held against each other."""
+        return five_runs.apart(self.sets) if self.five_runs else []
 
     @cached_property
     def sets(self) -> tuple[SetResults, ...]:

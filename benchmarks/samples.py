@@ -2,6 +2,7 @@
 
 typical, mean    the mean over images of each image's median over rounds: slow moments do not count, images do
 median, p10, p90 of all samples, those of every round and every image: a half, a tenth, nine tenths lie below
+p99              likewise: one in a hundred lies above
 
 Axis letters: R rounds, S samples of a round.
 """
@@ -26,6 +27,7 @@ class Summary:
     median: float
     p10: float
     p90: float
+    p99: float
     mean: float
 
 
@@ -37,8 +39,8 @@ def typical(raw: Rows) -> float:
 def summary(raw: Iterable[float] | Rows) -> Summary:
     """Summarise raw samples, flat or in rows of any lengths."""
     flat = np.fromiter(_flat(raw), dtype=np.float64)
-    p10, median, p90 = np.percentile(flat, [10, 50, 90])
-    return Summary(median=float(median), p10=float(p10), p90=float(p90), mean=float(flat.mean()))
+    p10, median, p90, p99 = map(float, np.percentile(flat, [10, 50, 90, 99]))
+    return Summary(median=median, p10=p10, p90=p90, p99=p99, mean=float(flat.mean()))
 
 
 def _flat(raw: Any) -> Iterable[float]:

@@ -8,12 +8,21 @@ Axis letters: N validation images, K experts, T timed images.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 from edge_moe.benchmarks.recorded import Header, RecordedSet, StoredTrace
-from edge_moe.benchmarks.wire import Opening, Round, SetRound
+from edge_moe.benchmarks.wire import Opening, Round, SetRound, Setting, Sustained
 
-__all__ = ["Wanted", "inconsistency", "opening_problem", "round_problem", "shape", "trace_problem"]
+__all__ = [
+    "Wanted",
+    "inconsistency",
+    "opening_problem",
+    "round_problem",
+    "shape",
+    "sustained_problem",
+    "trace_problem",
+]
 
 
 def inconsistency(asked: Header, lines: Sequence[Round]) -> str | None:
@@ -52,6 +61,31 @@ def inconsistency(asked: Header, lines: Sequence[Round]) -> str | None:
             return problem
     if len({shape(line) for line in lines}) > 1:
         return "it has a part with another number of samples in every round, or not the same things"
+    if asked.sustained:
+        defaults = {one.set: one.default for one in recorded} if asked.sustained_s else {}
+        return sustained_problem(asked.sustained, defaults, asked.sustained_s)
+    return None
+
+
+def sustained_problem(found: Sequence[Sustained], asked: Mapping[str, Setting], seconds: int) -> str | None:
+    """Return why this is not what was asked of sets without a pause, in words; None: it is.
+
+    Args:
+        found: what a target answered.
+        asked: set -> at which operating point it runs, in the order of the answer.
+        seconds: how long each runs.
+    """
+    names = [one.set for one in found]
+    if names != list(asked):
+        return f"it ran {', '.join(names) or 'nothing'} without a pause, not {', '.join(asked) or 'anything'}"
+    for one in found:
+        if one.setting != asked[one.set]:
+            return f"{one.set} ran without a pause at another operating point than it was to"
+        starts = [window.start_s for window in one.windows]
+        if not starts or any(late <= early for early, late in pairwise(starts)) or starts[-1] >= seconds:
+            return f"{one.set} has not its {seconds} s without a pause, one window after the other"
+        if any(window.median < 0 or window.start_s < 0 for window in one.windows):
+            return f"{one.set} has a window without a pause that began or cost less than nothing"
     return None
 
 

@@ -1,7 +1,8 @@
 """Cost and accuracy of a bundle at every operating point, on a target.
 
 The artifacts answer all validation images once; what they decide is the trace, from which exit rates, MACs and accuracy
-of any operating point follow. Then the target answers a job: it costs parts and predictions, round after round.
+of any operating point follow. Then the target answers a job: it costs parts and predictions, round after round; and, if
+asked to, runs each set without a pause.
 """
 
 from __future__ import annotations
@@ -22,9 +23,17 @@ from edge_moe.benchmarks.recorded import Checked, RecordedSet, Routing, StoredTr
 from edge_moe.benchmarks.request import Request, versions
 from edge_moe.benchmarks.results import Results
 from edge_moe.benchmarks.routing import drawn, route_all
-from edge_moe.benchmarks.sound import Wanted, inconsistency, opening_problem, round_problem, shape
+from edge_moe.benchmarks.sound import (
+    Wanted,
+    inconsistency,
+    opening_problem,
+    round_problem,
+    shape,
+    sustained_problem,
+)
+from edge_moe.benchmarks.sustained import window_ends
 from edge_moe.benchmarks.target import Session
-from edge_moe.benchmarks.wire import SCHEMA_VERSION, Opening, Round
+from edge_moe.benchmarks.wire import SCHEMA_VERSION, Opening, Round, Sustained
 from edge_moe.data import NOISE
 from edge_moe.digest import answers_digest
 from edge_moe.errors import BackendError
@@ -34,14 +43,15 @@ from edge_moe.trace import Trace
 
 __all__ = ["sweep"]
 
-_OPENING = "opening"
+_OPENING, _SUSTAINED = "opening", "sustained"
 
 
 def sweep(request: Request, *, journal: Journal | None = None, progress: Progress | None = None) -> Results:
     """Measure every set that is asked for on the validation images.
 
     Ctrl-C after the first round ends it early: the results then hold the rounds that were finished, and say that they
-    are not complete. With a journal, the same call goes on with the next round.
+    are not complete. After the last one, while sets run without a pause, it leaves that away. With a journal, the same
+    call goes on with the next round, or with what follows the rounds.
 
     Raises:
         MissingExtraError, BackendError: a backend is not installed, or refuses an artifact; or the target answered what
@@ -68,6 +78,7 @@ def sweep(request: Request, *, journal: Journal | None = None, progress: Progres
         session = stack.enter_context(request.target.open(job, progress))
         _refuse(request.target.name, opening_problem(session.opening, SCHEMA_VERSION))
         lines = _rounds(session, job, journal, progress)
+        sustained = _sustained(session, job, journal, progress) if len(lines) == request.rounds else ()
         results = Results(
             schema_version=SCHEMA_VERSION,
             created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -86,6 +97,9 @@ def sweep(request: Request, *, journal: Journal | None = None, progress: Progres
             opening=session.opening,
             recorded=_recorded(request, job, traces, checked),
             lines=tuple(lines),
+            five_runs=options.five_runs,
+            sustained_s=options.sustained_s,
+            sustained=sustained,
         )
     _refuse(request.target.name, inconsistency(results, results.lines))
     return results
@@ -158,6 +172,29 @@ def _rounds(session: Session, job: Job, journal: Journal | None, progress: Progr
     raise BackendError(
         f"{opening.target} stopped answering after {len(done)} of {asked} rounds; repeat the command to go on"
     )
+
+
+def _sustained(session: Session, job: Job, journal: Journal | None, progress: Progress) -> tuple[Sustained, ...]:
+    """Return what sets cost without a pause: as an earlier sitting kept it, or measured. Nothing if it is stopped."""
+    asked = {one.set: one.sustained for one in job.plan.sets if one.sustained is not None}
+    if not asked:
+        return ()
+
+    def problem(found: tuple[Sustained, ...]) -> str | None:
+        return sustained_problem(found, asked, job.plan.sustained_s)
+
+    kept = journal and journal.get(_SUSTAINED, tuple[Sustained, ...], lambda found: problem(found) is None)
+    if kept:
+        return kept
+    progress.start(_SUSTAINED, len(asked) * len(window_ends(job.plan.sustained_s)))
+    try:
+        found = session.sustained(progress, _SUSTAINED)
+    except KeyboardInterrupt:
+        return ()
+    _refuse(session.opening.target, problem(found))
+    if journal:
+        journal.put(_SUSTAINED, found)
+    return found
 
 
 def _refuse(target: str, problem: str | None) -> None:

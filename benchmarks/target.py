@@ -18,9 +18,9 @@ from edge_moe.benchmarks.elsewhere import Elsewhere
 from edge_moe.benchmarks.job import Job
 from edge_moe.benchmarks.set_up import SetUp
 from edge_moe.benchmarks.units import Unit
-from edge_moe.benchmarks.wire import Opening, Round
+from edge_moe.benchmarks.wire import Opening, Round, Sustained
 from edge_moe.bundle import ArtifactSet, Bundle, PartSpec
-from edge_moe.errors import UsageError
+from edge_moe.errors import BackendError, UsageError
 from edge_moe.progress import Progress
 from edge_moe.sets import SetKey
 
@@ -59,6 +59,21 @@ class Session(AbstractContextManager["Session"]):
             BackendError: an artifact failed.
         """
 
+    def sustained(self, progress: Progress, step: str) -> tuple[Sustained, ...]:
+        """Run sets for the plan's seconds without a pause, each that has a setting for it, after the rounds.
+
+        Args:
+            progress: is told of every window.
+            step: the name of the step, which whoever calls has started.
+
+        Raises:
+            BackendError: this target does not, see `Target.sustains`; or an artifact failed.
+        """
+        raise BackendError(
+            f"{self.opening.target} does not run predictions without a pause; repeat the command without --sustained, "
+            "or on a device that does, such as host"
+        )
+
 
 class Target(ABC):
     """A place where a bundle is measured: `kind`, or `kind:parameter`."""
@@ -66,6 +81,7 @@ class Target(ABC):
     kind: ClassVar[str]
     is_here: ClassVar[bool] = False  # whether it runs on this machine's own backends
     counts_exactly: ClassVar[bool] = False  # whether all rounds are alike, so that one is enough
+    sustains: ClassVar[bool] = False  # whether its sessions run predictions without a pause
 
     def __init__(self, parameter: str = "") -> None:
         """`parameter`: what follows the colon.

@@ -2,7 +2,8 @@
 
 A job is a folder: `plan.json`, a bundle, input tensors. The answer is `rounds.jsonl`: its first line is the opening
 (who answers, and what it counts), every other line one round, raw. Journal and results keep these very lines. Nothing
-in them is derived: what follows from raw samples is computed by whoever reads them.
+in them is derived: what follows from raw samples is computed by whoever reads them. A target that is asked for
+predictions without a pause says after the rounds what these cost, window by window.
 
 Axis letters: T timed images, K experts, R rounds.
 """
@@ -37,6 +38,8 @@ __all__ = [
     "Seen",
     "SetRound",
     "Setting",
+    "Sustained",
+    "Window",
 ]
 
 SCHEMA_VERSION = 3
@@ -57,15 +60,16 @@ class Setting(Strict, frozen=True):
     max_experts: Count
 
 
-class PlannedSet(Strict, frozen=True):
+class PlannedSet(Strict, frozen=True, omit_defaults=True):
     """One set of the bundle, and what to do with it."""
 
     set: str  # backend/recipe, as the manifest has it
     settings: tuple[Setting, ...]
     order: tuple[tuple[Count, ...], ...]  # [T][K] the experts of each timed image, the gate's first choice first
+    sustained: Setting | None = None  # at which it runs without a pause; None: it does not
 
 
-class Plan(Strict, frozen=True):
+class Plan(Strict, frozen=True, omit_defaults=True):
     """plan.json: what to measure."""
 
     schema_version: int
@@ -78,6 +82,7 @@ class Plan(Strict, frozen=True):
     cold_starts: Count  # one a round, in the first rounds
     seed: Count  # of the order in which a round takes its turns
     peers: bool = False  # also what one would do otherwise, where the target can
+    sustained_s: Count = 0  # how long each set runs without a pause after the rounds; 0: not at all
 
     @property
     def timed(self) -> int:
@@ -205,8 +210,27 @@ class Round(Strict, frozen=True, omit_defaults=True):
     seen: Seen | None = None
 
 
+class Window(Strict, frozen=True, omit_defaults=True):
+    """Some seconds of predictions without a pause."""
+
+    start_s: Cost  # since the set's first prediction
+    median: Cost  # of the predictions that began in it, in the opening's first unit
+    count: Positive  # how many these were
+    facts: Facts = msgspec.field(default_factory=dict)  # how things stood at its end: the clock, how warm it was
+
+
+class Sustained(Strict, frozen=True):
+    """One set that ran without a pause."""
+
+    set: str
+    setting: Setting
+    windows: Annotated[tuple[Window, ...], msgspec.Meta(min_length=1)]  # one after the other
+
+
 def schema() -> dict[str, Any]:
-    """Return the JSON schema of plan.json and of both kinds of lines, for runners in other languages."""
-    (plan, opening, line), parts = msgspec.json.schema_components((Plan, Opening, Round), ref_template="#/$defs/{name}")
+    """Return the JSON schema of plan.json and of all kinds of lines, for runners in other languages."""
+    records = (Plan, Opening, Round, tuple[Sustained, ...])
+    (plan, opening, line, sustained), parts = msgspec.json.schema_components(records, ref_template="#/$defs/{name}")
     kinds = {"plan.json": plan, "rounds.jsonl, first line": opening, "rounds.jsonl, other lines": line}
+    kinds |= {"answer to sustained, one line": sustained}
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "files": kinds, "$defs": parts}

@@ -31,7 +31,7 @@ from typing import IO, Any
 from edge_moe.errors import EdgeMoeError
 from edge_moe.progress import Progress, Silent
 
-__all__ = ["Pool", "WorkerLost", "kill_all", "python"]
+__all__ = ["Pool", "WorkerLost", "also_ends", "ended", "kill_all", "python"]
 
 _BEGIN = "import sys; sys.path[:] = sys.argv[3:]; from edge_moe.worker import work; work(*map(int, sys.argv[1:3]))"
 _LOOK_S = 1.0
@@ -39,7 +39,7 @@ _LONGEST = 200
 _END_S = 5.0  # that a process has to end in once it does not answer any more
 _STOPS = {signal.SIGINT, signal.SIGTERM}
 
-_running: set[subprocess.Popen[bytes]] = set()  # of this process, those of all pools and of `python`
+_running: set[subprocess.Popen[bytes]] = set()  # of this process, those of all pools and others
 
 
 class WorkerLost(Exception):
@@ -212,6 +212,16 @@ class Pool:
                 worker.process.wait(_END_S)
             _running.discard(worker.process)
         self._open.close()
+
+
+def also_ends(process: subprocess.Popen[bytes]) -> None:
+    """Let a process that was started elsewhere be among those that `kill_all` ends."""
+    _running.add(process)
+
+
+def ended(process: subprocess.Popen[bytes]) -> None:
+    """Forget a process of `also_ends`: it has ended."""
+    _running.discard(process)
 
 
 def kill_all() -> None:

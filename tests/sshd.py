@@ -95,7 +95,6 @@ class Sshd:
             self._process.wait()
         self._process = None
 
-
     def cut(self) -> None:
         """End all connections; what they had begun goes on without."""
         for one in psutil.Process(self._process.pid).children(recursive=True):

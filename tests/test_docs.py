@@ -14,7 +14,7 @@ from edge_moe.benchmarks import targets
 from edge_moe.benchmarks.job import PLAN, ROUNDS
 from edge_moe.benchmarks.recorded import StoredTrace
 from edge_moe.benchmarks.results import Results
-from edge_moe.benchmarks.wire import Opening, Plan, PointRound, Round, SetRound
+from edge_moe.benchmarks.wire import Opening, Plan, PlannedSet, PointRound, Round, SetRound, Sustained, Window
 from edge_moe.cli.app import app
 from tests.fixtures import JOB
 
@@ -127,7 +127,10 @@ def test_what_ran_is_told_as_it_was_recorded():
         assert points[PLANNED["sets"][0]["settings"].index(setting)]["ran"][int(image)] == ran
 
 
-@pytest.mark.parametrize("record", [Plan, Opening, Round, SetRound, PointRound], ids=lambda record: record.__name__)
+RECORDS = (Plan, PlannedSet, Opening, Round, SetRound, PointRound, Sustained, Window)
+
+
+@pytest.mark.parametrize("record", RECORDS, ids=lambda record: record.__name__)
 def test_every_field_that_crosses_is_named(record):
     text = TARGETS.read_text()
     for name in record.__struct_encode_fields__:

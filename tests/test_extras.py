@@ -32,7 +32,7 @@ ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 OPTIONAL = PROJECT["optional-dependencies"]
 OURS = {"edge_moe": "edge_moe", "converters": "edge_moe/converters", "benchmarks": "edge_moe/benchmarks"}
-JOBS = ("litert", "onnx", "executorch", "cli", "train", "convert", "bench", "web")  # every extra but all and dev
+JOBS = ("litert", "onnx", "executorch", "cli", "train", "convert", "bench", "web", "adb")  # every extra but all and dev
 
 
 def direct(extra: str) -> list[Requirement]:
@@ -157,7 +157,7 @@ def test_all_is_every_extra():
     assert closure("all").keys() < closure("dev").keys()
 
 
-@pytest.mark.parametrize("extra", ["litert", "onnx", "cli", "bench", "web"])
+@pytest.mark.parametrize("extra", ["litert", "onnx", "cli", "bench", "web", "adb"])
 def test_what_a_device_gets_is_without_torch(extra):
     assert "torch" in closure("train")
     assert "torch" not in closure(extra)

@@ -252,5 +252,6 @@ def _of_point(one: Series, point: PointCosts) -> list[str]:
         found.append(f"accuracy {accuracy(what.accuracy)} ({interval(what.accuracy_low, what.accuracy_high)})")
     found.append(f"mean {unit.text(point.mean)}" + ("" if s else ", predicted from its parts"))
     if s is not None:
-        found.append(f"median {unit.digits(s.median)}, p10 {unit.digits(s.p10)}, p90 {unit.digits(s.p90)}")
+        spread = {"median": s.median, "p10": s.p10, "p90": s.p90, "p99": s.p99}
+        found.append(", ".join(f"{name} {unit.digits(value)}" for name, value in spread.items()))
     return found

@@ -84,7 +84,7 @@ def _lines(axes: Any, view: View, few: bool) -> None:
         elif ends := _ends(mark, y):
             look = {"color": colour, "capsize": 2, "linewidth": 0.8, "alpha": 0.5 if few else 0.25}
             axes.errorbar(x, y, yerr=ends, fmt="none", **look)
-    axes.set(xlim=view.x_range, ylim=(0 if view.band else None, None))
+    axes.set(xlim=view.x_range, ylim=view.y_range or (0 if view.band else None, None))
     (left, right), previous = axes.get_xlim(), -float("inf")
     for dot in view.marks[0].dots:  # tags of one line, but those that would lie on each other
         if dot.tag and abs(dot.x - previous) > 0.04 * (right - left):

@@ -13,7 +13,7 @@ from edge_moe.benchmarks.results import Results
 from edge_moe.benchmarks.samples import Summary, typical
 from edge_moe.bundle import expert_name
 
-__all__ = ["Row", "csv_rows"]
+__all__ = ["Row", "csv_rows", "whose"]
 
 Row = dict[str, Any]  # column -> figure
 
@@ -23,21 +23,15 @@ def csv_rows(
 ) -> dict[str, list[Row]]:
     """Return points, parts and peers."""
 
-    def spread(s: Summary | None) -> Row:
-        return {name: None if s is None else getattr(s, name) for name in ("median", "p10", "p90")}
-
-    def whose(one: Series) -> Row:
-        f, s = one.results, one.one
-        return {"file": names[one.file], "set": one.label, "backend": s.backend, "recipe": s.recipe,
-                "bundle": f.bundle.name, "target": f.target, "machine": f.machine.name, "threads": f.threads,
-                "unit": one.unit.name, "provenance": f.provenance()}  # fmt: skip
+    def spread(s: Summary | None, *more: str) -> Row:
+        return {name: None if s is None else getattr(s, name) for name in ("median", "p10", "p90", *more)}
 
     experts = range(max(file.bundle.experts for file in results))
     points = [
-        whose(one) | {
+        whose(one, names) | {
             "tau": what.tau, "max_experts": what.max_experts, "samples": what.samples, "exit_rate": what.exit_rate,
             "gate_share": point.decided.gate_share, "mean_macs": what.mean_macs, "accuracy": what.accuracy,
-            "accuracy_low": what.accuracy_low, "accuracy_high": what.accuracy_high, **spread(point.spread),
+            "accuracy_low": what.accuracy_low, "accuracy_high": what.accuracy_high, **spread(point.spread, "p99"),
             "mean": point.mean, "predicted": point.predicted,
             "from_file": None if one.results.preprocessing is None else one.results.preprocessing + point.mean,
             **{f"share_{expert_name(k)}": dict(enumerate(point.decided.expert_shares)).get(k) for k in experts},
@@ -45,7 +39,7 @@ def csv_rows(
         for one in series for point in one.points for what in [point.point]
     ]  # fmt: skip
     parts = [
-        whose(one) | {
+        whose(one, names) | {
             "part": part.name, "bytes": one.one.artifacts[part.name].bytes, "macs": part.macs, "median": part.median,
             "p10": part.low, "p90": part.high, "cost": part.cost, "gmacs_per_s": part.gmacs,
             **{f"of_best_{kind}_product": part.of_best.get(kind) for kind in ("int8", "fp32")},
@@ -72,3 +66,11 @@ def csv_rows(
         for row in [row for where, other, row in met if where == number and other is peer] or [{}]
     ]  # fmt: skip
     return {"points": points, "parts": parts, "peers": peers}
+
+
+def whose(one: Series, names: Sequence[str]) -> Row:
+    """Return what every row of a series begins with: where its figures are from. `names`: of the files."""
+    f, s = one.results, one.one
+    return {"file": names[one.file], "set": one.label, "backend": s.backend, "recipe": s.recipe,
+            "bundle": f.bundle.name, "target": f.target, "machine": f.machine.name, "threads": f.threads,
+            "unit": one.unit.name, "provenance": f.provenance()}  # fmt: skip

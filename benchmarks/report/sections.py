@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from importlib import resources
 from typing import Any
 
-from edge_moe.benchmarks.report import charts, compare, rows, story, tables
+from edge_moe.benchmarks.report import charts, compare, rows, story, sustained, tables
 from edge_moe.benchmarks.report.series import Series, best_products, build
 from edge_moe.benchmarks.report.words import file_names, listed
 from edge_moe.benchmarks.results import Results
@@ -59,6 +59,7 @@ def collect(results: Sequence[Results], names: Sequence[str] | None = None) -> R
     files, series = file_names(results, names), build(results, names)
     alike, beside = compare.agreements(series), compare.beside_peers(series)
     drawn, of_sets = charts.draw(series, alike, beside), [tables.of_set(one, alike, beside) for one in series]
+    drawn["sustained"] = sustained.views(series)
     finding, lost = story.finding(series[0]), story.lost(series, beside)
     alone = [one.label for one in series if compare.reference(series, one) is None]
     unknown = f"No fp32 of the same backend is in the file of {listed(alone)}: nothing to compare with."
@@ -70,7 +71,7 @@ def collect(results: Sequence[Results], names: Sequence[str] | None = None) -> R
         "peers": [lead],
     }
     first = {"measured": tables.measured(results, files), "limits": tables.limits(results, files)}
-    first |= {"starts": tables.starts(series), "wins": tables.wins(series, files)}
+    first |= {"starts": tables.starts(series), "wins": tables.wins(series, files), "sustained": sustained.table(series)}
     sections: dict[str, Section] = {}
     for key, section in _prose(_facts(results, series)).items():
         found = [*([first[key]] if key in first else []), *(each[key] for each in of_sets if key in each)]
@@ -82,7 +83,8 @@ def collect(results: Sequence[Results], names: Sequence[str] | None = None) -> R
     sections["peers"].bullets, sections["peers"].terms = lost, tables.about_peers(results)
     return Report(
         results, files, series, *story.subject(results), finding, story.mended(series[0], finding),
-        story.warnings(results, files), sections, rows.csv_rows(results, files, series, beside),
+        story.warnings(results, files), sections,
+        rows.csv_rows(results, files, series, beside) | {"sustained": sustained.csv_rows(files, series)},
     )  # fmt: skip
 
 
@@ -94,7 +96,7 @@ def _facts(results: Sequence[Results], series: Sequence[Series]) -> dict[str, An
         "mixtures": not all(one.plain for one in series), "plain": any(one.plain for one in series),
         "timed": any(timed), "counted": not all(timed), "units": " ".join(", ".join(sorted(units)).split()),
         "limited": any(map(best_products, results)), "labelled": any(p.point.accuracy is not None for p in points),
-        "several": len(results) > 1, "units_differ": len(units) > 1,
+        "several": len(results) > 1, "units_differ": len(units) > 1, "sustained": any(one.sustained for one in results),
         "settings": any(len(one.points) > 1 for one in series), "peers": any(file.peers for file in results),
         "waking": any(p.point.max_experts > 1 for p in points), "predicted": any(p.raw is None for p in points),
         "woken": any(part.waking for one in series for part in one.one.parts),

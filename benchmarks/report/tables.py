@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from edge_moe.benchmarks import five_runs
 from edge_moe.benchmarks.measured import PointCosts
 from edge_moe.benchmarks.report.compare import Beside, SetsAlike, peer_name
 from edge_moe.benchmarks.report.series import Part, Series, native_dtype
@@ -19,7 +20,7 @@ from edge_moe.sizes import size_text
 from edge_moe.text import counted
 
 __all__ = ["HEADER", "Table", "about_peers", "alike_cells", "header", "limits", "measured", "of_set",
-           "part_cells", "peer_cells", "point_row", "starts", "wins"]  # fmt: skip
+           "part_cells", "peer_cells", "point_row", "starts", "table_of", "wins"]  # fmt: skip
 
 HEADER = ("tau", "exit rate", "mean MACs (M)", "accuracy", "median", "p10", "p90", "mean", "mean / predicted")
 _WORDS = frozenset({"", "set", "part", "file", "dtype", "library", "matrix product", "alternative", "verdict",
@@ -40,7 +41,7 @@ class Table:
     marked: frozenset[int] = frozenset()  # rows that matter most
 
 
-def _table(cells: Iterable[Mapping[str, str]], title: str = "", marked: Iterable[bool] = ()) -> Table:
+def table_of(cells: Iterable[Mapping[str, str]], title: str = "", marked: Iterable[bool] = ()) -> Table:
     """Return a table of the columns of which anything is known."""
     rows = list(cells)
     found = {name: [row.get(name, "") for row in rows] for name in dict.fromkeys(name for row in rows for name in row)}
@@ -52,9 +53,9 @@ def _table(cells: Iterable[Mapping[str, str]], title: str = "", marked: Iterable
 
 
 def _spread(unit: Unit, *values: float | None) -> Cells:
-    """Return median, p10 and p90; none where one is not known."""
+    """Return median, p10, p90 and, if it is given, p99; none where one is not known."""
     texts = ["" if None in values or value is None else unit.digits(value) for value in values]
-    return {f"{name}, {unit.shown}": text for name, text in zip(("median", "p10", "p90"), texts, strict=True)}
+    return {f"{name}, {unit.shown}": text for name, text in zip(("median", "p10", "p90", "p99"), texts, strict=False)}
 
 
 def _point_cells(point: PointCosts, unit: Unit) -> Cells:
@@ -63,7 +64,7 @@ def _point_cells(point: PointCosts, unit: Unit) -> Cells:
         "tau": tau(what.tau), "max experts": str(what.max_experts), "exit rate": percent(what.exit_rate),
         "mean MACs (M)": macs(what.mean_macs), "accuracy": "" if what.accuracy is None else accuracy(what.accuracy),
         "95% interval": interval(what.accuracy_low, what.accuracy_high),
-        **_spread(unit, *((s.median, s.p10, s.p90) if s else (None, None, None))),
+        **_spread(unit, *((s.median, s.p10, s.p90, s.p99) if s else (None,) * 4)),
         f"mean, {unit.shown}": unit.digits(mean),
         "mean / predicted": f"{mean / predicted:.3f}" if s and predicted else "",
     }  # fmt: skip
@@ -159,16 +160,18 @@ def of_set(one: Series, alike: Sequence[SetsAlike], beside: Sequence[Beside]) ->
     taus = {tau(pair.point.tau) for pair in pairs}
     where = f" at tau {taus.pop()}" if len(taus) == 1 and not one.plain else ""
     return {
-        "points": _table(points, one.counted),
-        "file": _table(
+        "points": table_of(points, one.counted),
+        "file": table_of(
             [_file_cells(one, point) for point in one.points if one.results.preprocessing is not None], one.counted
         ),
-        "limits": _table([part_cells(one, part) for part in one.parts], one.counted, (part.most for part in one.parts)),
-        "shares": _table(shares, one.label),
-        "agreement": _table(
+        "limits": table_of(
+            [part_cells(one, part) for part in one.parts], one.counted, (part.most for part in one.parts)
+        ),
+        "shares": table_of(shares, one.label),
+        "agreement": table_of(
             [alike_cells(pair) for pair in alike if pair.series is one], "".join([one.label, *references])
         ),
-        "peers": _table(
+        "peers": table_of(
             map(peer_cells, pairs), f"Beside {one.label}{where}", (p.verdict == "ours loses" for p in pairs)
         ),
     }
@@ -176,7 +179,7 @@ def of_set(one: Series, alike: Sequence[SetsAlike], beside: Sequence[Beside]) ->
 
 def limits(results: Sequence[Results], names: Sequence[str]) -> Table:
     """Return the large matrix products: what the machine reaches where nothing but arithmetic counts."""
-    return _table([{
+    return table_of([{
         "file": name if len(results) > 1 else "", "dtype": limit.dtype, "library": limit.library,
         "matrix product": " x ".join(map(str, limit.shape)), "median, ms": f"{limit.median_ms:.3f}",
         "GMAC/s": f"{limit.gmacs:.1f}",
@@ -197,7 +200,7 @@ def wins(series: Sequence[Series], names: Sequence[str]) -> Table:
             "of that, the base": "" if first.plain else percent(first.base / first.awake),
             "the others, times that": beside,
         })  # fmt: skip
-    return _table(cells if len(set(names)) > 1 else [])
+    return table_of(cells if len(set(names)) > 1 else [])
 
 
 def starts(series: Sequence[Series]) -> Table:
@@ -209,7 +212,7 @@ def starts(series: Sequence[Series]) -> Table:
 
     # Where costs are no times, a clock tells nothing about the target.
     known = [(one, one.one.cold_start_ms if one.unit.is_time else (), one.one.peak_rss_bytes) for one in series]
-    return _table([{
+    return table_of([{
         "set": one.label, "artifacts, MiB": f"{sum(each.bytes for each in one.one.artifacts.values()) / (1 << 20):.1f}",
         "cold start, ms, median (range)": told(cold, 0) if cold else "",
         "peak memory, MiB, median (range)": told([size / (1 << 20) for size in rss], 1) if rss else "",
@@ -256,6 +259,7 @@ def _facts(file: Results) -> Cells:
         "Times throttled": unknown if c.throttled is None else str(c.throttled),
         "Measured": f"{file.created}, {plural(file.sittings, 'sitting')}",
         "Rounds": f"{file.rounds} of {file.rounds_asked}{'' if file.complete else ', stopped early'}",
+        **({"Five runs": told} if (told := five_runs.told(file.rounds_apart)) else {}),
         "Bundle": f"{b.name}{'' if b.trained else ', UNTRAINED'}: {b.architecture}, {counted(b.experts)}, {size}",
         "Answers decided by": f"rule {b.rule_sha256[:12]}{''.join(digests)}",  # 'edge-moe inspect' has them in full
         "Data": f"{file.data}: {file.images:,} images{originals}, with{'out' if file.labels is None else ''} labels",

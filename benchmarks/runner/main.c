@@ -13,10 +13,14 @@
      given FILE                        float32, the inputs of all runs, one after the other
      keep FILE                         where the outputs of every part that runs are written, in the order of the runs
      marks                             tell the emulator where each run begins and ends
+     details                           see below
+     for SECONDS                       repeat all runs that follow until so much time has passed; at least once
      each INDEX PART...                run PARTs on input INDEX, each in an interval of its own
      whole INDEX PART...               the same, in one interval
 
-   For each interval it prints the nanoseconds that it took, in a line. An emulator's clock means nothing: there the
+   For each interval it prints the nanoseconds that it took, in a line; with details, before all others those that it
+   took from the start of the program until the library was there, and of each part to be opened, and after all others
+   the most memory in bytes that it ever had. An emulator's clock means nothing: there the
    marks, system calls that no kernel has, let a plugin count. There is no exit rule here: who routes says what runs. */
 #define _GNU_SOURCE
 #include "runner.h"
@@ -38,7 +42,9 @@ struct feed {
 
 static struct part *parts[MOST_PARTS];
 static struct feed feeds[MOST_PARTS];
-static int count, marks;
+static int count, marks, details;
+static int64_t repeat_until, began;
+static long repeat_from;
 static FILE *given, *keep;
 
 void fail(const char *format, ...) {
@@ -105,15 +111,17 @@ static FILE *opened(const char *file, const char *how) {
   return found;
 }
 
-static void mark(long what) {
-  if (marks) syscall(MARK, what);
-}
-
 static int64_t now(void) {
   struct timespec time;
   clock_gettime(CLOCK_MONOTONIC, &time);
   return time.tv_sec * INT64_C(1000000000) + time.tv_nsec;
 }
+
+static void mark(long what) {
+  if (marks) syscall(MARK, what);
+}
+
+static void say(int64_t number) { printf("%lld\n", (long long)number); }
 
 /* Let the part take over what it reads, and run it. */
 static void run_part(int index) {
@@ -145,7 +153,7 @@ static void run(char *rest, int whole) {
     run_part(which[i]);
     if (i == number - 1 || !whole) {
       mark(0);
-      printf("%lld\n", (long long)(now() - start));
+      say(now() - start);
     }
   }
   for (int i = 0; keep != NULL && i < number; i++)
@@ -157,13 +165,39 @@ static void run(char *rest, int whole) {
   fflush(stdout);
 }
 
+static void get_ready(const char *library, int threads) {
+  engine_start(library, threads);
+  int64_t start = now();
+  if (details) say(start - began);
+  for (int i = 0; i < count; i++) {
+    engine_open(parts[i]);
+    if (details) say(now() - start);
+    start = now();
+  }
+}
+
+/* The most memory that this program ever had, in bytes; 0 where the system does not tell. */
+static int64_t peak(void) {
+  char line[256];
+  long long kilobytes = 0;
+  FILE *status = fopen("/proc/self/status", "r");
+  while (status != NULL && fgets(line, sizeof line, status) != NULL) sscanf(line, "VmHWM: %lld", &kilobytes);
+  if (status != NULL) fclose(status);
+  return kilobytes * 1024;
+}
+
 int main(int argc, char **argv) {
   static char line[LINE_SIZE];
   char library[NAME_SIZE] = "";
   int threads = 1, ready = 0;
+  began = now();
   if (argc != 2) fail("usage: %s WORK", argv[0]);
   FILE *work = opened(argv[1], "r");
-  while (fgets(line, sizeof line, work) != NULL) {
+  for (;;) {
+    if (fgets(line, sizeof line, work) == NULL) {
+      if (now() >= repeat_until || fseek(work, repeat_from, SEEK_SET) != 0) break;
+      continue;
+    }
     char *rest = line;
     line[strcspn(line, "\n")] = 0;
     const char *kind = word(&rest);
@@ -176,15 +210,20 @@ int main(int argc, char **argv) {
     else if (strcmp(kind, "given") == 0) given = opened(rest, "rb");
     else if (strcmp(kind, "keep") == 0) keep = opened(rest, "wb");
     else if (strcmp(kind, "marks") == 0) marks = 1;
+    else if (strcmp(kind, "details") == 0) details = 1;
+    else if (strcmp(kind, "for") == 0) {
+      repeat_until = now() + atoll(rest) * INT64_C(1000000000);
+      repeat_from = ftell(work);
+    }
     else if (strcmp(kind, "each") == 0 || strcmp(kind, "whole") == 0) {
       if (!ready) {
-        engine_start(library, threads);
-        for (int i = 0; i < count; i++) engine_open(parts[i]);
+        get_ready(library, threads);
         ready = 1;
       }
       run(rest, strcmp(kind, "whole") == 0);
     } else fail("a line of %s begins with %s", argv[1], kind);
   }
   if (keep != NULL && fclose(keep) != 0) fail("the outputs cannot be written: %s", strerror(errno));
+  if (details) say(peak());
   return 0;
 }

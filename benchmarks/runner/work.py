@@ -47,6 +47,44 @@ class Work:
         """`specs` and `artifacts`: of the parts that are opened, in this order."""
         self._specs, self._artifacts = specs, artifacts
 
+    def lines(
+        self,
+        *,
+        library: str,
+        runs: Sequence[Run],
+        at: Mapping[str, str] | None = None,
+        given: str = GIVEN,
+        keep: str = "",
+        marks: bool = False,
+        details: bool = False,
+        seconds: int = 0,
+    ) -> str:
+        """Return the WORK file.
+
+        Args:
+            library: file that executes the artifacts, relative to the folder in which the runner is started, as all.
+            runs: in their order.
+            at: part -> its artifact; None: under the part's name.
+            given: the inputs of the parts that are run first, float32 [N, ...].
+            keep: where the outputs go; empty: nowhere.
+            marks: whether an emulator counts.
+            details: whether opening and memory are told, too.
+            seconds: for which the runs are repeated, whole; 0: each is run once.
+        """
+        lines = [f"library {library}", "threads 1"]
+        for name, artifact in self._artifacts.items():
+            (taken,) = artifact.inputs
+            lines += [f"part {name} {at[name] if at else name}", f"input {_described(taken)}"]
+            lines += [f"output {_described(one)}" for one in artifact.outputs]
+        if "base" in self._artifacts:
+            lines += [
+                f"feed {name} base {_FEEDS[self._specs[name].kind]}" for name in self._artifacts if name != "base"
+            ]
+        lines += [f"given {given}", *([f"keep {keep}"] if keep else []), *(["marks"] if marks else [])]
+        lines += [*(["details"] if details else []), *([f"for {seconds}"] if seconds else [])]
+        lines += [f"{'whole' if run.whole else 'each'} {run.input_index} {' '.join(run.parts)}" for run in runs]
+        return "\n".join(lines) + "\n"
+
     def write(
         self,
         folder: Path,
@@ -75,28 +113,20 @@ class Work:
         Raises:
             OSError: no space, no permission.
         """
-        lines = [f"library {library}", "threads 1"]
-        for name, artifact in self._artifacts.items():
+        for name in self._artifacts:
             shutil.copyfile(files[name], folder / name)
-            (given,) = artifact.inputs
-            lines += [f"part {name} {name}", f"input {_described(given)}"]
-            lines += [f"output {_described(one)}" for one in artifact.outputs]
-        if "base" in self._artifacts:
-            lines += [
-                f"feed {name} base {_FEEDS[self._specs[name].kind]}" for name in self._artifacts if name != "base"
-            ]
-        lines += [f"given {GIVEN}", *([f"keep {KEEP}"] if keep else []), *(["marks"] if marks else [])]
-        lines += [f"{'whole' if run.whole else 'each'} {run.input_index} {' '.join(run.parts)}" for run in runs]
         np.ascontiguousarray(inputs, np.float32).tofile(folder / GIVEN)
-        (folder / WORK).write_text("\n".join(lines) + "\n")
+        (folder / WORK).write_text(self.lines(library=library, runs=runs, keep=KEEP if keep else "", marks=marks))
 
-    def read(self, folder: Path, runs: Iterable[Run]) -> list[dict[str, dict[str, Tensor]]]:
+    def read(self, file: Path, runs: Iterable[Run]) -> list[dict[str, dict[str, Tensor]]]:
         """Return for each of `runs` part -> name of the output -> its values, float32 as the manifest has its shape.
+
+        `file` is what the runner was told to keep them in.
 
         Raises:
             BackendError: the runner wrote something else.
         """
-        kept, found = np.fromfile(folder / KEEP, np.float32), list[dict[str, dict[str, Tensor]]]()
+        kept, found = np.fromfile(file, np.float32), list[dict[str, dict[str, Tensor]]]()
         place = 0
         for run in runs:
             outputs: dict[str, dict[str, Tensor]] = {}

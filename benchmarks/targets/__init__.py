@@ -12,7 +12,7 @@ import pkgutil
 from edge_moe.benchmarks.target import Target
 from edge_moe.errors import UsageError
 
-__all__ = ["get", "kinds", "register"]
+__all__ = ["get", "kinds", "register", "sustaining"]
 
 _registered: dict[str, type[Target]] = {}
 
@@ -38,6 +38,11 @@ def get(name: str) -> Target:
     if kind not in kinds():
         raise UsageError(f"unknown device {name!r}; expected one of {', '.join(kinds())} (see 'edge-moe devices')")
     return _class(kind)(parameter)
+
+
+def sustaining() -> tuple[str, ...]:
+    """Return the kinds that run predictions without a pause."""
+    return tuple(kind for kind in kinds() if _class(kind).sustains)
 
 
 def _class(kind: str) -> type[Target]:

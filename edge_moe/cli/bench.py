@@ -55,6 +55,16 @@ def bench(
     rounds: Annotated[
         int | None, typer.Option(help="Interleaved repetitions: 5, or 1 where a device counts alike in every one.")
     ] = None,
+    five_runs: Annotated[
+        bool, typer.Option("--five-runs", help="Say whether the rounds, five at least, lie at most 5% apart.")
+    ] = False,
+    sustained: Annotated[
+        float | None,
+        typer.Option(
+            metavar="MIN",
+            help="After the rounds, each set without a pause for so many minutes, from however warm it is then.",
+        ),
+    ] = None,
     cold_starts: Annotated[int, typer.Option(help="Processes to start for each set of artifacts, one a round.")] = 3,
     seed: Annotated[int, typer.Option(min=0)] = 0,
     force: Annotated[bool, typer.Option("--force", help="Replace what is there.")] = False,
@@ -78,6 +88,8 @@ def bench(
 
     if checkpoint is not None and not peers:
         raise UsageError("--checkpoint is for the peers; add --peers")
+    if sustained == 0:
+        raise UsageError("sustained is 0; expected minutes, more than 0, or no --sustained")
     options = BenchOptions(
         device=device,
         sets=split(sets),
@@ -95,6 +107,8 @@ def bench(
         peers=peers,
         checkpoint=None if checkpoint is None else str(checkpoint),
         seed=seed,
+        sustained_minutes=sustained or 0.0,
+        five_runs=five_runs,
     )
     request = check(bundle, data, options)  # before anything is made
     begun = bool(output.name) and journal_path(output).exists()
@@ -103,7 +117,7 @@ def bench(
         with stop.going_on(lambda: bool(works(kept.folder))), shown_progress() as progress:
             results = sweep(request, journal=kept, progress=progress)
             files = write_report([results], output, force=True)
-        if results.complete:
+        if results.whole:
             kept.drop()
     _print(results)
     typer.echo("\n".join(str(file) for file in files))
@@ -118,29 +132,40 @@ def bench(
             f"stopped after {results.rounds} of {results.rounds_asked} rounds; {output} has these, marked partial; "
             "repeat the command to go on"
         )
+    if not results.whole:
+        raise StoppedError(
+            f"stopped after the rounds; {output} has these, and not what sets cost without a pause; "
+            "repeat the command to go on"
+        )
 
 
 def _is_partial(output: Path) -> bool:
-    """Return whether `output` holds the results of a run that was stopped."""
+    """Return whether `output` holds the results of a run that was stopped, and that the same command goes on with."""
     from edge_moe.benchmarks.results import load
     from edge_moe.errors import DataError
 
     try:
-        return not load(output / "results.json").complete
+        return not load(output / "results.json").whole
     except DataError:
         return False
 
 
 def _said(results: Results) -> list[str]:
-    """Return what the default set's experts do for accuracy, over what, and what an answer takes from the file on."""
-    from edge_moe.benchmarks.report import series, story
+    """Return what the default set's experts do for accuracy, over what, and what an answer takes from the file on.
+
+    And whether five runs agree, and what predictions without a pause cost, where these were asked for.
+    """
+    from edge_moe.benchmarks import five_runs
+    from edge_moe.benchmarks.report import series, story, sustained
 
     mended = story.mended(series.build([results])[0])
     waits = results.preprocessing
     said = [mended, *story.over([results])] if mended else []
     if waits is not None:
         said.append(f"from the image file to the input tensor it takes {results.unit.text(waits)} more, in every row")
-    return said
+    if agree := five_runs.told(results.rounds_apart):
+        said.append(f"five runs: {agree}")
+    return [*said, *sustained.lines(results)]
 
 
 def _print(results: Results) -> None:

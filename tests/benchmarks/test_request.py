@@ -78,6 +78,25 @@ def test_a_checkpoint_of_another_network(tiny_bundle, tiny_checkpoint, own_check
         check(tiny_bundle, "noise", BenchOptions(checkpoint=str(tmp_path)))
 
 
+class Exact(Core):
+    """A core whose rounds are all alike."""
+
+    counts_exactly = True
+
+
+def test_five_runs(make_bundle, monkeypatch):
+    monkeypatch.setattr(backends, "get", lambda name: FakeBackend())
+    path = make_bundle()
+    for given, rounds in ((None, 5), (5, 5), (8, 8)):
+        assert check(path, "noise", BenchOptions(five_runs=True, rounds=given)).rounds == rounds
+    with pytest.raises(UsageError, match="rounds is 4; expected at least 5 for five runs"):
+        check(path, "noise", BenchOptions(five_runs=True, rounds=4))
+    monkeypatch.setattr(targets, "get", lambda name: Exact())
+    assert check(path, "noise", BenchOptions()).rounds == 1
+    with pytest.raises(UsageError, match=r"core counts alike in every round: .*; leave --five-runs away"):
+        check(path, "noise", BenchOptions(five_runs=True))
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -86,6 +105,7 @@ def test_a_checkpoint_of_another_network(tiny_bundle, tiny_checkpoint, own_check
         {"taus": (0.5,)},
         {"peers": True},
         {"seed": 1},
+        {"five_runs": True, "rounds": 5},
         {"device": "core"},
         {"bundle": {"seed": 1}},
         {"bundle": {"space": "probability"}},

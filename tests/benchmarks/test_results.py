@@ -137,6 +137,13 @@ def test_files_that_are_no_results(file, spoil, words):
     assert str(file) in str(caught.value)
 
 
+def ran_on(**more):
+    """The first set ran without a pause."""
+    one = {"set": "litert/int8", "setting": {"tau": 0.07, "max_experts": 1}}
+    one["windows"] = [{"start_s": 0.0, "median": 0.5, "count": 9}]
+    return lambda raw: raw.update(sustained=[one], **more)
+
+
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [
@@ -187,6 +194,8 @@ def test_files_that_are_no_results(file, spoil, words):
         (in_round("waking", "heart", value={"ms": [1]}), "has waking or bounds of what is no part"),
         (in_round("bounds", value={"base": {"ms": [2, 1]}}), "bounds in the wrong order"),
         (in_round("points", 0, "ran", 0, value=[4]), "ran an expert that is not among its 4"),
+        (ran_on(), "it ran litert/int8 without a pause, not anything"),
+        (ran_on(sustained_s=30), "it ran litert/int8 without a pause, not litert/int8, litert/fp32"),
         (lambda r: r["opening"].update(schema_version=2), "its opening is of schema 2, not 3"),
         (lambda r: r["opening"].update(units=r["opening"]["units"] * 2), "it has a unit twice"),
         (in_set("there", value={"images": [9], "trace": None}), "checked on images that are not among its 9"),
@@ -209,8 +218,8 @@ def test_typical_by_hand():
 def test_summary_by_hand(raw):
     found = samples.summary(raw)
     assert (found.median, found.mean) == (2.5, 2.5)
-    # Between sorted samples 1, 2, 3, 4 at ranks 0.3 and 2.7.
-    assert (found.p10, found.p90) == (pytest.approx(1.3), pytest.approx(3.7))
+    # Between sorted samples 1, 2, 3, 4 at ranks 0.3, 2.7 and 2.97.
+    assert (found.p10, found.p90, found.p99) == (pytest.approx(1.3), pytest.approx(3.7), pytest.approx(3.97))
 
 
 def test_a_part_costs_what_is_typical():

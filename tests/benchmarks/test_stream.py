@@ -60,6 +60,57 @@ def test_what_answers_no_job(program, words):
         session(program)
 
 
+WINDOW = '{"start_s":0.0,"median":%s,"count":9,"facts":{"heat":1}}'
+WAITS = f"""
+import json
+print({OPENING!r}, flush=True)
+while (asked := json.loads(input() or "null")) != "sustained":
+    for number in range(asked or 0, 2 if asked is not None else 0):
+        print({ROUND!r} % number, flush=True)
+print('[{{"set":"x/int8","setting":{{"tau":0.5,"max_experts":1}},"windows":[%s]}}]' % ({WINDOW!r} % 2.5), flush=True)
+"""
+
+
+@pytest.mark.parametrize("first", [0, 1, None])
+def test_what_it_answers_without_a_pause_comes_after_the_rounds_or_in_their_place(first):
+    with session(WAITS) as opened:
+        if first is not None:
+            rounds = opened.rounds(first, Silent(), "timing")
+            assert [next(rounds).sets[0].parts["base"]["cycles"] for _ in range(2 - first)] == [
+                (float(number),) for number in range(first, 2)
+            ]
+        opened._line.write([b"\n"])  # as there comes one now and then
+        (found,) = opened.sustained(Silent(), "sustained")
+    assert (found.set, found.setting.tau, found.windows[0].median, found.windows[0].facts) == (
+        "x/int8",
+        0.5,
+        2.5,
+        {"heat": 1},
+    )
+
+
+def test_a_process_that_waits_does_not_hold_up_who_has_all_rounds():
+    with session(WAITS) as opened:
+        rounds, started = opened.rounds(0, Silent(), "timing"), time.monotonic()
+        assert len([next(rounds) for _ in range(2)]) == 2
+    assert time.monotonic() - started < 30
+    assert opened._line.process.returncode == -9
+
+
+@pytest.mark.parametrize(
+    ("program", "words"),
+    [
+        (WAITS.replace("% 2.5", "% -1"), "a core said what is no sustained run: .*0.0.*; report this"),
+        (WAITS.replace("print('[", "print('"), "a core said what is no sustained run"),
+        (ANSWERS, "a core failed: "),
+        (WAITS.replace("print('[", "raise SystemExit('too hot')  #"), "a core failed: too hot"),
+    ],
+)
+def test_what_fails_without_a_pause(program, words):
+    with session(program) as opened, pytest.raises(BackendError, match=words):
+        opened.sustained(Silent(), "sustained")
+
+
 @pytest.mark.parametrize(
     ("program", "words"),
     [

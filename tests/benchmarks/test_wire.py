@@ -54,7 +54,7 @@ def agrees(value, schema, defs):
 
 def test_the_recorded_job_is_of_the_schema():
     schema = json.loads(SCHEMA.read_text())
-    plan, opening, line = schema["files"].values()
+    plan, opening, line, _ = schema["files"].values()
     first, *others = (JOB / ROUNDS).read_text().splitlines()
     told = [(json.loads((JOB / PLAN).read_text()), plan), (json.loads(first), opening)]
     told += [(json.loads(one), line) for one in others]
@@ -63,6 +63,30 @@ def test_the_recorded_job_is_of_the_schema():
         assert agrees(value, kind, schema["$defs"])
         assert not agrees(value | {"more": 1}, kind, schema["$defs"])
     assert not agrees(told[2][0], opening, schema["$defs"])
+
+
+def test_an_answer_without_a_pause_is_of_the_schema():
+    schema = json.loads(SCHEMA.read_text())
+    *_, kind = schema["files"].values()
+    window = {"start_s": 0.0, "median": 0.5, "count": 3}
+    one = {"set": "litert/int8", "setting": {"tau": 0.5, "max_experts": 1}, "windows": [window]}
+    whole = [one, one | {"windows": [window | {"facts": {"clock, MHz": 1800}}] * 2}]
+    assert agrees(whole, kind, schema["$defs"])
+    assert msgspec.to_builtins(msgspec.convert(whole, tuple[wire.Sustained, ...]), builtin_types=()) == tuple(
+        one | {"windows": tuple(one["windows"])} for one in whole
+    )
+    for wrong in ({"windows": []}, {"more": 1}, {"windows": [window | {"count": 0}]}, {"windows": [{"start_s": 0.0}]}):
+        assert not agrees([one | wrong], kind, schema["$defs"])
+        with pytest.raises(msgspec.ValidationError):
+            msgspec.convert([one | wrong], tuple[wire.Sustained, ...])
+
+
+def test_what_is_not_asked_for_is_not_in_a_plan():
+    """A runner that knows nothing of it reads the plan as before; and a plan from before it is still one."""
+    before = json.loads((JOB / PLAN).read_text())
+    read = msgspec.convert(before, wire.Plan)
+    assert (read.sustained_s, {one.sustained for one in read.sets}) == (0, {None})
+    assert not {"sustained", "sustained_s"} & {*(written := json.loads(msgspec.json.encode(read))), *written["sets"][0]}
 
 
 def test_the_recorded_rounds_are_the_answer_to_the_recorded_job():

@@ -22,8 +22,9 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_moe.backends import Tensor
-from edge_moe.benchmarks.runner.work import WORK, Described, Run, Work
-from edge_moe.benchmarks.targets.arm.set_up import COUNTS, EMULATOR, NATIVE, ROOT, RUNNER, STILL
+from edge_moe.benchmarks.runner.native import NATIVE, RUNNER
+from edge_moe.benchmarks.runner.work import KEEP, WORK, Described, Run, Work
+from edge_moe.benchmarks.targets.arm.set_up import COUNTS, EMULATOR, ROOT, STILL
 from edge_moe.bundle import PartSpec
 from edge_moe.errors import BackendError
 from edge_moe.orphans import end_with_parent
@@ -89,7 +90,7 @@ class Emulator:
                 asked = sum(run.intervals for run in runs)
                 if counts.shape != (asked, len(KINDS)):
                     raise BackendError(f"{len(counts)} intervals were counted, expected {asked}; report this")
-            return Answer(counts, work.read(folder, runs) if keep else [])
+            return Answer(counts, work.read(folder / KEEP, runs) if keep else [])
 
     def _start(self, folder: Path, *, marks: bool) -> None:
         emulator = self._folder / EMULATOR

@@ -16,14 +16,14 @@ from pathlib import Path
 import numpy as np
 
 from edge_moe import backends
-from edge_moe.anytime import softmax
 from edge_moe.backends import PartTensors, Tensor
 from edge_moe.benchmarks.job import Job
+from edge_moe.benchmarks.runner.native import NATIVE
+from edge_moe.benchmarks.runner.turns import alone, logits, ran_by_rule, sequence
 from edge_moe.benchmarks.runner.work import Run
 from edge_moe.benchmarks.target import Prices, Session
 from edge_moe.benchmarks.targets.arm.cores import CORES
 from edge_moe.benchmarks.targets.arm.emulator import KINDS, Answer, Counts, Emulator
-from edge_moe.benchmarks.targets.arm.set_up import NATIVE
 from edge_moe.benchmarks.units import UNITS
 from edge_moe.benchmarks.wire import (
     SCHEMA_VERSION,
@@ -38,8 +38,7 @@ from edge_moe.benchmarks.wire import (
     SetRound,
 )
 from edge_moe.binding import bind
-from edge_moe.bundle import ArtifactSet, Bundle, PartSpec, expert_name, part_names
-from edge_moe.evaluate import decide
+from edge_moe.bundle import ArtifactSet, Bundle, PartSpec
 from edge_moe.progress import Progress
 from edge_moe.sets import SetKey
 
@@ -47,7 +46,6 @@ __all__ = ["ArmSession", "outputs", "price"]
 
 # A part does more in its first run: it packs weights, and takes memory.
 _WARM_UP = 2
-_UNSEEN_IMAGES = 3
 _PRICED_IMAGES = 3  # images differ by some instructions in a million
 
 
@@ -80,14 +78,11 @@ class ArmSession(Session):
             yield Round(sets=tuple(self._set(one, planned, progress, step) for one, planned in sets))
 
     def _set(self, artifacts: ArtifactSet, planned: PlannedSet, progress: Progress, step: str) -> SetRound:
-        runs = _alone(planned, self._job.bundle.manifest.experts)
+        runs = alone(planned, self._job.bundle.manifest.experts)
         counts, found = self._run(artifacts, runs, keep=True)
         progress.advance(step)
-        base = np.stack([one["base"]["logits"][0] for one in found[: self._job.plan.timed]])
-        gate = np.empty((len(base), 0), np.float32)
-        if "gate" in artifacts.parts:
-            gate = np.stack([one["gate"]["logits"][0] for one in found[: len(base)]])
-        ran = [_ran(base, gate, setting.tau, setting.max_experts) for setting in planned.settings]
+        base, gate = logits(found[: self._job.plan.timed])
+        ran = [ran_by_rule(base, gate, setting.tau, setting.max_experts) for setting in planned.settings]
         points = self._whole(artifacts, ran)
         progress.advance(step)
         return SetRound(parts=_by_part(runs, counts), points=points)
@@ -95,7 +90,7 @@ class ArmSession(Session):
     def _whole(self, artifacts: ArtifactSet, ran: Sequence[Sequence[Ran]]) -> tuple[PointRound, ...]:
         """Count whole sequences; what several settings let an image run is run once for all of them."""
         wanted = {(t, one): None for setting in ran for t, one in enumerate(setting)}
-        runs = [Run(t, _sequence(one, artifacts), whole=True) for t, one in wanted]
+        runs = [Run(t, sequence(one, artifacts.parts), whole=True) for t, one in wanted]
         counts = self._run(artifacts, runs, keep=False).counts
         row = {key: place for place, key in enumerate(wanted)}
         return tuple(
@@ -164,34 +159,6 @@ def _warmed(run: Callable[[Sequence[Run]], Answer], parts: tuple[str, ...], runs
     warm = [Run(0, parts, whole=False)] * _WARM_UP
     counts, outputs = run([*warm, *runs])
     return Answer(counts[sum(one.intervals for one in warm) :], outputs[len(warm) :])
-
-
-def _alone(planned: PlannedSet, experts: int) -> list[Run]:
-    """Return what is run to count parts by themselves: of every timed image what it may wake.
-
-    Experts that no timed image needs are run as well, on the first images.
-    """
-    order = np.array(planned.order, np.intp).reshape(len(planned.order), -1)
-    ranked = order[:, : max(one.max_experts for one in planned.settings)]
-    first = part_names(experts)[: 2 if experts else 1]
-    runs = [Run(t, (*first, *map(expert_name, sorted(row.tolist()))), whole=False) for t, row in enumerate(ranked)]
-    unseen = tuple(expert_name(k) for k in sorted(set(range(experts)) - set(ranked.ravel().tolist())))
-    more = min(len(runs), _UNSEEN_IMAGES) if unseen else 0
-    return runs + [Run(t, ("base", *unseen), whole=False) for t in range(more)]
-
-
-def _ran(base: Tensor, gate: Tensor, tau: float, max_experts: int) -> list[Ran]:
-    """[T, Y] and [T, K] logits -> what the exit rule lets each image run."""
-    active, gate_ran = decide(softmax(base).max(axis=-1), softmax(gate), tau, max_experts)
-    return [
-        tuple(np.flatnonzero(row).tolist()) if ran else None for row, ran in zip(active, gate_ran.tolist(), strict=True)
-    ]
-
-
-def _sequence(ran: Ran, artifacts: ArtifactSet) -> tuple[str, ...]:
-    if ran is None:
-        return ("base",)
-    return ("base", *(["gate"] if "gate" in artifacts.parts else []), *map(expert_name, ran))
 
 
 def _by_part(runs: Sequence[Run], counts: Counts) -> dict[str, Costs]:

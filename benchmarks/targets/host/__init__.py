@@ -26,6 +26,7 @@ class Host(Target):
 
     kind = "host"
     is_here = True
+    sustains = True
 
     def __init__(self, parameter: str = "") -> None:
         """There is one host."""

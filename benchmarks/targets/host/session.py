@@ -15,7 +15,7 @@ import numpy as np
 
 from edge_moe import backends
 from edge_moe.backends import OpenPart
-from edge_moe.benchmarks import clocks, machine
+from edge_moe.benchmarks import clocks, machine, sustained
 from edge_moe.benchmarks.job import Job
 from edge_moe.benchmarks.peers.ways import Way, make_stock_parts, ways
 from edge_moe.benchmarks.target import Session
@@ -29,7 +29,17 @@ from edge_moe.benchmarks.targets.host.timing import (
 )
 from edge_moe.benchmarks.units import MS
 from edge_moe.benchmarks.watch import Watch
-from edge_moe.benchmarks.wire import SCHEMA_VERSION, Costs, Limit, Opening, PointRound, Ran, Round, SetRound
+from edge_moe.benchmarks.wire import (
+    SCHEMA_VERSION,
+    Costs,
+    Limit,
+    Opening,
+    PointRound,
+    Ran,
+    Round,
+    SetRound,
+    Sustained,
+)
 from edge_moe.bundle import ArtifactSet, expert_name, part_names
 from edge_moe.progress import Progress
 from edge_moe.runtime import Runtime
@@ -69,6 +79,7 @@ class HostSession(Session):
                     runtime.part(expert_name(k))
             self._ways: list[Way] = ways(job, self._runtimes, stock, self._stack) if job.plan.peers else []
             self._products = limits.products(job.plan.threads, self._stack)
+            self._here = machine.this_machine()
         except BaseException:
             self._stack.close()
             raise
@@ -84,9 +95,7 @@ class HostSession(Session):
         return _Found(self._job, len(self._ways), len(self._products))
 
     def _opening(self, load: float | None) -> Opening:
-        here, threads = machine.this_machine(), self._job.plan.threads
-        cpus = range(here.logical_cpus or 1) if self._cpus is None else self._cpus
-        remarks = []
+        here, threads, remarks = self._here, self._job.plan.threads, []
         if here.logical_cpus is not None and threads > here.logical_cpus:
             remarks.append(f"crowded: {threads} threads share {here.logical_cpus} CPUs; measure with fewer")
         if clocks.governor() == "powersave":
@@ -102,8 +111,13 @@ class HostSession(Session):
             cpus=self._cpus,
             load=load,
             remarks=tuple(remarks),
-            facts=clocks.told(cpus),
+            facts=clocks.told(self._measured_on),
         )
+
+    @property
+    def _measured_on(self) -> Sequence[int]:
+        """The CPUs that may be in the figures."""
+        return range(self._here.logical_cpus or 1) if self._cpus is None else self._cpus
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -144,6 +158,23 @@ class HostSession(Session):
             limits_ms=tuple(_rounded(raw) for raw in found.limits),
             seen=self._watch.round(),
         )
+
+    def sustained(self, progress: Progress, step: str) -> tuple[Sustained, ...]:
+        """Run set after set."""
+        plan, inputs, found = self._job.plan, self._job.inputs, []
+        pairs = zip(plan.sets, self._runtimes, strict=True)
+        asked = [(one.set, one.sustained, runtime) for one, runtime in pairs if one.sustained is not None]
+        for name, setting, runtime in asked:
+            runtime.tau, runtime.max_experts = setting.tau, setting.max_experts
+            windows = sustained.run(
+                runtime.predict_tensor,
+                inputs,
+                plan.sustained_s,
+                lambda: clocks.now(self._measured_on),
+                lambda: progress.advance(step),
+            )
+            found.append(Sustained(set=name, setting=setting, windows=windows))
+        return tuple(found)
 
     def _blocks(self, found: _Found, *, cold_start: bool) -> list[tuple[bool, Callable[[], None]]]:
         """Return what a round consists of; cold starts are not in every round, and not counted."""

@@ -35,6 +35,7 @@ class Ssh(Target):
     """`ssh:HOST`, where HOST is what one would give to ssh."""
 
     kind = "ssh"
+    sustains = True
     # Host -> what runs parts there: one process, however many ask, for a board does one thing at a time.
     _running: ClassVar[dict[str, Parts]] = {}
 

@@ -38,6 +38,20 @@ def test_a_row_by_numpy():
     assert [float(row[name]) for name in HEADER[4:]] == pytest.approx(numbers, abs=6e-4)
 
 
+def test_p99_stands_beside_p90():
+    """On the page and in the CSV; a terminal has no room for it."""
+    content = collect([make(sets=(("litert", "int8"),), rounds=9)])
+    (table,) = content.sections["points"].tables
+    place = table.columns.index("p99, ms")
+    assert table.columns[place - 1 : place + 2] == ("p90, ms", "p99, ms", "mean, ms")
+    expected = [np.percentile(np.ravel(point.raw), 99) for point in content.series[0].points]
+    assert [float(row[place]) for row in table.rows] == pytest.approx(expected, abs=6e-4)
+    rows = read(write.csvs(content)["points.csv"])
+    assert [float(row["p99"]) for row in rows] == pytest.approx(expected)
+    assert list(rows[0])[list(rows[0]).index("p90") + 1] == "p99"
+    assert "p99" not in HEADER
+
+
 def test_a_row_of_a_target_that_runs_parts_only():
     timing = make(unit="instructions", raw=False).sets[0].points[0]
     row = dict(zip(HEADER, point_row(timing, UNITS["instructions"]), strict=True))

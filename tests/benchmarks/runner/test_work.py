@@ -72,11 +72,20 @@ def test_a_part_alone_is_fed_by_nobody(work, tmp_path):
     ]
 
 
+def test_what_is_repeated_lies_elsewhere_and_is_told_in_detail(work):
+    job, made, _ = work
+    runs, at = [Run(0, ("base",), whole=True)], {name: f"set/{name}" for name in job.sets[0].parts}
+    given = {"library": "lib/x.so", "runs": runs, "at": at, "given": "inputs.f32"}
+    lines = made.lines(**given, details=True, seconds=30).splitlines()
+    assert "part base set/base" in lines and "part expert_01 set/expert_01" in lines
+    assert lines[-4:] == ["given inputs.f32", "details", "for 30", "whole 0 base"]
+
+
 def test_what_was_kept_is_told_apart(work, tmp_path):
     sizes = [80, 8 * 8 * 80, 3, 2, 3, 80, 8 * 8 * 80, 3]
     values = np.concatenate([np.full(size, place, np.float32) for place, size in enumerate(sizes)])
     values.tofile(tmp_path / KEEP)
-    first, second = work[1].read(tmp_path, RUNS)
+    first, second = work[1].read(tmp_path / KEEP, RUNS)
     assert {part: list(found) for part, found in first.items()} == {
         "base": ["embedding", "features", "logits"],
         "gate": ["logits"],
@@ -90,4 +99,4 @@ def test_what_was_kept_is_told_apart(work, tmp_path):
 def test_too_little_was_kept(work, tmp_path):
     np.zeros(100, np.float32).tofile(tmp_path / KEEP)
     with pytest.raises(BackendError, match="fewer outputs than were asked for"):
-        work[1].read(tmp_path, RUNS)
+        work[1].read(tmp_path / KEEP, RUNS)

@@ -13,7 +13,7 @@ from tests.fixtures import JOB
 
 
 def one(median):
-    return Summary(median=median, p10=median / 2, p90=median * 2, mean=median)
+    return Summary(median=median, p10=median / 2, p90=median * 2, p99=median * 3, mean=median)
 
 
 def made():

@@ -10,10 +10,10 @@ from edge_moe.benchmarks import targets
 
 def test_targets_by_name():
     assert {name: targets.get(name).name for name in targets.kinds()} == {
-        name: name for name in ("host", "arm", "browser")
+        name: name for name in ("host", "adb", "arm", "browser", "ssh")
     }
     with pytest.raises(
-        UsageError, match=r"unknown device 'phone'; expected one of host, arm, browser .*'edge-moe devices'"
+        UsageError, match=r"unknown device 'phone'; expected one of host, adb, arm, browser, ssh .*'edge-moe devices'"
     ):
         targets.get("phone")
 

@@ -7,11 +7,13 @@ import pytest
 
 from edge_moe import BackendError, Bundle, UsageError
 from edge_moe.benchmarks import targets
+from edge_moe.benchmarks.runner import native
+from edge_moe.benchmarks.runner.native import NATIVE
 from edge_moe.benchmarks.set_up import SetUp
 from edge_moe.benchmarks.targets import arm
 from edge_moe.benchmarks.targets.arm import set_up
 from edge_moe.benchmarks.targets.arm.cores import CORES
-from edge_moe.benchmarks.targets.arm.set_up import NATIVE, ArmSetUp
+from edge_moe.benchmarks.targets.arm.set_up import ArmSetUp
 from edge_moe.manifest import RunsOn
 from edge_moe.progress import Silent
 from tests.fixtures import JOB
@@ -93,17 +95,18 @@ def test_what_is_refused():
 
 def test_the_set_up_is_shared_and_its_cores_look_like_cores(monkeypatch, tmp_path):
     monkeypatch.setattr(set_up.pins.QEMU[0].__class__, "fetch", lambda self: b"")
-    monkeypatch.setattr(set_up, "unpack", lambda deb, files, folder: folder.mkdir(parents=True, exist_ok=True))
-    monkeypatch.setattr(set_up.Wheel, "fetch", lambda self: b"")
-    monkeypatch.setattr(set_up, "unzip", lambda wheel, members, folder: (folder / "zig").write_text(""))
+    for module in (set_up, native):
+        monkeypatch.setattr(module, "unpack", lambda deb, files, folder: folder.mkdir(parents=True, exist_ok=True))
+    monkeypatch.setattr(native.Wheel, "fetch", lambda self: b"")
+    monkeypatch.setattr(native, "unzip", lambda wheel, members, folder: (folder / "zig").write_text(""))
     commands = []
 
     def run(command, **options):
         commands.append((command, options["env"]))
         set_up.Path(command[command.index("-o") + 1]).write_text("")
-        return set_up.subprocess.CompletedProcess(command, 0)
+        return native.subprocess.CompletedProcess(command, 0)
 
-    monkeypatch.setattr(set_up.subprocess, "run", run)
+    monkeypatch.setattr(native.subprocess, "run", run)
     needed = targets.get("arm:cortex-a53").set_up()
     needed.install(Silent())
     assert needed.complete
@@ -121,17 +124,17 @@ def test_the_set_up_is_shared_and_its_cores_look_like_cores(monkeypatch, tmp_pat
 
 def test_sources_that_change_are_compiled_again(monkeypatch, tmp_path):
     before = {one.name: one.made_from for one in ArmSetUp(tmp_path).items}
-    monkeypatch.setattr(set_up, "_sources", lambda: {"main.c": "another"})
+    monkeypatch.setattr(native, "sources", lambda *folders: {"main.c": "another"})
     after = {one.name: one.made_from for one in ArmSetUp(tmp_path).items}
     assert {name for name in before if before[name] != after[name]} == {"runner"}
 
 
 def test_a_compiler_that_fails(monkeypatch, tmp_path):
     def run(command, **_):
-        return set_up.subprocess.CompletedProcess(command, 1, "", "main.c:1: error: no such thing\nmore\n")
+        return native.subprocess.CompletedProcess(command, 1, "", "main.c:1: error: no such thing\nmore\n")
 
-    monkeypatch.setattr(set_up.subprocess, "run", run)
+    monkeypatch.setattr(native.subprocess, "run", run)
     with pytest.raises(
         BackendError, match=r"counts.so cannot be compiled: main.c:1: error: no such thing; report this"
     ):
-        set_up._compile(tmp_path, "cc", "x86_64-linux-gnu", tmp_path / "counts.so", [])
+        native.Compiler(tmp_path).compile("cc", "x86_64-linux-gnu", tmp_path / "counts.so", [])

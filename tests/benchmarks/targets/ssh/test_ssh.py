@@ -54,6 +54,22 @@ def test_rounds_are_those_of_the_host_s_own_session(board, job, near):
     assert _left(near) == []
 
 
+@pytest.mark.parametrize("rounds", [2, 0])
+def test_without_a_pause_after_the_rounds_or_where_they_are_kept_already(board, job, rounds):
+    default = job.plan.sets[0].settings[1]
+    sets = tuple(msgspec.structs.replace(one, sustained=default) for one in job.plan.sets[:1]) + job.plan.sets[1:]
+    plan = msgspec.structs.replace(job.plan, cold_starts=0, rounds=2, sustained_s=1, sets=sets)
+    with board.open(replace(job, plan=plan), Silent()) as session:
+        if rounds:
+            answered = session.rounds(0, Silent(), "timing")
+            assert len([next(answered) for _ in range(rounds)]) == rounds
+        (found,) = session.sustained(Silent(), "sustained")
+    assert (found.set, found.setting) == (sets[0].set, default)
+    (window,) = found.windows  # a second is less than a window, but all there is
+    assert (window.start_s, window.count > 10) == (0.0, True)
+    assert 0 < window.median * window.count < 10_000
+
+
 def test_a_process_of_its_own_starts_cold_there(board, job):
     plan = msgspec.structs.replace(job.plan, cold_starts=1, rounds=1)
     with board.open(replace(job, plan=plan), Silent()) as session:

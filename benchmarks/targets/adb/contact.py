@@ -1,0 +1,195 @@
+"""A phone while it is being measured: a folder of ours on it, what is in it, and a keeper that sees that all goes.
+
+The folder is there as long as somebody measures, so that it is a lock as well. The keeper, keeper.sh, is started with
+it, hears every few seconds that this computer is still there, and otherwise cleans up by itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Iterable, Mapping
+from importlib import resources
+from pathlib import Path
+
+from edge_moe.benchmarks.line import BEAT_S, SILENCE_S
+from edge_moe.benchmarks.runner.native import LOADER, NATIVE, RUNNER
+from edge_moe.benchmarks.targets.adb.client import Client
+from edge_moe.benchmarks.targets.adb.phone import Done, Phone
+from edge_moe.benchmarks.targets.adb.set_up import LIBRARIES
+from edge_moe.errors import BackendError
+from edge_moe.progress import Progress, Silent
+from edge_moe.records import sha256
+
+__all__ = ["FOLDER", "Contact"]
+
+FOLDER = "/data/local/tmp/edge-moe"
+_WAIT_S, _LOOK_S = 10.0, 0.3
+_SPARE = 16 << 20  # bytes that stay free on a phone
+_RUN_S = 3600.0
+
+
+class Contact:
+    """See the module."""
+
+    def __init__(self, phone: Phone, set_up: Path) -> None:
+        """Make the folder, and start the keeper; `set_up`: where what goes over lies here.
+
+        Raises:
+            BackendError: somebody measures on the phone already, or it is gone.
+        """
+        self._phone, self._set_up = phone, set_up
+        self._there: dict[str, str] = {}  # name -> digest
+        self._over = threading.Event()
+        self._take()
+        script = resources.files(__package__).joinpath("keeper.sh").read_text()
+        lines = (line for line in script.splitlines() if not line.startswith("#"))
+        command = "\n".join(lines).replace("FOLDER", FOLDER).replace("SILENCE_S", f"{SILENCE_S:.0f}")
+        self._client = Client()
+        self._keeper = phone.talk(command, self._client)
+        if self._heard("ready") is None:
+            self._client.close()
+            raise BackendError(f"{phone.name} failed: its shell does not run what is to clean up; report this")
+        threading.Thread(target=self._beat, daemon=True).start()
+
+    def put(self, files: Mapping[str, bytes], progress: Progress | None = None, *, executable: bool = False) -> None:
+        """Write files into the folder, those that are not there already, and have the phone hash them.
+
+        Raises:
+            BackendError: no space, other bytes than were sent, or the phone is gone.
+        """
+        progress, step = progress or Silent(), f"sending to {self._phone.name}"
+        digests = {name: sha256(data) for name, data in files.items()}
+        new = {name: data for name, data in files.items() if self._there.get(name) != digests[name]}
+        needed, free = sum(map(len, new.values())), self._phone.free_bytes(FOLDER)
+        if new and free < needed + _SPARE:
+            raise BackendError(
+                f"{self._phone.name} is full: {free >> 20} MiB are free, and {(needed + _SPARE) >> 20} are needed; "
+                "make room, and repeat the command"
+            )
+        if len(new) > 1:
+            progress.start(step, len(new))
+        for name, data in new.items():
+            self._phone.push(data, f"{FOLDER}/{name}", executable=executable)
+            if len(new) > 1:
+                progress.advance(step, name)
+        self._check({name: digests[name] for name in new})
+
+    def put_runner(self, backend: str, progress: Progress) -> None:
+        """Write what executes artifacts of a backend."""
+        runner, there = f"runner-{backend}", NATIVE[backend].members
+        programs = {runner: self._read(RUNNER, runner)}
+        libraries = {f"{LIBRARIES}/{one.name}": one.read_bytes() for one in _files(self._set_up / LIBRARIES)}
+        libraries |= {f"{backend}/{name}": self._read(backend, name) for name in there if name.endswith(".so")}
+        self.put(programs | libraries, progress, executable=True)
+
+    def run(self, backend: str, work: str, out: str, cpus: Iterable[int], *, power: bool = False) -> Done:
+        """Start the runner on these CPUs, with its WORK file; what it prints goes into a file.
+
+        `power`: whether the battery is read meanwhile, into `power`.
+        """
+        mask = f"{sum(1 << cpu for cpu in cpus):x}"
+        library = f"{LIBRARIES}:{backend}"
+        program = f"./{LIBRARIES}/{LOADER} --library-path {library} ./runner-{backend} {work}"
+        command = f"cd {FOLDER} && echo $$ > running && exec taskset {mask} {program} > {out} < /dev/null"
+        if power:
+            command = f"{_READ_BATTERY}; (exec sh -c '{command}'); code=$?; kill $reading; exit $code"
+        return self._phone.run(command, timeout_s=_RUN_S)
+
+    def get(self, name: str) -> bytes:
+        """Return a file of the folder."""
+        return self._phone.pull(f"{FOLDER}/{name}")
+
+    def put_back(self, command: str) -> None:
+        """Have the keeper run a command before all goes; asked before what it undoes is done."""
+        self._phone.shell(f"echo '{command}' >> {FOLDER}/restore")
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it was closed."""
+        return self._over.is_set()
+
+    def close(self) -> None:
+        """Have everything put back and removed, and wait for that.
+
+        Raises:
+            BackendError: the phone is gone: its keeper does it without us.
+        """
+        if self.is_over:
+            return
+        self._over.set()
+        with contextlib.suppress(OSError):
+            self._keeper.conn.sendall(b"end\n")
+        gone = self._heard("done") is None
+        self._client.close()
+        if gone:
+            raise BackendError(
+                f"{self._phone.name} was lost before it was cleaned up; it cleans up by itself within "
+                f"{SILENCE_S:.0f} seconds, or when it is measured on again"
+            )
+
+    def _take(self) -> None:
+        """Make the folder; one that nobody keeps any more is what a phone without power left, and goes first."""
+        deadline = time.monotonic() + _WAIT_S
+        while True:
+            done = self._phone.run(_TAKE)
+            if done.code == 0:
+                return
+            if "busy" not in done.out:
+                raise BackendError(f"{self._phone.name} does not take files: {done.last}")
+            if time.monotonic() > deadline:
+                raise BackendError(f"something is measured on {self._phone.name} already; wait until it is done")
+            time.sleep(_LOOK_S)
+
+    def _check(self, digests: Mapping[str, str]) -> None:
+        names = list(digests)
+        for place in range(0, len(names), 50):
+            some = names[place : place + 50]
+            told = self._phone.shell(f"cd {FOLDER} && sha256sum {' '.join(some)}").split()
+            for name, digest in zip(some, told[::2], strict=True):
+                if digest != digests[name]:
+                    raise BackendError(
+                        f"{self._phone.name} has other bytes in {name} than were sent; repeat the command"
+                    )
+                self._there[name] = digest
+
+    def _read(self, folder: str, name: str) -> bytes:
+        return (self._set_up / folder / name).read_bytes()
+
+    def _heard(self, word: str) -> str | None:
+        """Return what the keeper said up to a word; None where it ended, or is silent, before."""
+        said = ""
+        self._keeper.conn.settimeout(_WAIT_S)
+        with contextlib.suppress(OSError):
+            while more := self._keeper.conn.recv(1024):
+                said += str(more, errors="replace")
+                if word in said:
+                    return said
+        return None
+
+    def _beat(self) -> None:
+        while not self._over.wait(BEAT_S):
+            with contextlib.suppress(OSError):
+                self._keeper.conn.sendall(b"beat\n")
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(one for one in folder.iterdir() if one.suffix != ".json")
+
+
+# A keeper that lives has the folder. `kill -0` asks whether a process is there.
+_TAKE = f"""
+if [ -d {FOLDER} ]; then
+  [ -f {FOLDER}/keeper ] && kill -0 $(cat {FOLDER}/keeper) 2> /dev/null && echo busy && exit 1
+  [ -f {FOLDER}/restore ] && sh {FOLDER}/restore > /dev/null 2>&1
+  rm -rf {FOLDER}
+fi
+mkdir {FOLDER}
+"""
+_BATTERY = "/sys/class/power_supply/battery"
+# Microamperes and microvolts, five times a second.
+_READ_BATTERY = (
+    f"(while :; do cat {_BATTERY}/current_now {_BATTERY}/voltage_now; sleep 0.2; done > {FOLDER}/power 2> /dev/null) & "
+    "reading=$!"
+)
