@@ -17,6 +17,7 @@ __all__ = ["draw"]
 
 _DASHES = {"solid": "-", "dash": "--", "dashdot": "-.", "dot": ":"}
 _SYMBOLS = {"circle": "o", "square": "s", "diamond": "D", "triangle-up": "^"}
+_LONG = 40  # characters of a name in a legend
 _HATCHES = {"": "", "/": "//", ".": "..", "x": "xx"}
 
 
@@ -56,9 +57,10 @@ def _picture(views: Sequence[View], title: str, file: Path) -> None:
                 axes.text(0.5, 0.5, "UNTRAINED", **style)
         pairs = [pair for axes in grid[:, 0] for pair in zip(*axes.get_legend_handles_labels(), strict=True)]
         named = list({label: (handle, label) for handle, label in pairs}.values())  # what several views show, once
-        if named:  # beside the picture, where it hides nothing, unless there is little
-            inside = few and size == 1
-            where = {"loc": "best" if inside else "outside right upper", "frameon": False, "fontsize": 8}
+        if named:  # beside the picture, where it hides nothing, unless there is little; below where names are long
+            inside, long = few and size == 1, max(len(label) for _, label in named) > _LONG
+            outside = "outside lower left" if long else "outside right upper"
+            where = {"loc": "best" if inside else outside, "frameon": False, "fontsize": 8}
             (grid[0, 0] if inside else figure).legend(*zip(*named, strict=True), **where)
         grid[0, 0].set_title(title, fontsize=10, loc="left")
         with warnings.catch_warnings():  # names may hold letters that matplotlib's own font does not
