@@ -11,13 +11,14 @@ from functools import partial
 import numpy as np
 
 from edge_moe.backends import Backend, OpenPart, PartTensors, Tensor
-from edge_moe.bundle import ArtifactSet, Bundle, expert_name
+from edge_moe.bundle import GOLDEN_FEED, ArtifactSet, Bundle, expert_name
+from edge_moe.comparing import relative_error
 from edge_moe.errors import BackendError
 from edge_moe.evaluate import Outputs
 from edge_moe.records import sha256
 from edge_moe.trace import Trace, trace
 
-__all__ = ["Elsewhere", "trace_there"]
+__all__ = ["Elsewhere", "golden_problem", "trace_there"]
 
 Run = Callable[[Bundle, ArtifactSet, str, Tensor], dict[str, Tensor]]  # see Target.outputs
 
@@ -61,6 +62,38 @@ class _Part(OpenPart):
 
     def close(self) -> None:
         self._found = {}
+
+
+def golden_problem(run: Run, bundle: Bundle, artifacts: ArtifactSet) -> str:
+    """Return in what a target computes something else than the bundle's golden samples; nothing where it does not.
+
+    Every part once, on all samples that have its outputs: `verify` does more, and starts a process for each.
+
+    Args:
+        run: as `Target.outputs`.
+        bundle: of the artifacts.
+        artifacts: the set.
+
+    Raises:
+        BackendError: a part failed there.
+        BundleError: there are no golden samples.
+    """
+    golden = bundle.golden(artifacts)
+    for part, spec in bundle.manifest.parts.items():
+        wanted = {one.name: f"{part}.{one.name}" for one in spec.outputs}
+        feed = GOLDEN_FEED[spec.kind]
+        samples = {which: one for which, one in golden.items() if {feed, *wanted.values()} <= one.keys()}
+        if not samples:
+            return f"{artifacts.key} has no golden sample of {part}; convert again"
+        found = run(bundle, artifacts, part, np.concatenate([one[feed] for one in samples.values()]))
+        allowed = artifacts.golden.part_tolerances.get(part, artifacts.golden.tolerance)
+        for place, (which, one) in enumerate(samples.items()):
+            for name, what in wanted.items():
+                error = relative_error(found[name][place : place + 1], one[what])
+                if not error <= allowed:  # not "error > allowed": NaN is wrong
+                    words = f"relative error {error:.1e}, tolerance {allowed:.1e}"
+                    return f"{artifacts.key}, {what} of sample {which}: {words}"
+    return ""
 
 
 def trace_there(run: Run, bundle: Bundle, artifacts: ArtifactSet, tensors: Sequence[Tensor]) -> Trace:

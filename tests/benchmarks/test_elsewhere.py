@@ -7,7 +7,7 @@ import pytest
 
 from edge_moe import BackendError, Bundle, Runtime, UsageError, backends
 from edge_moe.benchmarks import targets
-from edge_moe.benchmarks.elsewhere import Elsewhere, trace_there
+from edge_moe.benchmarks.elsewhere import Elsewhere, golden_problem, trace_there
 from edge_moe.benchmarks.target import Target
 from edge_moe.benchmarks.targets.host import Host
 from edge_moe.trace import record
@@ -53,6 +53,28 @@ def test_a_trace_made_elsewhere_is_the_one_made_here(make_bundle, run, asked, ex
         np.testing.assert_array_equal(getattr(found, name), values)
     # Every part is asked once, for all images: each call may start a process, or cross a cable.
     assert [(part, count) for _, part, count in asked] == [(part, 9) for part in bundle.manifest.parts]
+
+
+def test_golden_samples_that_are_computed_there(bundle, run, asked):
+    (artifacts, _) = bundle.manifest.sets
+    assert golden_problem(run, bundle, artifacts) == ""
+    assert [part for _, part, _ in asked] == list(bundle.manifest.parts)  # each once
+
+
+@pytest.mark.parametrize(("part", "value"), [("base", 1.0), ("expert_00", 1.0), ("gate", np.nan)])
+def test_golden_samples_that_are_not(bundle, run, part, value):
+    """In the last sample alone, in one output alone."""
+    (artifacts, _) = bundle.manifest.sets
+
+    def wrong(bundle, artifacts, what, inputs):
+        found = run(bundle, artifacts, what, inputs)
+        if what == part:
+            found["logits"] = found["logits"].copy()
+            found["logits"][-1, 0] += value
+        return found
+
+    problem = golden_problem(wrong, bundle, artifacts)
+    assert problem.startswith(f"{artifacts.key}, {part}.logits of sample ") and "tolerance" in problem
 
 
 def test_a_runtime_on_parts_elsewhere_answers_alike(bundle, run, asked):

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from edge_moe.backends import Tensor
+from edge_moe.benchmarks.elsewhere import golden_problem
+from edge_moe.benchmarks.fitting import refuse_unfit
 from edge_moe.benchmarks.job import Job
 from edge_moe.benchmarks.runner.native import NATIVE
 from edge_moe.benchmarks.set_up import cache_folder
@@ -84,17 +86,7 @@ class Adb(Target):
         if threads != 1:
             raise UsageError(f"threads is {threads}; {self.name} runs the native runner, which has 1")
         flags = described(self.identity.cpuinfo).flags
-        for one in sets:
-            lacking = [name for name in one.runs_on.processor if name not in flags]
-            if one.backend not in NATIVE:
-                why = f"{self.name} runs artifacts of {', '.join(NATIVE)}"
-            elif lacking:
-                why = f"it needs a processor with {', '.join(lacking)}, which this phone has not"
-            elif one.runs_on.npu is not None:
-                why = f"it needs the NPU {one.runs_on.npu}"
-            else:
-                continue
-            raise BackendError(f"{one.key} cannot run on {self.name}: {why}; choose others with --set")
+        refuse_unfit(self.name, sets, NATIVE, flags, "this phone")
 
     def fingerprint(self) -> Any:
         """Return the phone, and what goes to it."""
@@ -204,17 +196,13 @@ class Adb(Target):
 
     def _check_golden(self, job: Job) -> None:
         """Raise unless the phone computes what the bundle's golden samples say."""
-        from edge_moe.verify import verify
-
-        checks = verify(
-            job.bundle, sets=[one.key for one in job.sets], engines=lambda name: self.backend(job.bundle, name)
-        )
-        failed = [one for one in checks if not one.passed]
-        if failed:
-            raise BackendError(
-                f"{self.name} computes something else than the bundle's golden samples: {failed[0]}; see 'edge-moe "
-                f"verify {job.bundle.path} --device {self.name}'"
-            )
+        for artifacts in job.sets:
+            problem = golden_problem(self.outputs, job.bundle, artifacts)
+            if problem:
+                raise BackendError(
+                    f"{self.name} computes something else than the bundle's golden samples: {problem}; see 'edge-moe "
+                    f"verify {job.bundle.path} --device {self.name}'"
+                )
 
     def _problem(self) -> str:
         """Return why no phone can be measured from here, and what to do; nothing where one can."""

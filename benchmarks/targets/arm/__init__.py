@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_moe.backends import Tensor
+from edge_moe.benchmarks.fitting import refuse_unfit
 from edge_moe.benchmarks.job import Job
 from edge_moe.benchmarks.runner.native import NATIVE
 from edge_moe.benchmarks.set_up import cache_folder
@@ -63,18 +64,7 @@ class Arm(Target):
         _ = self.emulator  # usable at all?
         if threads != 1:
             raise UsageError(f"threads is {threads}; {self.name} emulates one core, where only 1 is counted exactly")
-        for one in sets:
-            features = CORES[self.parameter].features.split()
-            lacking = [name for name in one.runs_on.processor if name not in features]
-            if one.backend not in NATIVE:
-                why = f"{self.name} runs artifacts of {', '.join(NATIVE)}"
-            elif lacking:
-                why = f"it needs a processor with {', '.join(lacking)}, which {self.parameter} has not"
-            elif one.runs_on.npu is not None:
-                why = f"it needs the NPU {one.runs_on.npu}"
-            else:
-                continue
-            raise BackendError(f"{one.key} cannot run on {self.name}: {why}; choose others with --set")
+        refuse_unfit(self.name, sets, NATIVE, CORES[self.parameter].features.split(), self.parameter)
 
     def fingerprint(self) -> Any:
         """Return the core, and what it is emulated with."""

@@ -11,6 +11,7 @@ from typing import Any
 from edge_moe.backends import Tensor
 from edge_moe.benchmarks.browser.libraries import Libraries, problem
 from edge_moe.benchmarks.browser.site import BACKEND
+from edge_moe.benchmarks.fitting import refuse_unfit
 from edge_moe.benchmarks.job import Job
 from edge_moe.benchmarks.target import Availability, Prices, Session, Target
 from edge_moe.bundle import ArtifactSet, Bundle, PartSpec
@@ -80,14 +81,7 @@ class Browser(Target):
             raise BackendError(f"{self.name} cannot be used: {self._problem}")
         if threads != 1:
             raise UsageError(f"threads is {threads}; {self.name} runs LiteRT.js on one thread: expected 1")
-        for one in sets:
-            if one.backend != BACKEND:
-                why = f"{self.name} runs artifacts of {BACKEND}"
-            elif one.runs_on.processor or one.runs_on.npu is not None:
-                why = "it needs " + ", ".join([*one.runs_on.processor, *filter(None, [one.runs_on.npu])])
-            else:
-                continue
-            raise BackendError(f"{one.key} cannot run on {self.name}: {why}; choose others with --set")
+        refuse_unfit(self.name, sets, (BACKEND,), (), "a browser")
 
     def fingerprint(self) -> Any:
         """Return the name, and the library; which browser it is stands in the opening."""

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import msgspec
 
 from edge_moe.backends import Tensor
+from edge_moe.benchmarks.fitting import refuse_unfit
 from edge_moe.benchmarks.job import Job
 from edge_moe.benchmarks.target import Availability, Prices, Session, Target
 from edge_moe.benchmarks.targets.ssh.connection import Board, Connection
-from edge_moe.benchmarks.targets.ssh.environment import BACKENDS, BoardSetUp, lacking, problem
+from edge_moe.benchmarks.targets.ssh.environment import BACKENDS, BoardSetUp, problem
 from edge_moe.bundle import ArtifactSet, Bundle, PartSpec
 from edge_moe.converters.ranking import row_of
 from edge_moe.errors import BackendError, UsageError
@@ -76,19 +77,10 @@ class Ssh(Target):
 
     def check(self, sets: Sequence[ArtifactSet], threads: int) -> None:
         """Refuse a board that does not answer or is not set up, and sets that it does not run."""
-        _ = self.board
-        for one in sets:
-            missing = lacking(self.board, one.runs_on.processor)
-            if one.backend not in BACKENDS:
-                why = f"{self.name} runs artifacts of {' and '.join(BACKENDS)}"
-            elif missing:
-                why = f"it needs a processor with {', '.join(missing)}, which this one has not"
-            elif one.runs_on.npu is not None:
-                why = f"it needs the NPU {one.runs_on.npu}"
-            else:
-                self._require(one.backend)
-                continue
-            raise BackendError(f"{one.key} cannot run on {self.name}: {why}; choose others with --set")
+        flags = described(self.board.cpuinfo).flags
+        refuse_unfit(self.name, sets, BACKENDS, flags, "this board")
+        for backend in dict.fromkeys(one.backend for one in sets):
+            self._require(backend)
 
     def fingerprint(self) -> Any:
         """Return the board, and what it was sent."""

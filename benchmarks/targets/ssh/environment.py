@@ -22,7 +22,6 @@ from edge_moe.backends import table
 from edge_moe.benchmarks.set_up import Item, SetUp
 from edge_moe.benchmarks.targets.ssh.connection import Board, Connection, below, packed
 from edge_moe.errors import BackendError, DataError
-from edge_moe.processor import described
 from edge_moe.progress import Progress
 from edge_moe.records import sha256
 
@@ -137,12 +136,6 @@ def problem(board: Board) -> str:
             "64-bit system, such as Raspberry Pi OS (64-bit)"
         )
     return ""
-
-
-def lacking(board: Board, processor: Sequence[str]) -> list[str]:
-    """Return which of these features of a processor the board has not."""
-    flags = described(board.cpuinfo).flags
-    return [name for name in processor if name not in flags]
 
 
 def _as_here(name: str) -> str:

@@ -173,11 +173,11 @@ def test_sets_that_it_does_not_run(board):
     (one, *_) = Bundle(JOB / "bundle").manifest.sets
     other = msgspec.structs.replace(one, backend="executorch")
     with pytest.raises(
-        BackendError, match=r"executorch/.* cannot run on ssh:near: ssh:near runs artifacts of litert and"
+        BackendError, match=r"executorch/.* cannot run on ssh:near: ssh:near runs artifacts of litert, onnx"
     ):
         board.check([other], 1)
     needs = msgspec.structs.replace(one, runs_on=msgspec.structs.replace(one.runs_on, processor=("sve9",)))
-    with pytest.raises(BackendError, match="needs a processor with sve9, which this one has not"):
+    with pytest.raises(BackendError, match="needs a processor with sve9, which this board has not"):
         board.check([needs], 1)
 
 
