@@ -47,10 +47,15 @@ class Contact:
         lines = (line for line in script.splitlines() if not line.startswith("#"))
         command = "\n".join(lines).replace("FOLDER", FOLDER).replace("SILENCE_S", f"{SILENCE_S:.0f}")
         self._client = Client()
-        self._keeper = phone.talk(command, self._client)
-        if self._heard("ready") is None:
+        try:
+            self._keeper = phone.talk(command, self._client)
+            if self._heard("ready") is None:
+                raise BackendError(f"{phone.name} failed: its shell does not run what is to clean up; report this")
+        except BaseException:
             self._client.close()
-            raise BackendError(f"{phone.name} failed: its shell does not run what is to clean up; report this")
+            with contextlib.suppress(BackendError):
+                phone.run(f"rm -rf {FOLDER}")
+            raise
         threading.Thread(target=self._beat, daemon=True).start()
 
     def put(self, files: Mapping[str, bytes], progress: Progress | None = None, *, executable: bool = False) -> None:

@@ -39,7 +39,6 @@ from edge_moe.benchmarks.wire import (
     PlannedSet,
     PointRound,
     Provenance,
-    Ran,
     Round,
     Seen,
     SetRound,
@@ -73,7 +72,11 @@ class AdbSession(Session):
         self._reads_power = now.reads_current and now.powered is False
         contact.put({_GIVEN: np.concatenate(job.inputs).astype("<f4").tobytes()}, progress)
         self._sets = [self._send(place, one, progress) for place, one in enumerate(job.sets)]
-        self._turns = [self._find_out(*pair) for pair in zip(self._sets, job.plan.sets, strict=True)]
+        self._logits = [self._find_out(*pair) for pair in zip(self._sets, job.plan.sets, strict=True)]
+        self._turns = [
+            [ran_by_rule(*given, setting.tau, setting.max_experts) for setting in planned.settings]
+            for given, planned in zip(self._logits, job.plan.sets, strict=True)
+        ]
         self.steps = len(job.sets)
         self.opening = self._opening(identity, now, held, [*remarks, *_remarks(now)])
 
@@ -83,11 +86,10 @@ class AdbSession(Session):
         made.send({part: bundle.read(one) for part, one in artifacts.parts.items()}, progress)
         return made
 
-    def _find_out(self, parts: Parts, planned: PlannedSet) -> list[list[Ran]]:
-        """Return what each image runs at each setting."""
+    def _find_out(self, parts: Parts, planned: PlannedSet) -> tuple[Tensor, Tensor]:
+        """Return the logits of base and gate of every timed image, from which the rule says what runs."""
         runs = alone(planned, self._job.bundle.manifest.experts)
-        base, gate = logits(parts.run(runs, _GIVEN, self._cpus, keep=True).outputs[: self._job.plan.timed])
-        return [ran_by_rule(base, gate, setting.tau, setting.max_experts) for setting in planned.settings]
+        return logits(parts.run(runs, _GIVEN, self._cpus, keep=True).outputs[: self._job.plan.timed])
 
     def _opening(self, identity: Identity, now: State, held: str, remarks: Sequence[str]) -> Opening:
         estimated: Provenance = "estimated"
@@ -159,6 +161,11 @@ class AdbSession(Session):
         """Wait until the phone is not warm; return how it is then."""
         deadline, step = time.monotonic() + _COOLING_S, ""
         while now := state(self._phone):
+            if self._reads_power and now.powered is not False:
+                raise BackendError(
+                    f"{self._phone.name} is being charged now, so that its battery says nothing of what it needs; "
+                    "unplug it, and repeat the command to go on"
+                )
             if not now.thermal:
                 return now
             if not step:
@@ -208,17 +215,12 @@ class AdbSession(Session):
         """Return what a process took from its start to its first answer, at the bundle's default operating point."""
         artifacts = self._job.sets[place]
         at = self._job.bundle.operating(artifacts)
-        base, gate = self._logits_of_first(place)
-        (ran,) = ran_by_rule(base, gate, at.default_tau, at.default_max_experts)
+        base, gate = self._logits[place]
+        (ran,) = ran_by_rule(base[:1], gate[:1], at.default_tau, at.default_max_experts)
         run = Run(0, sequence(ran, artifacts.parts), whole=True)
         answer = self._sets[place].run([run], _GIVEN, self._cpus)
         opened = sum(answer.opening[part] for part in run.parts)
         return round(answer.library + opened + float(answer.times[0]), 1)
-
-    def _logits_of_first(self, place: int) -> tuple[Tensor, Tensor]:
-        parts = [name for name in ("base", "gate") if name in self._job.sets[place].parts]
-        run = Run(0, tuple(parts), whole=True)
-        return logits(self._sets[place].run([run], _GIVEN, self._cpus, keep=True).outputs)
 
     def sustained(self, progress: Progress, step: str) -> tuple[Sustained, ...]:
         """Run one set after the other without a pause; a phone that gets warm is what is looked for."""
@@ -229,9 +231,7 @@ class AdbSession(Session):
         setting = planned.sustained
         if setting is None:
             raise BackendError(f"{planned.set} is not planned to run without a pause; report this")
-        runs = alone(planned, self._job.bundle.manifest.experts)
-        base, gate = logits(self._sets[place].run(runs, _GIVEN, self._cpus, keep=True).outputs[: self._job.plan.timed])
-        turns = ran_by_rule(base, gate, setting.tau, setting.max_experts)
+        turns = ran_by_rule(*self._logits[place], setting.tau, setting.max_experts)
         whole = [Run(t, sequence(ran, artifacts.parts), whole=True) for t, ran in enumerate(turns)]
         watched, over = list[tuple[float, Facts]](), threading.Event()
         watcher = threading.Thread(target=self._watch, args=(watched, over, progress, step), daemon=True)
@@ -261,8 +261,8 @@ class AdbSession(Session):
 def _windows(times: Doubles, seconds: int, watched: Sequence[tuple[float, Facts]]) -> tuple[Window, ...]:
     """Return the median of each 10 seconds; times are what predictions took, one after the other."""
     ends = np.cumsum(times) / 1000
-    scale = seconds / max(float(ends[-1]), 1e-9)  # what passed between predictions belongs to them
-    places = np.minimum(ends * min(1.0, scale) // _WINDOW_S, max(0, seconds // _WINDOW_S - 1)).astype(int)
+    stretch = max(1.0, seconds / max(float(ends[-1]), 1e-9))  # what passed between predictions belongs to them
+    places = np.minimum(ends * stretch // _WINDOW_S, max(0, seconds // _WINDOW_S - 1)).astype(int)
     found = []
     for place in range(places.max() + 1):
         some = times[places == place]

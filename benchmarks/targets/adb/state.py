@@ -83,8 +83,8 @@ class State(NamedTuple):
         return tuple(sorted(one for one, cpu in self.cpus.items() if cpu.capacity >= _BIG * largest)) or (0,)
 
     def holds_back(self, cpus: tuple[int, ...]) -> tuple[object, ...]:
-        """Return what has to be the same before and after: thermal status, and the highest clocks of these cores."""
-        return (self.thermal, *(self.cpus[one].allowed for one in cpus if one in self.cpus))
+        """Return what has to be alike before and after: thermal status, charging, the highest clocks of these cores."""
+        return (self.thermal, self.powered, *(self.cpus[one].allowed for one in cpus if one in self.cpus))
 
     def facts(self, cpus: tuple[int, ...]) -> Facts:
         """Return it by names for people; `cpus`: that are measured on."""

@@ -154,6 +154,14 @@ def test_energy_is_watts_times_milliseconds(states):
     assert costs["millijoules"] == pytest.approx([1.5 * ms for ms in costs["ms"]], abs=1e-3)
 
 
+def test_a_charger_that_is_plugged_in_while_energy_is_measured(states):
+    states[0] = now(powered=False, reads_current=True)
+    one = opened(cold_starts=0, rounds=1)
+    states[:] = [now(powered=True, reads_current=True)]
+    with pytest.raises(BackendError, match=r"is being charged now.*unplug it, and repeat the command to go on"):
+        next(one.rounds(0, Silent(), "timing"))
+
+
 def test_a_round_that_was_held_back_is_measured_again(states):
     one = opened(cold_starts=0, rounds=2)
     slow = {4: Cpu(1024.0, 1800000, 1800000, "x")}
@@ -180,6 +188,12 @@ def test_windows_of_ten_seconds():
     assert [(one.start_s, one.median) for one in found] == [(0.0, 10.0), (10.0, 20.0)]
     assert sum(one.count for one in found) == 1600
     assert [one.facts["clock, MHz"] for one in found] == [2400, 1200]
+
+
+def test_what_passes_between_predictions_is_theirs():
+    """Of 20 seconds, half was spent on predictions."""
+    found = _windows(np.concatenate([np.full(500, 10.0), np.full(250, 20.0)]), 20, [])
+    assert [(one.start_s, one.median) for one in found] == [(0.0, 10.0), (10.0, 20.0)]
 
 
 def test_less_than_a_window_is_one():

@@ -70,7 +70,7 @@ def test_a_phone_that_tells_everything():
 def test_a_phone_that_tells_nothing():
     found = told("Can't find service\n", "", "", "", "")
     assert (found.thermal, found.level, found.powered, found.reads_current) == (None, None, None, False)
-    assert (found.biggest, found.facts((0,)), found.holds_back((0,))) == ((0,), {}, (None,))
+    assert (found.biggest, found.facts((0,)), found.holds_back((0,))) == ((0,), {}, (None, None))
 
 
 def test_what_android_remembers_where_the_hardware_says_nothing():
@@ -96,6 +96,7 @@ def test_cores_by_their_clock_where_no_capacity_is_told():
         ({"cpus": CPUS.replace("scaling_cur_freq:2100000", "scaling_cur_freq:600000")}, True),  # it rests
         ({"cpus": CPUS.replace("cpu0/cpufreq/scaling_max_freq:1800000", "cpu0/cpufreq/scaling_max_freq:1")}, True),
         ({"battery": BATTERY.replace("71", "70")}, True),
+        ({"battery": BATTERY.replace("USB powered: true", "USB powered: false")}, False),
     ],
 )
 def test_what_holds_a_phone_back(other, same):
