@@ -15,6 +15,7 @@ import queue
 import shutil
 import sys
 import threading
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, Any, Protocol
@@ -25,6 +26,7 @@ import numpy as np
 from edge_moe import backends
 from edge_moe.backends import OpenPart
 from edge_moe.benchmarks.job import read_job
+from edge_moe.benchmarks.line import BEAT_S
 from edge_moe.benchmarks.stream import SUSTAINED
 from edge_moe.benchmarks.targets.host.price import price
 from edge_moe.benchmarks.targets.host.session import HostSession
@@ -38,6 +40,7 @@ __all__ = ["INPUTS", "JOB", "PARTS", "answer"]
 
 JOB, PARTS, INPUTS = "job", "parts", "inputs"  # folders of what was sent
 _GONE = 3  # exit code
+_writing = threading.Lock()
 
 
 class Given(Protocol):
@@ -62,6 +65,7 @@ def answer(folder: str, request: Mapping[str, Any], given: Given) -> None:
     os.dup2(2, 1)  # what libraries print is no answer
     inbox: queue.SimpleQueue[tuple[Any, bytes]] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(given, inbox, folder), daemon=True).start()
+    threading.Thread(target=_beat, args=(out,), daemon=True).start()
     kinds: dict[str, Callable[..., None]] = {"job": _job, "parts": _parts, "prices": _prices}
     try:
         kinds[request["kind"]](Path(folder), request, inbox, out)
@@ -77,7 +81,9 @@ def _listen(given: Given, inbox: queue.SimpleQueue[tuple[Any, bytes]], folder: s
             if line:
                 message = json.loads(line)
                 inbox.put((message, given.exactly(message["bytes"] if isinstance(message, dict) else 0)))
-    except (EOFError, OSError):
+    except BaseException as error:  # whatever it is: without this thread the process would wait for ever
+        if not isinstance(error, EOFError):
+            print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
         shutil.rmtree(folder, ignore_errors=True)
         os._exit(_GONE)
 
@@ -116,9 +122,7 @@ def _parts(
             for name, found in rows.items():
                 found.append(part.output(name)[0])
         flat = b"".join(np.stack(found).astype("<f4").tobytes() for found in rows.values())
-        _say(out, {"bytes": len(flat)})
-        out.write(flat)
-        out.flush()
+        _say(out, {"bytes": len(flat)}, flat)
 
 
 def _prices(
@@ -133,6 +137,18 @@ def _prices(
     _say(out, {str(key): samples for key, samples in found.samples.items()})
 
 
-def _say(out: IO[bytes], what: Any) -> None:
-    out.write(msgspec.json.encode(what) + b"\n")
-    out.flush()
+def _beat(out: IO[bytes]) -> None:
+    """Say every few seconds that this process is there."""
+    while True:
+        time.sleep(BEAT_S)
+        _write(out, b"\n")
+
+
+def _say(out: IO[bytes], what: Any, data: bytes = b"") -> None:
+    _write(out, msgspec.json.encode(what) + b"\n" + data)
+
+
+def _write(out: IO[bytes], data: bytes) -> None:
+    with _writing:
+        out.write(data)
+        out.flush()

@@ -31,15 +31,16 @@ _SINCE = 16
 _TIMEOUT_S = 2.0
 
 
-def governor() -> str | None:
-    """Return how the system sets the clock of its first CPU; None where it does not tell."""
-    return _text(f"{_CPUS}/cpu0/cpufreq/scaling_governor")
+def governor(cpus: Iterable[int]) -> str | None:
+    """Return how the system sets the clocks of these CPUs; None where it does not tell."""
+    told = [_text(f"{_CPUS}/cpu{cpu}/cpufreq/scaling_governor") for cpu in cpus]
+    return ", ".join(dict.fromkeys(filter(None, told))) or None
 
 
-def told(cpus: Iterable[int]) -> Facts:
+def told(cpus: Sequence[int]) -> Facts:
     """Return what is set, by names for people: the governor, and the highest clock of these CPUs."""
     top = [_number(f"{_CPUS}/cpu{cpu}/cpufreq/scaling_max_freq") for cpu in cpus]
-    facts: Facts = {"CPU governor": governor(), "highest clock allowed, MHz": _megahertz(top)}
+    facts: Facts = {"CPU governor": governor(cpus), "highest clock allowed, MHz": _megahertz(top)}
     return {name: value for name, value in facts.items() if value is not None}
 
 

@@ -1,13 +1,15 @@
 """A process here or, through it, on another machine, that is spoken to over its input and output.
 
 Its input stays open as long as somebody reads what it prints, and brings an empty line every few seconds: a process on
-another machine ends when its input does, or when nothing has come for `SILENCE_S`.
+another machine ends when its input does, or when nothing has come for `SILENCE_S`. One on another machine prints empty
+lines as well, so that a network that fell silent is noticed here.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
 import subprocess
 import tempfile
@@ -17,9 +19,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from edge_moe.errors import BackendError
 from edge_moe.pool import also_ends, ended
 
-__all__ = ["SILENCE_S", "Line"]
+__all__ = ["BEAT_S", "SILENCE_S", "Line"]
 
 BEAT_S, SILENCE_S = 10.0, 60.0
+_BLOCK = 1 << 16
 
 
 class Line:
@@ -44,6 +47,8 @@ class Line:
             BackendError: it cannot be started.
         """
         self._what, self._explain = what, explain
+        self._left = bytearray()
+        self.beats = False  # whether it prints empty lines, which are no answers, as long as it is there
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115  (closed with the session)
         try:
             self.process = subprocess.Popen(
@@ -53,6 +58,7 @@ class Line:
                 stderr=self._errors,
                 env=environment,
                 start_new_session=True,
+                bufsize=0,
             )
         except OSError as error:
             self._errors.close()
@@ -66,8 +72,9 @@ class Line:
         assert self.process.stdin is not None
         with self._writing, contextlib.suppress(BrokenPipeError):
             for piece in data:
-                self.process.stdin.write(piece)
-            self.process.stdin.flush()
+                view = memoryview(piece)
+                while view:
+                    view = view[self.process.stdin.write(view) :]
 
     def line(self) -> bytes:
         """Return the next line that it prints, without its end.
@@ -84,13 +91,19 @@ class Line:
         """Return the next line; None where the process ended well.
 
         Raises:
-            BackendError: it failed.
+            BackendError: it failed, or fell silent.
         """
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
-        if line == b"" and self.process.wait() != 0:
-            raise self.failed()
-        return line.rstrip(b"\r\n") if line else None
+        while True:
+            while (end := self._left.find(b"\n")) < 0:
+                if not self._fill():
+                    if self.process.wait() != 0:
+                        raise self.failed()
+                    last, self._left = bytes(self._left), bytearray()
+                    return last or None
+            line = bytes(self._left[:end]).rstrip(b"\r")
+            del self._left[: end + 1]
+            if line or not self.beats:
+                return line
 
     def read(self, count: int) -> bytes:
         """Return the next `count` bytes that it prints.
@@ -98,10 +111,11 @@ class Line:
         Raises:
             BackendError: there are fewer.
         """
-        assert self.process.stdout is not None
-        data = self.process.stdout.read(count)
-        if len(data) < count:
-            raise self.failed()
+        while len(self._left) < count:
+            if not self._fill():
+                raise self.failed()
+        data = bytes(self._left[:count])
+        del self._left[:count]
         return data
 
     def failed(self) -> BackendError:
@@ -129,6 +143,19 @@ class Line:
         self.process.wait()
         ended(self.process)
         self._errors.close()
+
+    def _fill(self) -> bool:
+        """Take over what it has printed; return whether there was anything before its end."""
+        assert self.process.stdout is not None
+        output = self.process.stdout.fileno()
+        if self.beats and not select.select([output], [], [], SILENCE_S)[0]:
+            raise BackendError(
+                f"{self._what} was lost: nothing was heard of it for {SILENCE_S:.0f} seconds; repeat the command to go "
+                "on"
+            )
+        more = os.read(output, _BLOCK)
+        self._left += more
+        return more != b""
 
     def _beat(self) -> None:
         while not self._over.wait(BEAT_S):

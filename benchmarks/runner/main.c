@@ -14,13 +14,14 @@
      keep FILE                         where the outputs of every part that runs are written, in the order of the runs
      marks                             tell the emulator where each run begins and ends
      details                           see below
-     for SECONDS                       repeat all runs that follow until so much time has passed; at least once
+     for SECONDS                       repeat the runs that follow, in their order, for so long; see below
      each INDEX PART...                run PARTs on input INDEX, each in an interval of its own
      whole INDEX PART...               the same, in one interval
 
    For each interval it prints the nanoseconds that it took, in a line; with details, before all others those that it
    took from the start of the program until the library was there, and of each part to be opened, and after all others
-   the most memory in bytes that it ever had. An emulator's clock means nothing: there the
+   the most memory in bytes that it ever had. Where runs are repeated, the nanoseconds since the first began come before
+   those of each. An emulator's clock means nothing: there the
    marks, system calls that no kernel has, let a plugin count. There is no exit rule here: who routes says what runs. */
 #define _GNU_SOURCE
 #include "runner.h"
@@ -43,7 +44,7 @@ struct feed {
 static struct part *parts[MOST_PARTS];
 static struct feed feeds[MOST_PARTS];
 static int count, marks, details;
-static int64_t repeat_until, began;
+static int64_t began, repeat_s, first_run;
 static long repeat_from;
 static FILE *given, *keep;
 
@@ -153,7 +154,9 @@ static void run(char *rest, int whole) {
     run_part(which[i]);
     if (i == number - 1 || !whole) {
       mark(0);
-      say(now() - start);
+      int64_t took = now() - start;
+      if (repeat_s > 0) say(start - first_run);
+      say(took);
     }
   }
   for (int i = 0; keep != NULL && i < number; i++)
@@ -194,8 +197,9 @@ int main(int argc, char **argv) {
   if (argc != 2) fail("usage: %s WORK", argv[0]);
   FILE *work = opened(argv[1], "r");
   for (;;) {
+    if (ready && repeat_s > 0 && now() - first_run >= repeat_s * INT64_C(1000000000)) break;
     if (fgets(line, sizeof line, work) == NULL) {
-      if (now() >= repeat_until || fseek(work, repeat_from, SEEK_SET) != 0) break;
+      if (repeat_s == 0 || fseek(work, repeat_from, SEEK_SET) != 0) break;
       continue;
     }
     char *rest = line;
@@ -212,12 +216,13 @@ int main(int argc, char **argv) {
     else if (strcmp(kind, "marks") == 0) marks = 1;
     else if (strcmp(kind, "details") == 0) details = 1;
     else if (strcmp(kind, "for") == 0) {
-      repeat_until = now() + atoll(rest) * INT64_C(1000000000);
+      repeat_s = atoll(rest);
       repeat_from = ftell(work);
     }
     else if (strcmp(kind, "each") == 0 || strcmp(kind, "whole") == 0) {
       if (!ready) {
         get_ready(library, threads);
+        first_run = now();
         ready = 1;
       }
       run(rest, strcmp(kind, "whole") == 0);
@@ -225,5 +230,6 @@ int main(int argc, char **argv) {
   }
   if (keep != NULL && fclose(keep) != 0) fail("the outputs cannot be written: %s", strerror(errno));
   if (details) say(peak());
+  if (fflush(stdout) != 0 || ferror(stdout)) fail("what was measured cannot be written: %s", strerror(errno));
   return 0;
 }

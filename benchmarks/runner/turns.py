@@ -8,17 +8,20 @@ Axis letters: T timed images, K experts, Y classes.
 from __future__ import annotations
 
 from collections.abc import Container, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 
+from edge_moe import backends
 from edge_moe.anytime import softmax
-from edge_moe.backends import Tensor
+from edge_moe.backends import PartTensors, Tensor
 from edge_moe.benchmarks.runner.work import Run
 from edge_moe.benchmarks.wire import PlannedSet, Ran
-from edge_moe.bundle import expert_name, part_names
+from edge_moe.binding import bind
+from edge_moe.bundle import PartSpec, expert_name, part_names
 from edge_moe.evaluate import decide
 
-__all__ = ["alone", "logits", "ran_by_rule", "sequence"]
+__all__ = ["alone", "logits", "ran_by_rule", "rows_by_part", "sequence", "tensors_of"]
 
 _UNSEEN_IMAGES = 3
 
@@ -63,3 +66,20 @@ def logits(outputs: Sequence[Mapping[str, Mapping[str, Tensor]]]) -> tuple[Tenso
     if any("gate" not in one for one in outputs):
         return base, np.empty((len(base), 0), np.float32)
     return base, np.stack([one["gate"]["logits"][0] for one in outputs])
+
+
+def rows_by_part(runs: Sequence[Run]) -> dict[str, list[int]]:
+    """Return part -> which intervals are its, of runs in which each part has one of its own."""
+    rows: dict[str, list[int]] = {}
+    for place, part in enumerate(part for run in runs for part in run.parts):
+        rows.setdefault(part, []).append(place)
+    return dict(sorted(rows.items()))
+
+
+def tensors_of(backend: str, file: Path, spec: PartSpec) -> PartTensors:
+    """Return what goes into an artifact that is in no bundle yet, and what comes out, in its own order."""
+    opened = backends.get(backend).open(file.read_bytes())
+    try:
+        return PartTensors(*bind(opened, spec))
+    finally:
+        opened.close()

@@ -20,7 +20,7 @@ def write(monkeypatch, tmp_path):
 
 
 def test_a_system_that_tells_nothing(write):
-    assert (clocks.governor(), clocks.told([0, 1]), clocks.now([0, 1]), clocks.slowed_down()) == (None, {}, {}, None)
+    assert (clocks.governor([0]), clocks.told([0, 1]), clocks.now([0, 1]), clocks.slowed_down()) == (None, {}, {}, None)
     assert (clocks.capacity(0), clocks.firmware()) == (0.0, 0)
 
 

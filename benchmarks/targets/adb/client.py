@@ -11,7 +11,7 @@ import socket
 import subprocess
 
 import adbutils
-from adbutils.errors import AdbConnectionError
+from adbutils.errors import AdbConnectionError, AdbError
 
 __all__ = ["WAIT_S", "Client"]
 
@@ -33,12 +33,18 @@ class Client(adbutils.AdbClient):  # type: ignore[misc]
         Raises:
             AdbConnectionError: there is none, and none can be started.
         """
-        if not self._listens() and not self._started():
+        if not self.listens() and not self._started():
             raise AdbConnectionError("adb's server does not answer, and cannot be started")
         self._made = [one for one in self._made if not one.closed]
         made = super().make_connection(timeout)
         self._made.append(made)
         return made
+
+    def cut(self) -> None:
+        """End what is open from another thread than the one that waits for it."""
+        for one in list(self._made):
+            with contextlib.suppress(OSError, AdbError):
+                one.conn.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         """Close what is open."""
@@ -54,7 +60,8 @@ class Client(adbutils.AdbClient):  # type: ignore[misc]
         """Close what is open."""
         self.close()
 
-    def _listens(self) -> bool:
+    def listens(self) -> bool:
+        """Return whether a server answers, without starting one."""
         try:
             socket.create_connection((self.host, self.port), WAIT_S).close()
         except OSError:
@@ -65,4 +72,4 @@ class Client(adbutils.AdbClient):  # type: ignore[misc]
         command = [adbutils.adb_path(), "-P", str(self.port), "start-server"]
         with contextlib.suppress(OSError, subprocess.SubprocessError):
             subprocess.run(command, capture_output=True, timeout=_START_S, cwd=os.sep)
-        return self._listens()
+        return self.listens()

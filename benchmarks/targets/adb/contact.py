@@ -42,19 +42,11 @@ class Contact:
         self._phone, self._set_up = phone, set_up
         self._there: dict[str, str] = {}  # name -> digest
         self._over = threading.Event()
-        self._take()
-        script = resources.files(__package__).joinpath("keeper.sh").read_text()
-        lines = (line for line in script.splitlines() if not line.startswith("#"))
-        command = "\n".join(lines).replace("FOLDER", FOLDER).replace("SILENCE_S", f"{SILENCE_S:.0f}")
         self._client = Client()
         try:
-            self._keeper = phone.talk(command, self._client)
-            if self._heard("ready") is None:
-                raise BackendError(f"{phone.name} failed: its shell does not run what is to clean up; report this")
+            self._take()
         except BaseException:
             self._client.close()
-            with contextlib.suppress(BackendError):
-                phone.run(f"rm -rf {FOLDER}")
             raise
         threading.Thread(target=self._beat, daemon=True).start()
 
@@ -89,10 +81,21 @@ class Contact:
         libraries |= {f"{backend}/{name}": self._read(backend, name) for name in there if name.endswith(".so")}
         self.put(programs | libraries, progress, executable=True)
 
-    def run(self, backend: str, work: str, out: str, cpus: Iterable[int], *, power: bool = False) -> Done:
+    def run(
+        self, backend: str, work: str, out: str, cpus: Iterable[int], *, seconds: int = 0, power: bool = False
+    ) -> Done:
         """Start the runner on these CPUs, with its WORK file; what it prints goes into a file.
 
-        `power`: whether the battery is read meanwhile, into `power`.
+        Args:
+            backend: whose runner.
+            work: the file that says what to do.
+            out: the file for what it prints.
+            cpus: to run on.
+            seconds: that it is known to take.
+            power: whether the battery is read meanwhile, into `power`.
+
+        Raises:
+            BackendError: the phone is gone.
         """
         mask = f"{sum(1 << cpu for cpu in cpus):x}"
         library = f"{LIBRARIES}:{backend}"
@@ -100,7 +103,7 @@ class Contact:
         command = f"cd {FOLDER} && echo $$ > running && exec taskset {mask} {program} > {out} < /dev/null"
         if power:
             command = f"{_READ_BATTERY}; (exec sh -c '{command}'); code=$?; kill $reading; exit $code"
-        return self._phone.run(command, timeout_s=_RUN_S)
+        return self._phone.run(command, timeout_s=_RUN_S + seconds)
 
     def get(self, name: str) -> bytes:
         """Return a file of the folder."""
@@ -124,9 +127,13 @@ class Contact:
         if self.is_over:
             return
         self._over.set()
+        gone = True
         with contextlib.suppress(OSError):
             self._keeper.conn.sendall(b"end\n")
-        gone = self._heard("done") is None
+            self._keeper.conn.settimeout(_WAIT_S)
+            while (said := self._heard()) == "beat":
+                continue
+            gone = said != "done"
         self._client.close()
         if gone:
             raise BackendError(
@@ -135,14 +142,20 @@ class Contact:
             )
 
     def _take(self) -> None:
-        """Make the folder; one that nobody keeps any more is what a phone without power left, and goes first."""
+        """Start the keeper, which takes the folder; for a while the one before may still clean up."""
+        script = resources.files(__package__).joinpath("keeper.sh").read_text()
+        lines = (line for line in script.splitlines() if not line.startswith("#"))
+        command = "\n".join(lines).replace("FOLDER", FOLDER).replace("SILENCE_S", f"{SILENCE_S:.0f}")
         deadline = time.monotonic() + _WAIT_S
         while True:
-            done = self._phone.run(_TAKE)
-            if done.code == 0:
+            self._keeper = self._phone.talk(command, self._client)
+            self._keeper.conn.settimeout(_WAIT_S)
+            said = self._heard()
+            if said == "ready":
                 return
-            if "busy" not in done.out:
-                raise BackendError(f"{self._phone.name} does not take files: {done.last}")
+            self._keeper.close()
+            if said != "busy":
+                raise BackendError(f"{self._phone.name} does not take files: {said or 'its shell says nothing'}")
             if time.monotonic() > deadline:
                 raise BackendError(f"something is measured on {self._phone.name} already; wait until it is done")
             time.sleep(_LOOK_S)
@@ -162,39 +175,40 @@ class Contact:
     def _read(self, folder: str, name: str) -> bytes:
         return (self._set_up / folder / name).read_bytes()
 
-    def _heard(self, word: str) -> str | None:
-        """Return what the keeper said up to a word; None where it ended, or is silent, before."""
-        said = ""
-        self._keeper.conn.settimeout(_WAIT_S)
+    def _heard(self) -> str:
+        """Return the next line that the keeper says; nothing where it ended, or is silent."""
+        said = b""
         with contextlib.suppress(OSError):
-            while more := self._keeper.conn.recv(1024):
-                said += str(more, errors="replace")
-                if word in said:
-                    return said
-        return None
+            while not said.endswith(b"\n") and (more := self._keeper.conn.recv(1)):
+                said += more
+        return said.decode(errors="replace").strip() if said.endswith(b"\n") else ""
 
     def _beat(self) -> None:
+        """Say that we are here, and hear that the phone is; where it is not, nobody waits for it any longer."""
+        silent_s = 0.0
         while not self._over.wait(BEAT_S):
             with contextlib.suppress(OSError):
                 self._keeper.conn.sendall(b"beat\n")
+            self._keeper.conn.settimeout(min(BEAT_S, _WAIT_S))
+            heard = self._heard()
+            if self._over.is_set():
+                return
+            silent_s = 0.0 if heard == "beat" else silent_s + BEAT_S
+            if heard in ("", "done") and (heard == "done" or silent_s >= SILENCE_S):
+                self._phone.cut(
+                    f"{self._phone.name} was lost: it was out of reach for {SILENCE_S:.0f} seconds, and cleans up by "
+                    "itself; repeat the command to go on"
+                )
+                return
 
 
 def _files(folder: Path) -> list[Path]:
     return sorted(one for one in folder.iterdir() if one.suffix != ".json")
 
 
-# A keeper that lives has the folder. `kill -0` asks whether a process is there.
-_TAKE = f"""
-if [ -d {FOLDER} ]; then
-  [ -f {FOLDER}/keeper ] && kill -0 $(cat {FOLDER}/keeper) 2> /dev/null && echo busy && exit 1
-  [ -f {FOLDER}/restore ] && sh {FOLDER}/restore > /dev/null 2>&1
-  rm -rf {FOLDER}
-fi
-mkdir {FOLDER}
-"""
 _BATTERY = "/sys/class/power_supply/battery"
-# Microamperes and microvolts, five times a second.
+# Microamperes and microvolts, five times a second, as long as the shell lives that began it: $$ is its number.
 _READ_BATTERY = (
-    f"(while :; do cat {_BATTERY}/current_now {_BATTERY}/voltage_now; sleep 0.2; done > {FOLDER}/power 2> /dev/null) & "
-    "reading=$!"
+    f"(while kill -0 $$ 2> /dev/null; do echo $(cat {_BATTERY}/current_now) $(cat {_BATTERY}/voltage_now); sleep 0.2; "
+    f"done > {FOLDER}/power 2> /dev/null) & reading=$!; echo $reading > {FOLDER}/reading"
 )

@@ -17,6 +17,7 @@ from edge_moe.backends import Tensor
 from edge_moe.benchmarks.runner.native import NATIVE
 from edge_moe.benchmarks.runner.work import Described, Run, Work
 from edge_moe.benchmarks.targets.adb.contact import Contact
+from edge_moe.benchmarks.targets.adb.state import watts
 from edge_moe.bundle import PartSpec
 from edge_moe.errors import BackendError
 from edge_moe.progress import Progress
@@ -31,6 +32,7 @@ class Answer(NamedTuple):
     """What the runner did, in milliseconds."""
 
     times: npt.NDArray[np.float64]  # one an interval
+    begins: npt.NDArray[np.float64]  # when each began, since the first; empty unless they are repeated
     library: float  # from the start of the program until its library was there
     opening: dict[str, float]  # part -> until it was open
     peak_bytes: int  # the most memory that the program ever had
@@ -93,23 +95,27 @@ class Parts:
             seconds=seconds,
         )
         self._contact.put({_WORK: work.encode()})
-        done = self._contact.run(self._backend, _WORK, _OUT, cpus, power=power)
+        done = self._contact.run(self._backend, _WORK, _OUT, cpus, seconds=seconds, power=power)
         if done.code != 0:
             raise BackendError(f"the runner on the phone failed: {done.last}")
         numbers = np.array(self._contact.get(_OUT).split(), np.int64)
         opened, asked = len(self._artifacts), sum(run.intervals for run in runs)
         times = numbers[1 + opened : -1]
-        if len(times) < asked or (not seconds and len(times) != asked):
+        begins = times[:0]
+        if seconds:  # each is told with when it began
+            begins, times = times[: len(times) // 2 * 2].reshape(-1, 2).T
+        if not len(times) or (not seconds and len(times) != asked):
             raise BackendError(
                 f"the runner on the phone measured {len(times)} intervals, expected {asked}; report this"
             )
         return Answer(
             times=np.asarray(times * _NS, np.float64),
+            begins=np.asarray(begins * _NS, np.float64),
             library=float(numbers[0] * _NS),
             opening=dict(zip(self._artifacts, (numbers[1 : 1 + opened] * _NS).tolist(), strict=True)),
             peak_bytes=int(numbers[-1]),
             outputs=self._kept(runs) if keep else [],
-            watts=self._watts() if power else None,
+            watts=watts(self._contact.get("power").decode(errors="replace").splitlines()) if power else None,
         )
 
     def _kept(self, runs: Sequence[Run]) -> list[dict[str, dict[str, Tensor]]]:
@@ -117,9 +123,3 @@ class Parts:
             file = Path(folder) / _KEEP
             file.write_bytes(self._contact.get(_KEEP))
             return self._work.read(file, runs)
-
-    def _watts(self) -> float | None:
-        """Return the mean of current times voltage: a phone tells microamperes, of either sign, and microvolts."""
-        numbers = np.array(self._contact.get("power").split(), np.float64)
-        pairs = np.abs(numbers[: len(numbers) // 2 * 2].reshape(-1, 2)) * 1e-6
-        return float(pairs.prod(axis=1).mean()) if len(pairs) else None

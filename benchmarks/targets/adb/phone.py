@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
 from typing import NamedTuple, NoReturn, TypeVar
 
@@ -11,7 +12,7 @@ from adbutils.errors import AdbConnectionError, AdbError, AdbTimeout
 from edge_moe.benchmarks.targets.adb.client import Client
 from edge_moe.errors import BackendError, UsageError
 
-__all__ = ["Done", "Phone", "find"]
+__all__ = ["Done", "Phone", "connected", "find"]
 
 T = TypeVar("T")
 
@@ -45,6 +46,19 @@ class Done(NamedTuple):
         return "".join(filter(str.isprintable, lines[-1])) if lines else f"exit code {self.code}"
 
 
+def connected(name: str) -> dict[str, str]:
+    """Return the phones that adb's server knows, by serial, with the state that it calls them by.
+
+    Raises:
+        BackendError: there is no server. `name`: of the target, for that.
+    """
+    with Client() as client:
+        try:
+            return {one.serial: one.state for one in client.list()}
+        except (AdbError, OSError) as error:
+            raise BackendError(f"{name} cannot be reached: {error}; try: adb devices") from None
+
+
 def find(name: str, serial: str) -> str:
     """Return the serial of the phone that is meant: `serial`, or where that is empty the only one that is there.
 
@@ -52,11 +66,7 @@ def find(name: str, serial: str) -> str:
         UsageError: none was named and there are several.
         BackendError: it is not there, or cannot be used; says what to do. `name`: of the target, for that.
     """
-    with Client() as client:
-        try:
-            there = {one.serial: one.state for one in client.list()}
-        except (AdbError, OSError) as error:
-            raise BackendError(f"{name} cannot be reached: {error}; try: adb devices") from None
+    there = connected(name)
     if not serial:
         if not there:
             raise BackendError(f"{name} cannot be reached: no phone is connected; {_ENABLE}, and connect it")
@@ -77,6 +87,7 @@ class Phone:
     def __init__(self, name: str, serial: str) -> None:
         """`name`: of the target, for errors."""
         self.name, self.serial = name, serial
+        self._lost = ""  # why nothing can be asked of it any more
         self._client = Client()
         self._device = self._client.device(serial)
 
@@ -145,22 +156,33 @@ class Phone:
         """Close what is open."""
         self._client.close()
 
+    def cut(self, why: str) -> None:
+        """Let whoever waits for an answer wait no longer, and be told why."""
+        self._lost = why
+        self._client.cut()
+
     def _do(self, what: Callable[[], T], late: str, *, there: str = "", size: int = 0) -> T:
         try:
+            if self._lost:
+                raise EOFError
             return what()
         except (AdbTimeout, TimeoutError):
             self._client.close()
             raise BackendError(f"{self.name} does not answer: {late}; is it there still? {_REPEAT}") from None
-        except (AdbError, OSError, EOFError, AssertionError) as error:  # adbutils has one for each place
+        except (AdbError, OSError, EOFError, AssertionError, struct.error, ValueError) as error:  # one for each place
             self._client.close()  # which it leaves open then
             self._explain(error, there, size)
 
     def _explain(self, error: Exception, there: str, size: int) -> NoReturn:
+        if self._lost:
+            raise BackendError(self._lost) from None
         said = str(error).strip() or type(error).__name__
         if isinstance(error, AdbConnectionError):
             raise BackendError(f"{self.name} was lost: adb's server is gone ({said}); {_REPEAT}") from None
         try:
             with Client() as client:
+                if not client.listens():  # one that is started now would know no phone for a moment
+                    raise BackendError(f"{self.name} was lost: adb's server is gone; {_REPEAT}") from None
                 state = {one.serial: one.state for one in client.list()}.get(self.serial)
         except (AdbError, OSError):
             raise BackendError(f"{self.name} was lost: adb's server is gone; {_REPEAT}") from None

@@ -7,14 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
-from edge_moe import backends
-from edge_moe.backends import PartTensors, Tensor
+from edge_moe.backends import Tensor
+from edge_moe.benchmarks.runner.turns import tensors_of
 from edge_moe.benchmarks.runner.work import Run
 from edge_moe.benchmarks.target import Prices
 from edge_moe.benchmarks.targets.adb.contact import Contact
 from edge_moe.benchmarks.targets.adb.parts import Parts
 from edge_moe.benchmarks.units import MS
-from edge_moe.binding import bind
 from edge_moe.bundle import PartSpec
 from edge_moe.progress import Progress
 from edge_moe.sets import SetKey
@@ -41,7 +40,7 @@ def price(
     contact.put({_GIVEN: np.ascontiguousarray(inputs["base"], "<f4").tobytes()}, progress)
     sent: dict[SetKey, Parts] = {}
     for place, (key, parts) in enumerate(files.items()):
-        described = {name: _tensors(key.backend, file, specs[name]) for name, file in parts.items()}
+        described = {name: tensors_of(key.backend, file, specs[name]) for name, file in parts.items()}
         sent[key] = Parts(contact, f"priced-{place}", key.backend, specs, described, progress)
         sent[key].send({name: file.read_bytes() for name, file in parts.items()}, progress)
     samples: dict[SetKey, dict[str, list[list[float]]]] = {key: {part: [] for part in files[key]} for key in files}
@@ -58,11 +57,3 @@ def price(
                 samples[key][name].append(row)
         progress.advance(step)
     return Prices(MS, samples)
-
-
-def _tensors(backend: str, file: Path, spec: PartSpec) -> PartTensors:
-    opened = backends.get(backend).open(file.read_bytes())
-    try:
-        return PartTensors(*bind(opened, spec))
-    finally:
-        opened.close()

@@ -18,10 +18,11 @@ from types import TracebackType
 import numpy as np
 
 from edge_moe.backends import Tensor
+from edge_moe.benchmarks import sustained
 from edge_moe.benchmarks.job import Job
 from edge_moe.benchmarks.prices import Doubles
 from edge_moe.benchmarks.runner.native import NATIVE
-from edge_moe.benchmarks.runner.turns import alone, logits, ran_by_rule, sequence
+from edge_moe.benchmarks.runner.turns import alone, logits, ran_by_rule, rows_by_part, sequence
 from edge_moe.benchmarks.runner.work import Run
 from edge_moe.benchmarks.target import Session
 from edge_moe.benchmarks.targets.adb.contact import Contact
@@ -53,10 +54,10 @@ from edge_moe.progress import Progress
 __all__ = ["HOW", "AdbSession"]
 
 HOW = "by a native runner with its own C library (glibc), not Android's"
-_GIVEN = "inputs.f32"
+_GIVEN, _REPEAT = "inputs.f32", "repeat the command to go on"
 _WARM_UP = 3
 _MOST_DISCARDED = 10  # rounds in a row: a phone that does not keep its speed for one round is told so
-_COOLING_S, _LOOK_S, _WINDOW_S = 1800.0, 10.0, 10.0
+_COOLING_S, _LOOK_S = 1800.0, 10.0
 _ENERGY = UNITS["millijoules"]
 
 
@@ -69,7 +70,7 @@ class AdbSession(Session):
         now = state(phone)
         self._cpus = now.biggest
         held, remarks = hold_speed(phone, contact)
-        self._reads_power = now.reads_current and now.powered is False
+        self._reads_power = now.watts is not None and now.powered is False
         contact.put({_GIVEN: np.concatenate(job.inputs).astype("<f4").tobytes()}, progress)
         self._sets = [self._send(place, one, progress) for place, one in enumerate(job.sets)]
         self._logits = [self._find_out(*pair) for pair in zip(self._sets, job.plan.sets, strict=True)]
@@ -94,16 +95,18 @@ class AdbSession(Session):
     def _opening(self, identity: Identity, now: State, held: str, remarks: Sequence[str]) -> Opening:
         estimated: Provenance = "estimated"
         facts: Facts = {
-            "SoC": identity.soc,
-            "Android": identity.get("ro.build.version.release"),
-            "build": identity.get("ro.build.fingerprint"),
-            "Linux": identity.kernel,
-            "fixed performance mode": held,
-            "governor": ", ".join(dict.fromkeys(now.cpus[one].governor for one in self._cpus if one in now.cpus)),
             "screen": now.wakefulness,
             "powered": now.powered,
             "not timed": "the exit rule, and preparing the image",
             **{f"{name}, before": fact for name, fact in now.facts(self._cpus).items()},
+        }
+        # What two sittings have to have in common, and what may differ.
+        kept: Facts = {
+            "SoC": identity.soc,
+            "build": identity.get("ro.build.fingerprint"),
+            "Linux": identity.kernel,
+            "fixed performance mode": held,
+            "governor": ", ".join(dict.fromkeys(now.cpus[one].governor for one in self._cpus if one in now.cpus)),
         }
         return Opening(
             schema_version=SCHEMA_VERSION,
@@ -116,6 +119,7 @@ class AdbSession(Session):
                 processor=described(identity.cpuinfo, identity.soc).title,
                 logical_cpus=len(now.cpus) or None,
                 memory_bytes=identity.memory_bytes,
+                facts={name: fact for name, fact in kept.items() if fact not in (None, "")},
             ),
             versions={str(one.key): NATIVE[one.backend].words for one in self._job.sets},
             how=HOW,
@@ -197,6 +201,8 @@ class AdbSession(Session):
         whole = [Run(wanted[one][0], sequence(wanted[one][1], there), whole=True) for one in order]
         warm = [Run(0, tuple(there), whole=False)] * _WARM_UP
         answer = parts.run([*warm, *first, *whole], _GIVEN, self._cpus, power=self._reads_power)
+        if self._reads_power and answer.watts is None:
+            raise BackendError(f"{self._phone.name} does not tell any more what its battery gives; {_REPEAT}")
         _, alone_ms, whole_ms = np.split(answer.times, np.cumsum([_intervals(warm), _intervals(first)]))
         in_order = np.empty_like(whole_ms)
         in_order[order] = whole_ms
@@ -241,7 +247,8 @@ class AdbSession(Session):
         finally:
             over.set()
             watcher.join()
-        return Sustained(set=planned.set, setting=setting, windows=_windows(answer.times, seconds, watched))
+        windows = _windows(answer.begins / 1000, answer.times, seconds, watched)
+        return Sustained(set=planned.set, setting=setting, windows=windows)
 
     def _watch(self, into: list[tuple[float, Facts]], over: threading.Event, progress: Progress, step: str) -> None:
         phone, start = (
@@ -249,7 +256,7 @@ class AdbSession(Session):
             time.monotonic(),
         )  # a connection of this thread's own
         try:
-            while not over.wait(_WINDOW_S):
+            while not over.wait(sustained.WINDOW_S):
                 into.append((time.monotonic() - start, state(phone).facts(self._cpus)))
                 progress.advance(step)
         except BackendError:  # the one who runs says what is wrong
@@ -258,19 +265,25 @@ class AdbSession(Session):
             phone.close()
 
 
-def _windows(times: Doubles, seconds: int, watched: Sequence[tuple[float, Facts]]) -> tuple[Window, ...]:
-    """Return the median of each 10 seconds; times are what predictions took, one after the other."""
-    ends = np.cumsum(times) / 1000
-    stretch = max(1.0, seconds / max(float(ends[-1]), 1e-9))  # what passed between predictions belongs to them
-    places = np.minimum(ends * stretch // _WINDOW_S, max(0, seconds // _WINDOW_S - 1)).astype(int)
-    found = []
-    for place in range(places.max() + 1):
-        some = times[places == place]
+def _windows(
+    begins: Doubles, times: Doubles, seconds: int, watched: Sequence[tuple[float, Facts]]
+) -> tuple[Window, ...]:
+    """Return the median of each window, of the predictions that began in it: as `edge_moe.benchmarks.sustained` does.
+
+    Args:
+        begins: in seconds since the first.
+        times: in milliseconds.
+        seconds: how long.
+        watched: how things stood, and when, in seconds.
+    """
+    found, start = [], 0.0
+    for end in sustained.window_ends(seconds):
+        some = times[(begins >= start) & (begins < end)]
         if len(some):
-            start = place * _WINDOW_S
-            near = min(watched, key=lambda one: abs(one[0] - start - _WINDOW_S), default=(0.0, Facts()))
+            _, facts = min(watched, key=lambda one: abs(one[0] - end), default=(0.0, Facts()))
             median = round(float(np.median(some)), 4)
-            found.append(Window(start_s=start, median=median, count=len(some), facts=near[1]))
+            found.append(Window(start_s=start, median=median, count=len(some), facts=facts))
+        start = end
     return tuple(found)
 
 
@@ -292,10 +305,7 @@ def _intervals(runs: Sequence[Run]) -> int:
 
 
 def _by_part(runs: Sequence[Run], times: Doubles, answer: Answer) -> dict[str, Costs]:
-    rows: dict[str, list[int]] = {}
-    for place, part in enumerate(part for run in runs for part in run.parts):
-        rows.setdefault(part, []).append(place)
-    return {part: _costs(times[rows[part]], answer) for part in sorted(rows)}
+    return {part: _costs(times[rows], answer) for part, rows in rows_by_part(runs).items()}
 
 
 def _costs(times: Doubles, answer: Answer) -> Costs:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from edge_moe.benchmarks.targets.adb.phone import Phone
 from edge_moe.benchmarks.wire import Facts
 
-__all__ = ["THERMAL", "Cpu", "Identity", "State", "identity", "state"]
+__all__ = ["THERMAL", "Cpu", "Identity", "State", "identity", "state", "thermal_words", "watts"]
 
 # PowerManager.THERMAL_STATUS_*, by developer.android.com.
 THERMAL = ("none", "light", "moderate", "severe", "critical", "emergency", "shutdown")
@@ -18,7 +18,8 @@ _CPU = "/sys/devices/system/cpu/cpu"
 _MARK = "@@"
 _CPU_FILES = ("cpu_capacity", *(f"cpufreq/{name}" for name in ("cpuinfo_max_freq", "scaling_max_freq")))
 _CPU_NOW = ("cpufreq/scaling_cur_freq", "cpufreq/scaling_governor")
-_BATTERY = "/sys/class/power_supply/battery/current_now"
+_BATTERY = "/sys/class/power_supply/battery"
+_WATTS = (0.05, 30.0)  # between which a phone needs; some tell milliamperes
 _PROPERTIES = (
     "ro.product.manufacturer",
     "ro.product.model",
@@ -73,7 +74,7 @@ class State(NamedTuple):
     level: int | None  # of the battery, percent
     powered: bool | None  # by whatever charges
     cpus: Mapping[int, Cpu]
-    reads_current: bool  # of the battery
+    watts: float | None  # that the battery gives or takes; None: not told, or not to be believed
     wakefulness: str
 
     @property
@@ -121,7 +122,10 @@ def identity(phone: Phone) -> Identity:
 def state(phone: Phone) -> State:
     """Ask how it is, in one command, whatever of it works."""
     files = " ".join(f"{_CPU}[0-9]*/{name}" for name in (*_CPU_FILES, *_CPU_NOW))
-    commands = ("dumpsys thermalservice", "dumpsys battery", "dumpsys power", f"grep -sH . {files}", f"cat {_BATTERY}")
+    commands = (
+        *("dumpsys thermalservice", "dumpsys battery", "dumpsys power"),
+        *(f"grep -sH . {files}", f"cat {_BATTERY}/current_now {_BATTERY}/voltage_now"),
+    )
     told = phone.run(f"; echo {_MARK}; ".join(f"{one} 2> /dev/null" for one in commands))
     thermal, battery, power, cpus, current = re.split(rf"^{_MARK}\n", told.out, flags=re.MULTILINE)
     return State(
@@ -130,9 +134,17 @@ def state(phone: Phone) -> State:
         level=_number(r"^\s*level: (\d+)", battery),
         powered="powered: true" in battery if "powered:" in battery else None,
         cpus=_cpus(cpus),
-        reads_current=re.fullmatch(r"-?\d+", current.strip()) is not None,
+        watts=watts([line for line in (" ".join(current.split()),) if len(current.split()) == 2]),
         wakefulness=(re.search(r"mWakefulness=(\w+)", power) or ["", ""])[1],
     )
+
+
+def watts(lines: Sequence[str]) -> float | None:
+    """Return the mean of what readings "microamperes microvolts" say; None where they cannot be a phone's."""
+    pairs = [re.fullmatch(r"(-?\d+) (\d+)", line.strip()) for line in lines]
+    found = [abs(int(one[1])) * int(one[2]) * 1e-12 for one in pairs if one]
+    mean = sum(found) / len(found) if found else 0.0
+    return mean if _WATTS[0] <= mean <= _WATTS[1] else None
 
 
 def _number(pattern: str, text: str) -> int | None:

@@ -15,11 +15,10 @@ from pathlib import Path
 
 import numpy as np
 
-from edge_moe import backends
-from edge_moe.backends import PartTensors, Tensor
+from edge_moe.backends import Tensor
 from edge_moe.benchmarks.job import Job
 from edge_moe.benchmarks.runner.native import NATIVE
-from edge_moe.benchmarks.runner.turns import alone, logits, ran_by_rule, sequence
+from edge_moe.benchmarks.runner.turns import alone, logits, ran_by_rule, rows_by_part, sequence, tensors_of
 from edge_moe.benchmarks.runner.work import Run
 from edge_moe.benchmarks.target import Prices, Session
 from edge_moe.benchmarks.targets.arm.cores import CORES
@@ -37,7 +36,6 @@ from edge_moe.benchmarks.wire import (
     Round,
     SetRound,
 )
-from edge_moe.binding import bind
 from edge_moe.bundle import ArtifactSet, Bundle, PartSpec
 from edge_moe.progress import Progress
 from edge_moe.sets import SetKey
@@ -129,21 +127,13 @@ def price(
     step, found = f"emulating {', '.join(map(str, files))}", dict[SetKey, dict[str, list[list[float]]]]()
     progress.start(step, len(files))
     for key, parts in files.items():
-        described = {name: _tensors(key.backend, file, specs[name]) for name, file in parts.items()}
+        described = {name: tensors_of(key.backend, file, specs[name]) for name, file in parts.items()}
         runs = [Run(index, tuple(parts), whole=False) for index in range(min(len(inputs["base"]), _PRICED_IMAGES))]
         run = partial(emulator.run, key.backend, specs, described, parts, inputs["base"][: len(runs)])
         costs = _by_part(runs, _warmed(run, tuple(parts), runs).counts)
         found[key] = {part: [list(cost[KINDS[0]])] for part, cost in costs.items()}
         progress.advance(step, str(key))
     return Prices(UNITS[KINDS[0]], found)
-
-
-def _tensors(backend: str, file: Path, spec: PartSpec) -> PartTensors:
-    opened = backends.get(backend).open(file.read_bytes())
-    try:
-        return PartTensors(*bind(opened, spec))
-    finally:
-        opened.close()
 
 
 def _files(bundle: Bundle, artifacts: ArtifactSet, parts: Sequence[str] = ()) -> Mapping[str, Path]:
@@ -162,11 +152,7 @@ def _warmed(run: Callable[[Sequence[Run]], Answer], parts: tuple[str, ...], runs
 
 
 def _by_part(runs: Sequence[Run], counts: Counts) -> dict[str, Costs]:
-    rows: dict[str, list[int]] = {}
-    names = [part for run in runs for part in run.parts]
-    for place, part in enumerate(names):
-        rows.setdefault(part, []).append(place)
-    return {part: _costs(counts[rows[part]]) for part in sorted(rows)}
+    return {part: _costs(counts[rows]) for part, rows in rows_by_part(runs).items()}
 
 
 def _costs(counts: Counts) -> Costs:

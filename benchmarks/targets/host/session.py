@@ -11,6 +11,7 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from edge_moe import backends
@@ -98,20 +99,19 @@ class HostSession(Session):
         here, threads, remarks = self._here, self._job.plan.threads, []
         if here.logical_cpus is not None and threads > here.logical_cpus:
             remarks.append(f"crowded: {threads} threads share {here.logical_cpus} CPUs; measure with fewer")
-        if clocks.governor() == "powersave":
+        if "powersave" in (clocks.governor(self._measured_on) or ""):
             remarks.append("the CPU governor is 'powersave'; set 'performance' where you may")
         return Opening(
             schema_version=SCHEMA_VERSION,
             target="host",
             units=(MS,),
-            machine=here,
+            machine=msgspec.structs.replace(here, facts={**here.facts, **clocks.told(self._measured_on)}),
             versions={str(one.key): backends.get(one.backend).version() for one in self._job.sets},
             peers=tuple(way.peer for way in self._ways),
             limits=tuple(Limit(dtype=p.dtype, library=p.library, shape=limits.SHAPE) for p in self._products),
             cpus=self._cpus,
             load=load,
             remarks=tuple(remarks),
-            facts=clocks.told(self._measured_on),
         )
 
     @property

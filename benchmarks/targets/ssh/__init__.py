@@ -108,7 +108,11 @@ class Ssh(Target):
         if self.parameter not in self._running:
             there = [name for name in BACKENDS if name in self._there]
             self._running[self.parameter] = Parts(self._way, there)
-        return self._running[self.parameter].run(bundle, artifacts, part, inputs)
+        try:
+            return self._running[self.parameter].run(bundle, artifacts, part, inputs)
+        except BaseException:  # its answer may still come, and would be taken for another's
+            self.close()
+            raise
 
     def price(
         self,

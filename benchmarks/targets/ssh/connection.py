@@ -14,6 +14,7 @@ import shutil
 import tarfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,9 @@ __all__ = ["Board", "Connection", "below", "packed"]
 
 _SSH = "ssh"
 # -T, no terminal; and nothing that waits for a person.
-_OPTIONS = ("-T", "-o", "BatchMode=yes", "-o", "ConnectTimeout=20", "-o", "ServerAliveInterval=15")
+_OPTIONS = ("-T", *(word for option in (
+    "BatchMode=yes", "ConnectTimeout=20", "ServerAliveInterval=15", "RemoteCommand=none", "ClearAllForwardings=yes"
+) for word in ("-o", option)))  # fmt: skip
 _PYTHON = 'exec python3 -Iuc "import sys;exec(open(0,chr(114)+chr(98),0,closefd=False).readline())"'
 _MOST_CHATTER = 1000  # lines that a login may print before
 _BLOCK = 1 << 18
@@ -97,7 +100,7 @@ class Connection:
         header = json.dumps({"do": what, "bytes": len(package), **request}).encode() + b"\n"
         line = Line([_SSH, *_OPTIONS, "--", self.host, _PYTHON], self.name, explain=self._explained)
         try:
-            line.write([start, header])
+            line.write([start])
             for _ in range(_MOST_CHATTER):
                 if line.line() == there.MARK.encode():
                     break
@@ -105,10 +108,12 @@ class Connection:
                 raise BackendError(
                     f"{self.name} prints without an end when somebody logs in; expected no more than words"
                 )
-            line.write(_told(package, f"sending to {self.name}", progress))
+            # As one, into which nothing that says that we are here can come.
+            line.write(chain([header], _told(package, f"sending to {self.name}", progress)))
         except BaseException:
             line.end()
             raise
+        line.beats = what == "answer"
         return line
 
     def _explained(self, code: int, words: str) -> str:
@@ -118,16 +123,18 @@ class Connection:
             return f"there is no python3; install Python 3.11 or newer on it ({last})"
         if code != _NOT_SSH:
             return last
+        own = re.search(r"ssh-keygen .*-R .*", words)  # ssh's own advice, which knows under which name a key is known
+        forget = own[0].strip() if own else f"ssh-keygen -R {self.host.rpartition('@')[2]}"
         for pattern, advice in _ADVICE:
             if re.search(pattern, words, re.IGNORECASE):
-                return advice.format(host=self.host, last=last)
+                return advice.format(host=self.host, last=last, forget=forget)
         return f"{last}; try: ssh {self.host} true"
 
 
 _ADVICE = (
     (
         "REMOTE HOST IDENTIFICATION HAS CHANGED",
-        "its host key is another than before; if you know why, forget the old one: ssh-keygen -R {host}",
+        "its host key is another than before; if you know why, forget the old one: {forget}",
     ),
     (
         "Host key verification failed",

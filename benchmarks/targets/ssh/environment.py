@@ -51,7 +51,7 @@ class BoardSetUp(SetUp):
                 name=name,
                 version=f"({', '.join(needed)})",
                 bytes=_ABOUT_BYTES[name],
-                made_from=sha256(msgspec.json.encode((needed, board.python[:2], board.machine))),
+                made_from=sha256(msgspec.json.encode((list(map(_as_here, needed)), board.python[:2], board.machine))),
             )
             for name, needed in _NEEDED.items()
         )
@@ -76,9 +76,17 @@ class BoardSetUp(SetUp):
         step = f"setting up {self._connection.host}"
         missing = [item for item in self.items if not self.is_there(item)]
         progress.start(step, len(self.items), len(self.items) - len(missing))
+        failed: list[str] = []
         for item in missing:
-            self._send(item, progress)
+            try:
+                self._send(item, progress)
+            except DataError as error:
+                if item.name == _CORE:  # nothing works without
+                    raise
+                failed.append(f"{item.name}: {error}")
             progress.advance(step, item.name)
+        if failed:
+            raise DataError(f"{'; '.join(failed)}; all else is set up")
 
     def bring(self, item: Item, folder: Path) -> None:
         """Unpack the item's wheels into a folder here."""

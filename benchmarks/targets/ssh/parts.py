@@ -28,6 +28,9 @@ from edge_moe.sets import SetKey
 __all__ = ["Parts", "price"]
 
 
+_AT_ONCE = 8 << 20  # bytes of inputs in a message
+
+
 class Parts:
     """A process on the board which runs parts as long as somebody asks."""
 
@@ -44,6 +47,11 @@ class Parts:
 
     def run(self, bundle: Bundle, artifacts: ArtifactSet, part: str, inputs: Tensor) -> dict[str, Tensor]:
         """Run one part on N inputs; see `Target.outputs`."""
+        count = max(1, _AT_ONCE // max(1, inputs[:1].nbytes))
+        some = [self._run(bundle, artifacts, part, inputs[at : at + count]) for at in range(0, len(inputs), count)]
+        return {name: np.concatenate([one[name] for one in some]) for name in some[0]}
+
+    def _run(self, bundle: Bundle, artifacts: ArtifactSet, part: str, inputs: Tensor) -> dict[str, Tensor]:
         artifact, spec = artifacts.parts[part], bundle.manifest.parts[part]
         data, x = b"", np.ascontiguousarray(inputs, "<f4")
         asked: dict[str, Any] = {

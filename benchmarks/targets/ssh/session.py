@@ -41,7 +41,7 @@ class BoardSession(Streamed):
 
 
 def _files(job: Job) -> dict[str, Path | bytes]:
-    """Return the job folder, without what belongs to this machine: other sets of the bundle, and peers."""
+    """Return the job folder, without peers, which are made on this machine alone."""
     plan = msgspec.structs.replace(job.plan, peers=False)
     found: dict[str, Path | bytes] = {f"{JOB}/{PLAN}": msgspec.json.encode(plan)}
     for name in (INPUTS, *plan.images):

@@ -1,13 +1,14 @@
 """What runs on a board before anything else is there: says what it is, takes files, and begins what was asked.
 
 Its source is sent through the connection, see connection.py, so it knows nothing but Python's own library, of any
-version from 3.7 on. A request is a line of JSON, and what follows it. Input that ends, or is silent for a minute, ends
+version from 3.8 on. A request is a line of JSON, and what follows it. Input that ends, or is silent for a minute, ends
 the process: a cable was pulled, or the one who asked is gone. What it had put into a folder for a request goes with it;
 what a loss of power left goes when the next request comes.
 """
 
 from __future__ import annotations
 
+import compileall
 import fcntl
 import io
 import json
@@ -19,8 +20,9 @@ import sys
 import tarfile
 import tempfile
 import time
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Dict  # noqa: UP035
+from typing import Any, Dict, Iterator  # noqa: UP035
 
 MARK = "edge-moe there"  # printed before any answer: whatever a login prints comes before it
 SILENCE_S = 60.0
@@ -37,20 +39,22 @@ class Input:
 
     def __init__(self, descriptor: int = 0) -> None:
         """`descriptor`: of the file."""
-        self._descriptor, self._left, self._why = descriptor, b"", ""
+        self._descriptor, self._left = descriptor, bytearray()
 
     def exactly(self, size: int) -> bytes:
         """Return `size` bytes; EOFError where it ends before."""
         while len(self._left) < size:
             self._fill()
-        found, self._left = self._left[:size], self._left[size:]
+        found = bytes(self._left[:size])
+        del self._left[:size]
         return found
 
     def readline(self) -> bytes:
         """Return a line without its end; EOFError where there is none."""
-        while b"\n" not in self._left:
+        while (end := self._left.find(b"\n")) < 0:
             self._fill()
-        line, _, self._left = self._left.partition(b"\n")
+        line = bytes(self._left[:end])
+        del self._left[: end + 1]
         return line
 
     def _fill(self) -> None:
@@ -112,10 +116,17 @@ def unpack(given: Input, size: int, folder: Path, unpacked: int) -> None:
     stream.read()
 
 
+def _brought(folder: Path) -> Any:
+    """Return what is known of a folder; None: it is not whole, as after a loss of power."""
+    try:
+        return json.loads((folder / BROUGHT).read_text())
+    except (OSError, ValueError):
+        return None
+
+
 def look(request: Request, given: Input) -> Any:
     """Say what is here."""
-    whole = [one for one in _inside(home()) if (one / BROUGHT).is_file()]
-    brought = {one.name: json.loads((one / BROUGHT).read_text()) for one in whole}
+    brought = {one.name: found for one in _inside(home()) if (found := _brought(one)) is not None}
     near = home()
     while not near.is_dir():
         near = near.parent
@@ -137,14 +148,20 @@ def look(request: Request, given: Input) -> Any:
 
 def bring(request: Request, given: Input) -> Any:
     """Take a folder, whole or not at all."""
-    home().mkdir(parents=True, exist_ok=True)
+    with _alone():
+        return _bring(request, given)
+
+
+def _bring(request: Request, given: Input) -> Any:
     for one in _inside(home()):
         if one.name.startswith("."):  # what a kill left
             shutil.rmtree(one, ignore_errors=True)
     half = Path(tempfile.mkdtemp(prefix=".", dir=home()))
     try:
         unpack(given, request["bytes"], half, request["unpacked"])
+        compileall.compile_dir(half, quiet=2)  # now, not in the first process that is timed
         (half / BROUGHT).write_text(json.dumps(request["brought"]))
+        os.sync()  # before it counts as whole: boards lose their power
         target = home() / request["name"]
         shutil.rmtree(target, ignore_errors=True)
         half.rename(target)
@@ -155,8 +172,19 @@ def bring(request: Request, given: Input) -> Any:
 
 def remove(request: Request, given: Input) -> Any:
     """Remove all that was brought."""
-    shutil.rmtree(home(), ignore_errors=True)
+    with _alone():
+        shutil.rmtree(home(), ignore_errors=True)
     return {"left": home().is_dir()}
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Do one thing at a time; the lock lies beside what may be removed."""
+    home().mkdir(parents=True, exist_ok=True)
+    with home().with_name("board.lock").open("w") as lock:
+        if not _locked(lock):
+            sys.exit("something is measured or set up on this board already; wait until it is done")
+        yield
 
 
 def _locked(lock: Any) -> bool:
@@ -173,13 +201,10 @@ def _locked(lock: Any) -> bool:
 def answer(request: Request, given: Input) -> Any:
     """Take a folder, and have it answer; it holds the package that does."""
     jobs = home() / "jobs"
-    jobs.mkdir(parents=True, exist_ok=True)
-    with (jobs / "lock").open("w") as lock:
-        if not _locked(lock):
-            sys.exit("something is measured on this board already; wait until it is done")
-        for one in _inside(jobs):
-            if one.is_dir():  # of a process that is no more, or there would be a lock
-                shutil.rmtree(one, ignore_errors=True)
+    with _alone():
+        jobs.mkdir(parents=True, exist_ok=True)
+        for one in _inside(jobs):  # of a process that is no more, or it would have the lock
+            shutil.rmtree(one, ignore_errors=True)
         folder = tempfile.mkdtemp(dir=jobs)
         try:
             unpack(given, request["bytes"], Path(folder), request["unpacked"])
@@ -197,7 +222,10 @@ def main() -> None:
     given, kinds = Input(), {"look": look, "bring": bring, "remove": remove, "answer": answer}
     print(f"\n{MARK}", flush=True)
     try:
-        request = json.loads(given.readline().decode())
+        line = b""
+        while not line:  # an empty one only says that somebody is there
+            line = given.readline()
+        request = json.loads(line.decode())
         found = kinds[request["do"]](request, given)
         if found is not None:
             print(json.dumps(found), flush=True)

@@ -5,6 +5,7 @@ Whatever happens, nothing is left on the phone, and it is set as it was. Its tim
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -18,7 +19,7 @@ import numpy as np
 import pytest
 
 from edge_moe import BackendError, UsageError
-from edge_moe.benchmarks import targets
+from edge_moe.benchmarks import sustained, targets
 from edge_moe.benchmarks.job import read_job
 from edge_moe.benchmarks.results import load
 from edge_moe.benchmarks.targets.adb import Adb, contact, session
@@ -107,7 +108,7 @@ def test_a_sweep(near, tmp_path):
     opening, (one,) = results.opening, results.sets
     assert (opening.target, opening.machine.name, opening.machine.system) == ("adb", "Acme Phone 1", "Android 14")
     assert "not Android's" in opening.how and "asimddp" in opening.machine.processor
-    assert opening.facts["SoC"] == "Acme SoC1" and opening.facts["fixed performance mode"] == "on"
+    assert opening.machine.facts["SoC"] == "Acme SoC1" and opening.machine.facts["fixed performance mode"] == "on"
     assert (opening.cpus, near.get("taskset")) == ((4, 5, 6, 7), "f0")  # the big cores
     assert one.agreement_there == (1.0, 1.0)
     assert all(point.routed_alike == 1.0 for point in one.points)
@@ -137,7 +138,7 @@ def test_what_parts_compute_there_and_what_they_cost(near):
 
 
 def test_without_a_pause(near, job, quick, monkeypatch):
-    monkeypatch.setattr(session, "_WINDOW_S", 1.0)
+    monkeypatch.setattr(sustained, "WINDOW_S", 1.0)
     (planned,) = job.plan.sets
     planned = msgspec.structs.replace(planned, sustained=planned.settings[0])
     near.set(thermal=2)  # it neither waits nor discards
@@ -159,6 +160,23 @@ def test_energy_where_it_can_be_read(near, job, quick):
     assert opening.provenance == {"millijoules": "estimated"}
     base = line.sets[0].parts["base"]
     np.testing.assert_allclose(base["millijoules"], np.array(base["ms"]) * 1.6, rtol=1e-3, atol=2e-4)
+
+
+def test_nothing_reads_on_when_a_run_with_energy_is_cut(near, job, quick):
+    near.set(powered=False)
+    near.write("sys/class/power_supply/battery/current_now", -400000)
+    near.write("sys/class/power_supply/battery/voltage_now", 4000000)
+    with losing(job) as opened:
+        near.drop_when(command="current_now", after_s=0.3)
+        lost(lambda: list(opened.rounds(0, Silent(), "timing")))
+        is_as_before(near)
+
+
+def test_no_energy_where_the_voltage_cannot_be_read(near, job, quick):
+    near.set(powered=False)
+    near.write("sys/class/power_supply/battery/current_now", -400000)
+    near.deny("sys/class/power_supply/battery/voltage_now")
+    assert [unit.name for unit in measured(job)[0].units] == ["ms"]
 
 
 def test_no_energy_from_a_charged_phone(near, job, quick):
@@ -313,8 +331,11 @@ def test_out_of_reach_of_the_radio(near, job, quick, monkeypatch):
     assert near.get("fixed_performance") == "1"  # as long as it hears from us
     near.freeze()
     is_as_before(near)
+    with pytest.raises(BackendError, match="was lost"):  # nobody waits for ever
+        list(opened.rounds(0, Silent(), "timing"))
     near.thaw()
-    opened.__exit__(None, None, None)
+    with contextlib.suppress(BackendError):
+        opened.__exit__(None, None, None)
 
 
 def test_killed_in_the_middle(near, tmp_path):
@@ -405,6 +426,14 @@ def test_one_that_is_not_ready(monkeypatch, there, words, job):
         monkeypatch.setenv("ANDROID_ADB_SERVER_PORT", str(server.port))
         with pytest.raises(BackendError, match=words):
             Adb().check(job.sets, 1)
+
+
+def test_phones_that_are_connected_are_listed(near):
+    (one, *others) = Adb().available()
+    assert (one.what, one.usable, one.detail) == ("adb:127.0.0.1:5555", True, "Acme Phone 1, Acme SoC1")
+    assert [other.what for other in others] == ["adb, litert", "adb, onnx", "adb, executorch"]
+    near.forget()
+    assert not Adb().available()[0].usable
 
 
 def test_one_of_another_name(near, job):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from edge_moe.benchmarks.targets.adb.phone import Done
-from edge_moe.benchmarks.targets.adb.state import Identity, State, identity, state, thermal_words
+from edge_moe.benchmarks.targets.adb.state import Identity, State, identity, state, thermal_words, watts
 
 CPU = "/sys/devices/system/cpu/cpu"
 THERMAL = """IsStatusOverride: false
@@ -46,7 +46,9 @@ class Telling:
         return "@@\n".join(self.answers)
 
 
-def told(thermal=THERMAL, battery=BATTERY, power="  mWakefulness=Awake\n", cpus=CPUS, current="-212000\n") -> State:
+def told(
+    thermal=THERMAL, battery=BATTERY, power="  mWakefulness=Awake\n", cpus=CPUS, current="-212000\n4000000\n"
+) -> State:
     return state(Telling(thermal, battery, power, cpus, current))
 
 
@@ -54,7 +56,7 @@ def test_a_phone_that_tells_everything():
     found = told()
     assert (found.thermal, found.level, found.powered, found.wakefulness) == (1, 71, True, "Awake")
     assert found.temperatures == {"skin": 41.25, "battery": 30.5}
-    assert found.reads_current
+    assert found.watts == pytest.approx(0.848)
     assert found.biggest == (6, 7)  # within a tenth of each other
     assert found.cpus[7] == (1024.0, 2200000, 2100000, "sched_pixel")
     assert found.facts((6, 7)) == {
@@ -69,7 +71,7 @@ def test_a_phone_that_tells_everything():
 
 def test_a_phone_that_tells_nothing():
     found = told("Can't find service\n", "", "", "", "")
-    assert (found.thermal, found.level, found.powered, found.reads_current) == (None, None, None, False)
+    assert (found.thermal, found.level, found.powered, found.watts) == (None, None, None, None)
     assert (found.biggest, found.facts((0,)), found.holds_back((0,))) == ((0,), {}, (None, None))
 
 
@@ -85,6 +87,25 @@ def test_what_android_remembers_where_the_hardware_says_nothing():
 def test_cores_by_their_clock_where_no_capacity_is_told():
     clocks = "".join(f"{CPU}{one}/cpufreq/cpuinfo_max_freq:{rate}\n" for one, rate in enumerate([1800000, 2800000]))
     assert told(cpus=clocks).biggest == (1,)
+
+
+@pytest.mark.parametrize(
+    ("current", "expected"),
+    [
+        ("500000\n4000000\n", 2.0),
+        ("-500000\n4000000\n", 2.0),  # some count what goes out
+        ("-212000\n", None),  # without a voltage
+        ("-212\n4000000\n", None),  # in milliamperes: no phone needs so little
+        ("cat: denied\n", None),
+    ],
+)
+def test_what_a_battery_gives(current, expected):
+    assert told(current=current).watts == (None if expected is None else pytest.approx(expected))
+
+
+def test_readings_of_a_battery_are_averaged_and_broken_ones_left_out():
+    assert watts(["-400000 4000000", "-600000 4000000", "600", "", "-4 x"]) == pytest.approx(2.0)
+    assert watts([]) is None
 
 
 @pytest.mark.parametrize(

@@ -117,7 +117,7 @@ def refused(words, *, code=1, device=DEVICE):
 
 def test_a_host_key_that_changed(server):
     server.trust("other")
-    refused("its host key is another than before; if you know why, forget the old one: ssh-keygen -R board")
+    refused("its host key is another than before; if you know why, forget the old one: ssh-keygen -f")
 
 
 def test_a_host_key_that_nobody_knows(server):
@@ -131,8 +131,8 @@ def test_a_board_that_would_ask_for_a_password(server):
 
 
 def test_a_board_without_python(server):
-    server.let_in("exec python3-is-not-here")
-    refused("python3")
+    server.let_in(r"PATH=/nowhere; eval \"$SSH_ORIGINAL_COMMAND\"")
+    refused("there is no python3; install Python 3.11 or newer on it")
 
 
 def test_a_board_that_is_not_there(server):

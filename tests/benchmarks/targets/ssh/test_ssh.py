@@ -12,6 +12,7 @@ import pytest
 
 from edge_moe import BackendError, UsageError
 from edge_moe.backends import Backend
+from edge_moe.benchmarks import line
 from edge_moe.benchmarks.job import read_job
 from edge_moe.benchmarks.targets.host import Host
 from edge_moe.benchmarks.targets.ssh import Ssh
@@ -108,6 +109,39 @@ def test_prices(board, job):
 def test_what_a_login_prints_is_no_answer(board, near):
     near.answer_as(before="echo 'Welcome to the board'; printf 'no end of line'")
     assert Ssh("near").board.system == "Linux"
+
+
+def test_a_login_that_takes_its_time(near, job, monkeypatch):
+    """Meanwhile it is told that somebody is here, which is neither a request nor a file."""
+    near.set_up()
+    monkeypatch.setattr(line, "BEAT_S", 0.05)
+    near.answer_as(before="sleep 0.5")
+    with Ssh("near").open(job, Silent()) as session:
+        assert session.opening.target == "ssh"
+
+
+def test_what_is_not_whole_there_is_not_there(near):
+    """As after a loss of power in the middle of a set-up."""
+    near.set_up()
+    (near.home / "litert/brought.json").write_text("")
+    assert [one.usable for one in Ssh("near").available()] == [True, False, True]
+
+
+def test_an_answer_that_nobody_waited_for_is_not_the_next_one_s(board, job, monkeypatch):
+    bundle = Bundle(JOB / "bundle")
+    (artifacts, *_) = bundle.manifest.sets
+    first, second = np.concatenate(job.inputs[:1]), np.concatenate(job.inputs[1:2])
+    board.outputs(bundle, artifacts, "base", first)
+
+    def interrupted(self):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(line.Line, "line", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            board.outputs(bundle, artifacts, "base", first)
+    found = board.outputs(bundle, artifacts, "base", second)["logits"]
+    np.testing.assert_array_equal(found, Host().outputs(bundle, artifacts, "base", second)["logits"])
 
 
 @pytest.mark.parametrize(
@@ -210,7 +244,10 @@ def test_a_connection_that_is_lost_leaves_nothing(board, job, near):
 
 
 def test_one_measurement_at_a_time(board, job, monkeypatch):
-    with board.open(job, Silent()), pytest.raises(BackendError, match="something is measured on this board already"):
+    with (
+        board.open(job, Silent()),
+        pytest.raises(BackendError, match="something is measured or set up on this board already"),
+    ):
         Ssh("near").open(job, Silent())
 
 
