@@ -1,0 +1,75 @@
+package edgemoe.core
+
+/*
+ * operating.json: what may be chosen for a set after it was made. Each set names the digest of all that decides its
+ * answers: figures that were measured on other artifacts are refused.
+ */
+
+private const val OPERATING_SCHEMA = 1L
+
+/** What one setting does to a set of validation images, measured on the artifacts. */
+data class OperatingPoint(
+    val tau: Double,
+    val maxExperts: Int,
+    val samples: Long,
+    val exitRate: Double,
+    val meanMacs: Double,
+    /** Null: the images had no labels. */
+    val accuracy: Double?,
+    /** 95% Wilson interval. */
+    val accuracyLow: Double?,
+    val accuracyHigh: Double?,
+)
+
+/** What the default tau promises: P(E loss <= epsilon) >= 1 - delta. */
+data class Certificate(
+    val rule: String,
+    val n: Long,
+    val losses: Long,
+    val epsilon: Double,
+    val delta: Double,
+    /** The max_experts that it holds for. */
+    val m: Int,
+    val images: String,
+    val bundle: String,
+)
+
+/** What one set does where nobody says otherwise, and what it was seen to do. */
+data class SetOperating(
+    val digest: String,
+    val defaultTau: Double,
+    val defaultMaxExperts: Int,
+    val operatingPoints: List<OperatingPoint>,
+    val certificate: Certificate?,
+)
+
+/**
+ * Return backend/recipe -> what operating.json has of the set, in the manifest's order.
+ *
+ * Throws [BundleError]: it is damaged, of another schema, or of other artifacts than the manifest's.
+ */
+fun parseOperating(data: ByteArray, name: String, manifest: Manifest): Map<String, SetOperating> {
+    val found = readRecord(data, name, "file of operating points", OPERATING_SCHEMA) {
+        this["sets"].entries.mapValues { (_, one) -> one.record { setOperating() } }
+    }
+    val todo = "copy or convert the bundle again"
+    val keys = manifest.sets.map { it.key }
+    if (found.keys != keys.toSet()) {
+        throw BundleError("$name is of the sets ${found.keys}, but the manifest has $keys; $todo")
+    }
+    return manifest.sets.associate { set ->
+        val one = found.getValue(set.key)
+        val digest = answersDigest(manifest, set)
+        if (one.digest != digest) {
+            val (there, here) = listOf(one.digest, digest).map { it.take(12) }
+            throw BundleError(
+                "$name was made for another ${set.key}: it names the digest $there, the set has $here; $todo",
+            )
+        }
+        val most = one.defaultMaxExperts
+        if (most > manifest.experts || (manifest.experts > 0 && most == 0)) {
+            throw BundleError("$name is damaged: ${set.key} has max_experts $most of ${manifest.experts}; $todo")
+        }
+        set.key to one
+    }
+}
