@@ -59,29 +59,20 @@ class Adb(Target):
         return row_of(described(self.identity.cpuinfo), "aarch64")
 
     def available(self) -> list[Availability]:
-        """Return each phone that is connected, or the one that was named, and what executes artifacts there."""
+        """Return whether phones can be measured from here; whether this one can, where one was named.
+
+        Where none was named, nobody is asked: adb's server would be started, and goes on running.
+        """
         problem = self._problem()
-        if problem:
-            found = [Availability(self.name if self.parameter else "adb:SERIAL", False, problem)]
-        elif self.parameter:
-            found = [self._named()]
-            if not found[0].usable:
-                return found
-        else:
-            from edge_moe.benchmarks.targets.adb.phone import connected
-
-            phones = [Adb(serial)._named() for serial in connected(self.name)]
-            found = phones or [Availability("adb:SERIAL", True, f"{_WORDS}; none is connected")]
+        found = [Availability(self.name if self.parameter else "adb:SERIAL", not problem, problem or _WORDS)]
+        if self.parameter and not problem:
+            try:
+                found = [Availability(self.name, True, f"{self.identity.model}, {self.identity.soc}")]
+            except EdgeMoeError as error:
+                return [Availability(self.name, False, str(error))]
+            finally:
+                self.close()
         return found + [Availability(f"adb, {name}", not problem, problem or one.words) for name, one in NATIVE.items()]
-
-    def _named(self) -> Availability:
-        try:
-            return Availability(self.name, True, f"{self.identity.model}, {self.identity.soc}")
-        except EdgeMoeError as error:
-            return Availability(self.name, False, str(error))
-        finally:
-            if "_phone" in self.__dict__:
-                self._phone.close()
 
     def set_up(self) -> AdbSetUp:
         """Return what goes to phones."""
@@ -160,6 +151,8 @@ class Adb(Target):
 
     def close(self) -> None:
         """Have everything put back on the phone, and removed."""
+        if "_serial" not in self.__dict__:  # it was never looked for
+            return
         contact = self._contacts.pop(self._serial, None)
         try:
             if contact is not None:

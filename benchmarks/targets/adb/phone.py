@@ -12,7 +12,7 @@ from adbutils.errors import AdbConnectionError, AdbError, AdbTimeout
 from edge_moe.benchmarks.targets.adb.client import Client
 from edge_moe.errors import BackendError, UsageError
 
-__all__ = ["Done", "Phone", "connected", "find"]
+__all__ = ["Done", "Phone", "find"]
 
 T = TypeVar("T")
 
@@ -46,19 +46,6 @@ class Done(NamedTuple):
         return "".join(filter(str.isprintable, lines[-1])) if lines else f"exit code {self.code}"
 
 
-def connected(name: str) -> dict[str, str]:
-    """Return the phones that adb's server knows, by serial, with the state that it calls them by.
-
-    Raises:
-        BackendError: there is no server. `name`: of the target, for that.
-    """
-    with Client() as client:
-        try:
-            return {one.serial: one.state for one in client.list()}
-        except (AdbError, OSError) as error:
-            raise BackendError(f"{name} cannot be reached: {error}; try: adb devices") from None
-
-
 def find(name: str, serial: str) -> str:
     """Return the serial of the phone that is meant: `serial`, or where that is empty the only one that is there.
 
@@ -66,7 +53,11 @@ def find(name: str, serial: str) -> str:
         UsageError: none was named and there are several.
         BackendError: it is not there, or cannot be used; says what to do. `name`: of the target, for that.
     """
-    there = connected(name)
+    with Client() as client:
+        try:
+            there = {one.serial: one.state for one in client.list()}
+        except (AdbError, OSError) as error:
+            raise BackendError(f"{name} cannot be reached: {error}; try: adb devices") from None
     if not serial:
         if not there:
             raise BackendError(f"{name} cannot be reached: no phone is connected; {_ENABLE}, and connect it")

@@ -428,12 +428,13 @@ def test_one_that_is_not_ready(monkeypatch, there, words, job):
             Adb().check(job.sets, 1)
 
 
-def test_phones_that_are_connected_are_listed(near):
-    (one, *others) = Adb().available()
-    assert (one.what, one.usable, one.detail) == ("adb:127.0.0.1:5555", True, "Acme Phone 1, Acme SoC1")
+def test_a_phone_that_is_asked_for_says_what_it_is(near):
+    (one, *others) = Adb(near.serial).available()
+    assert (one.what, one.usable, one.detail) == (f"adb:{near.serial}", True, "Acme Phone 1, Acme SoC1")
     assert [other.what for other in others] == ["adb, litert", "adb, onnx", "adb, executorch"]
     near.forget()
-    assert not Adb().available()[0].usable
+    (one,) = Adb(near.serial).available()
+    assert not one.usable and "does not trust this computer" in one.detail
 
 
 def test_one_of_another_name(near, job):
