@@ -25,6 +25,7 @@ import numpy as np
 
 from edge_moe import backends
 from edge_moe.backends import OpenPart
+from edge_moe.benchmarks.elsewhere import run_each
 from edge_moe.benchmarks.job import read_job
 from edge_moe.benchmarks.line import BEAT_S
 from edge_moe.benchmarks.stream import SUSTAINED
@@ -116,12 +117,8 @@ def _parts(
             artifact, data = data[: asked["artifact"]], data[asked["artifact"] :]
             opened[sha256(artifact)] = backends.get(asked["backend"]).open(artifact)
         part, inputs = opened[asked["sha256"]], np.frombuffer(data, "<f4").reshape(asked["shape"])
-        rows: dict[str, list[Any]] = {name: [] for name in asked["names"]}
-        for x in inputs:
-            part.invoke(x[np.newaxis])
-            for name, found in rows.items():
-                found.append(part.output(name)[0])
-        flat = b"".join(np.stack(found).astype("<f4").tobytes() for found in rows.values())
+        found = run_each(part, asked["names"], inputs)
+        flat = b"".join(values.astype("<f4").tobytes() for values in found.values())
         _say(out, {"bytes": len(flat)}, flat)
 
 

@@ -11,14 +11,14 @@ from functools import partial
 import numpy as np
 
 from edge_moe.backends import Backend, OpenPart, PartTensors, Tensor
-from edge_moe.bundle import GOLDEN_FEED, ArtifactSet, Bundle, expert_name
+from edge_moe.bundle import GOLDEN_FEED, ArtifactSet, Bundle, PartSpec, expert_name
 from edge_moe.comparing import relative_error
 from edge_moe.errors import BackendError
 from edge_moe.evaluate import Outputs
 from edge_moe.records import sha256
 from edge_moe.trace import Trace, trace
 
-__all__ = ["Elsewhere", "golden_problem", "trace_there"]
+__all__ = ["Elsewhere", "golden_problem", "run_each", "split_outputs", "trace_there"]
 
 Run = Callable[[Bundle, ArtifactSet, str, Tensor], dict[str, Tensor]]  # see Target.outputs
 
@@ -64,6 +64,40 @@ class _Part(OpenPart):
         self._found = {}
 
 
+def run_each(part: OpenPart, names: Sequence[str], inputs: Tensor) -> dict[str, Tensor]:
+    """Run an open part on N inputs, one after the other -> its outputs of these names, [N, ...] each."""
+    rows: dict[str, list[Tensor]] = {name: [] for name in names}
+    for x in inputs:
+        part.invoke(x[np.newaxis])
+        for name, found in rows.items():
+            found.append(part.output(name)[0])
+    return {name: np.stack(found) for name, found in rows.items()}
+
+
+def split_outputs(who: str, part: str, spec: PartSpec, count: int, data: bytes) -> dict[str, Tensor]:
+    """Return what came back of a part as bytes, each output of all inputs after the other, by name, [N, ...] each.
+
+    Args:
+        who: gave them, for the error.
+        part: its name.
+        spec: its outputs, in their order.
+        count: N.
+        data: float32, least significant byte first.
+
+    Raises:
+        BackendError: there are more bytes, or fewer.
+    """
+    sizes = {one.name: count * int(np.prod(one.shape)) for one in spec.outputs}
+    expected = 4 * sum(sizes.values())
+    if len(data) != expected:
+        raise BackendError(f"{who} gave {len(data)} bytes of {part}, expected {expected}; report this")
+    flat, found = np.frombuffer(data, "<f4"), dict[str, Tensor]()
+    for one in spec.outputs:
+        size = sizes[one.name]
+        found[one.name], flat = flat[:size].reshape(count, *one.shape[1:]), flat[size:]
+    return found
+
+
 def golden_problem(run: Run, bundle: Bundle, artifacts: ArtifactSet) -> str:
     """Return in what a target computes something else than the bundle's golden samples; nothing where it does not.
 
@@ -86,7 +120,7 @@ def golden_problem(run: Run, bundle: Bundle, artifacts: ArtifactSet) -> str:
         if not samples:
             return f"{artifacts.key} has no golden sample of {part}; convert again"
         found = run(bundle, artifacts, part, np.concatenate([one[feed] for one in samples.values()]))
-        allowed = artifacts.golden.part_tolerances.get(part, artifacts.golden.tolerance)
+        allowed = artifacts.golden.allowed(part)
         for place, (which, one) in enumerate(samples.items()):
             for name, what in wanted.items():
                 error = relative_error(found[name][place : place + 1], one[what])

@@ -14,7 +14,7 @@ import signal
 import subprocess
 import tempfile
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from edge_moe.errors import BackendError
 from edge_moe.pool import also_ends, ended
@@ -32,7 +32,6 @@ class Line:
         self,
         command: Sequence[str],
         what: str,
-        environment: Mapping[str, str] | None = None,
         explain: Callable[[int, str], str] = lambda code, words: words.splitlines()[-1],
     ) -> None:
         """Start the command.
@@ -40,7 +39,6 @@ class Line:
         Args:
             command: program and arguments; it gets no signal of the terminal's, and ends when its output is closed.
             what: the target's name, for errors.
-            environment: of the command; None: this process's.
             explain: its exit code, and what it wrote on stderr -> what is wrong, and what to do.
 
         Raises:
@@ -56,7 +54,6 @@ class Line:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=self._errors,
-                env=environment,
                 start_new_session=True,
                 bufsize=0,
             )

@@ -146,6 +146,10 @@ class Golden(Strict, frozen=True):
     samples: tuple[GoldenSample, ...]
     missing: tuple[str, ...]  # roles for which no image was found, with the margin that right kernels need
 
+    def allowed(self, part: str) -> float:
+        """Return the largest error at which an output of this part counts as the same."""
+        return self.part_tolerances.get(part, self.tolerance)
+
 
 class ArtifactSet(Strict, frozen=True):
     """All parts of one model for one backend, made by one recipe."""

@@ -124,7 +124,7 @@ def _verify_part(
     for which, one in samples.items():
         if missing := [key for key in (feed, *wanted) if key not in one]:
             return [Check(name, part, False, f"the golden sample {which} has no {', '.join(missing)}; convert again")]
-    allowed = artifacts.golden.part_tolerances.get(part, artifacts.golden.tolerance)
+    allowed = artifacts.golden.allowed(part)
     worst: dict[str, tuple[float, Check]] = {}
     try:
         opened = backend.open(bundle.read(artifacts.parts[part]), threads=threads)

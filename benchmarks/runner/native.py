@@ -6,7 +6,9 @@ compiler is one package for any Linux, and is not kept. What is made runs on an 
 
 from __future__ import annotations
 
+import platform
 import subprocess
+import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -32,6 +34,7 @@ __all__ = [
     "bring_libraries",
     "item",
     "sources",
+    "unsupported",
 ]
 
 RUNNER = "runner"
@@ -151,6 +154,13 @@ class NativeSetUp(SetUp):
                 compiler.compile(language, ARM, made, ["-c", _SOURCES / one.source, *flags])
                 files = [_SOURCES / "main.c", made, *(there / name for name in one.linked)]
                 compiler.compile("cc", ARM, folder / f"runner-{backend}", [*files, "-s", "-ldl"])
+
+
+def unsupported(what: str, todo: str) -> str:
+    """Return why this machine cannot make it, in words; nothing where it can. `what`: begins the sentence."""
+    if sys.platform == "linux" and platform.machine() == "x86_64":
+        return ""
+    return f"{what} Linux on x86-64, and this is {platform.system()} {platform.machine()}; {todo}"
 
 
 def bring_libraries(folder: Path) -> None:

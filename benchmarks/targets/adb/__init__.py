@@ -5,7 +5,6 @@ from __future__ import annotations
 import atexit
 import contextlib
 import importlib.util
-import platform
 import sys
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -18,7 +17,7 @@ from edge_moe.backends import Tensor
 from edge_moe.benchmarks.elsewhere import golden_problem
 from edge_moe.benchmarks.fitting import refuse_unfit
 from edge_moe.benchmarks.job import Job
-from edge_moe.benchmarks.runner.native import NATIVE
+from edge_moe.benchmarks.runner.native import NATIVE, unsupported
 from edge_moe.benchmarks.set_up import cache_folder
 from edge_moe.benchmarks.target import Availability, Prices, Session, Target
 from edge_moe.benchmarks.targets.adb.set_up import AdbSetUp
@@ -225,10 +224,7 @@ class Adb(Target):
 
 
 def _unsupported() -> str:
-    if sys.platform == "linux" and platform.machine() == "x86_64":
-        return ""
-    here = f"{platform.system()} {platform.machine()}"
-    return f"the runner is compiled on Linux on x86-64, and this is {here}; measure from such a machine"
+    return unsupported("the runner is compiled on", "measure from such a machine")
 
 
 @atexit.register

@@ -41,6 +41,7 @@ class Contact:
         """
         self._phone, self._set_up = phone, set_up
         self._there: dict[str, str] = {}  # name -> digest
+        self._runners: set[str] = set()  # of which backends
         self._over = threading.Event()
         self._client = Client()
         try:
@@ -59,8 +60,10 @@ class Contact:
         progress, step = progress or Silent(), f"sending to {self._phone.name}"
         digests = {name: sha256(data) for name, data in files.items()}
         new = {name: data for name, data in files.items() if self._there.get(name) != digests[name]}
+        if not new:
+            return
         needed, free = sum(map(len, new.values())), self._phone.free_bytes(FOLDER)
-        if new and free < needed + _SPARE:
+        if free < needed + _SPARE:
             raise BackendError(
                 f"{self._phone.name} is full: {free >> 20} MiB are free, and {(needed + _SPARE) >> 20} are needed; "
                 "make room, and repeat the command"
@@ -74,12 +77,15 @@ class Contact:
         self._check({name: digests[name] for name in new})
 
     def put_runner(self, backend: str, progress: Progress) -> None:
-        """Write what executes artifacts of a backend."""
+        """Write what executes artifacts of a backend; once, for it is many megabytes to read and hash."""
+        if backend in self._runners:
+            return
         runner, there = f"runner-{backend}", NATIVE[backend].members
         programs = {runner: self._read(RUNNER, runner)}
         libraries = {f"{LIBRARIES}/{one.name}": one.read_bytes() for one in _files(self._set_up / LIBRARIES)}
         libraries |= {f"{backend}/{name}": self._read(backend, name) for name in there if name.endswith(".so")}
         self.put(programs | libraries, progress, executable=True)
+        self._runners.add(backend)
 
     def run(
         self, backend: str, work: str, out: str, cpus: Iterable[int], *, seconds: int = 0, power: bool = False

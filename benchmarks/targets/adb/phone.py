@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
+from pathlib import PurePosixPath
 from typing import NamedTuple, NoReturn, TypeVar
 
 import adbutils
@@ -138,7 +139,7 @@ class Phone:
 
         return self._do(start, "it did not start")
 
-    def free_bytes(self, folder: str) -> int:
+    def free_bytes(self, folder: str | PurePosixPath) -> int:
         """Return how many bytes are free in a folder."""
         blocks, size = self.shell(f"stat -f -c '%a %S' {folder}").split()
         return int(blocks) * int(size)
@@ -185,12 +186,11 @@ class Phone:
         if state != _READY:
             raise BackendError(f"{self.name} was lost: {_STATES.get(state, state)}; then {_REPEAT}") from None
         if there:
-            done = self.run(f"mkdir -p $(dirname {there}) && stat -f -c '%a %S' $(dirname {there})")
-            numbers = done.out.split()
+            folder = PurePosixPath(there).parent
+            done = self.run(f"mkdir -p {folder}")
             if done.code != 0:
                 raise BackendError(f"{self.name} does not take files: {done.last}") from None
-            free = int(numbers[0]) * int(numbers[1])
-            if free < size:
+            if (free := self.free_bytes(folder)) < size:
                 raise BackendError(
                     f"{self.name} is full: {free >> 10} KiB are free, and a file has {size >> 10}; make room, and "
                     "repeat the command"

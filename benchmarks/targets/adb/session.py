@@ -251,10 +251,8 @@ class AdbSession(Session):
         return Sustained(set=planned.set, setting=setting, windows=windows)
 
     def _watch(self, into: list[tuple[float, Facts]], over: threading.Event, progress: Progress, step: str) -> None:
-        phone, start = (
-            Phone(self._phone.name, self._phone.serial),
-            time.monotonic(),
-        )  # a connection of this thread's own
+        phone = Phone(self._phone.name, self._phone.serial)  # a connection of this thread's own
+        start = time.monotonic()
         try:
             while not over.wait(sustained.WINDOW_S):
                 into.append((time.monotonic() - start, state(phone).facts(self._cpus)))

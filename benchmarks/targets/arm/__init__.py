@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 import sys
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -12,7 +11,7 @@ from typing import Any
 from edge_moe.backends import Tensor
 from edge_moe.benchmarks.fitting import refuse_unfit
 from edge_moe.benchmarks.job import Job
-from edge_moe.benchmarks.runner.native import NATIVE
+from edge_moe.benchmarks.runner.native import NATIVE, unsupported
 from edge_moe.benchmarks.set_up import cache_folder
 from edge_moe.benchmarks.target import Availability, Prices, Session, Target
 from edge_moe.benchmarks.targets.arm.cores import CORES
@@ -124,10 +123,7 @@ class Arm(Target):
 
 
 def _unsupported() -> str:
-    if sys.platform == "linux" and platform.machine() == "x86_64":
-        return ""
-    here = f"{platform.system()} {platform.machine()}"
-    return f"the emulator is for Linux on x86-64, and this is {here}; measure on such a machine, and bring results.json"
+    return unsupported("the emulator is for", "measure on such a machine, and bring results.json")
 
 
 def _listed() -> str:

@@ -16,6 +16,7 @@ import numpy as np
 from edge_moe.backends import Tensor
 from edge_moe.benchmarks.browser.desk import Alive, Hello
 from edge_moe.benchmarks.browser.site import Content
+from edge_moe.benchmarks.elsewhere import split_outputs
 from edge_moe.benchmarks.job import INPUTS, PLAN, Job, bundle_files
 from edge_moe.benchmarks.target import Prices, Session
 from edge_moe.benchmarks.targets.browser.room import Room
@@ -91,24 +92,16 @@ def outputs(room: Room, bundle: Bundle, artifacts: ArtifactSet, part: str, input
     """Run one part on N inputs; see `Target.outputs`."""
     address, artifact, spec = f"{_PRICED}{part}", artifacts.parts[part], bundle.manifest.parts[part]
     room.hand_out({address: bundle.read(artifact)})
-    names = [one.name for one in spec.outputs]
-    sizes = {one.name: int(np.prod(one.shape)) for one in spec.outputs}
-    expected = 4 * len(inputs) * sum(sizes.values())
+    expected = 4 * len(inputs) * sum(int(np.prod(one.shape)) for one in spec.outputs)
     task = {
         "kind": "outputs",
         "url": address,
         "artifact": artifact.plain,
         "spec": spec,
-        "names": names,
+        "names": [one.name for one in spec.outputs],
     }
     answer = room.ask(task, inputs=np.ascontiguousarray(inputs, np.float32).tobytes(), most_bytes=expected)
-    if len(answer) != expected:
-        raise BackendError(f"the browser gave {len(answer)} bytes of {part}, expected {expected}; report this")
-    flat, found = np.frombuffer(answer, "<f4"), {}
-    for one in spec.outputs:
-        size = len(inputs) * sizes[one.name]
-        found[one.name], flat = flat[:size].reshape(len(inputs), *one.shape[1:]), flat[size:]
-    return found
+    return split_outputs("the browser", part, spec, len(inputs), answer)
 
 
 def price(

@@ -11,6 +11,7 @@ import numpy as np
 
 from edge_moe import backends
 from edge_moe.backends import Backend, Tensor
+from edge_moe.benchmarks.elsewhere import run_each
 from edge_moe.benchmarks.job import Job
 from edge_moe.benchmarks.target import Availability, Prices, Session, Target
 from edge_moe.bundle import ArtifactSet, Bundle, PartSpec
@@ -61,14 +62,9 @@ class Host(Target):
         names = [one.name for one in bundle.manifest.parts[part].outputs]
         opened = backends.get(artifacts.backend).open(bundle.read(artifacts.parts[part]))
         try:
-            rows: dict[str, list[Tensor]] = {name: [] for name in names}
-            for one in inputs:
-                opened.invoke(one[np.newaxis])
-                for name in names:
-                    rows[name].append(opened.output(name)[0])
+            return run_each(opened, names, inputs)
         finally:
             opened.close()
-        return {name: np.stack(values) for name, values in rows.items()}
 
     def price(
         self,

@@ -155,7 +155,7 @@ class Ssh(Target):
     @property
     def _there(self) -> set[str]:
         """What is set up."""
-        needed = BoardSetUp(self._way, self.board)
+        needed = self.set_up()
         return {item.name for item in needed.items if needed.is_there(item)}
 
     @property

@@ -15,6 +15,7 @@ import numpy as np
 
 from edge_moe.backends import Tensor
 from edge_moe.benchmarks.answer import INPUTS, PARTS
+from edge_moe.benchmarks.elsewhere import split_outputs
 from edge_moe.benchmarks.target import Prices
 from edge_moe.benchmarks.targets.ssh.connection import Connection, packed
 from edge_moe.benchmarks.targets.ssh.sources import sources
@@ -66,18 +67,9 @@ class Parts:
         asked["bytes"] = len(data) + x.nbytes
         self._line.write([msgspec.json.encode(asked), b"\n", data, x.tobytes()])
         count = msgspec.json.decode(self._line.line())["bytes"]
-        flat = np.frombuffer(self._line.read(count), "<f4")
+        found = self._line.read(count)
         self._known.add(artifact.sha256)
-        sizes = {one.name: len(inputs) * int(np.prod(one.shape)) for one in spec.outputs}
-        if flat.size != sum(sizes.values()):
-            raise BackendError(
-                f"{self._name} gave {count} bytes of {part}, expected {4 * sum(sizes.values())}; report this"
-            )
-        found: dict[str, Tensor] = {}
-        for one in spec.outputs:
-            found[one.name] = flat[: sizes[one.name]].reshape(len(inputs), *one.shape[1:])
-            flat = flat[sizes[one.name] :]
-        return found
+        return split_outputs(self._name, part, spec, len(inputs), found)
 
     def close(self) -> None:
         """End it."""

@@ -10,7 +10,6 @@ from edge_moe.benchmarks import targets
 from edge_moe.benchmarks.runner import native
 from edge_moe.benchmarks.runner.native import NATIVE
 from edge_moe.benchmarks.set_up import SetUp
-from edge_moe.benchmarks.targets import arm
 from edge_moe.benchmarks.targets.arm import set_up
 from edge_moe.benchmarks.targets.arm.cores import CORES
 from edge_moe.benchmarks.targets.arm.set_up import ArmSetUp
@@ -23,8 +22,8 @@ from tests.fixtures import JOB
 def here(monkeypatch, tmp_path):
     """A Linux that has nothing set up."""
     monkeypatch.setenv("EDGE_MOE_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(arm.sys, "platform", "linux")
-    monkeypatch.setattr(arm.platform, "machine", lambda: "x86_64")
+    monkeypatch.setattr(native.sys, "platform", "linux")
+    monkeypatch.setattr(native.platform, "machine", lambda: "x86_64")
 
 
 @pytest.fixture
@@ -60,8 +59,8 @@ def test_what_is_set_up_in_part_says_what_is_missing(monkeypatch):
 
 
 def test_elsewhere_it_says_where_it_can_be_used(monkeypatch):
-    monkeypatch.setattr(arm.platform, "machine", lambda: "arm64")
-    monkeypatch.setattr(arm.platform, "system", lambda: "Darwin")
+    monkeypatch.setattr(native.platform, "machine", lambda: "arm64")
+    monkeypatch.setattr(native.platform, "system", lambda: "Darwin")
     words = "the emulator is for Linux on x86-64, and this is Darwin arm64; measure on such a machine"
     assert {one.detail.startswith(words) for one in targets.get("arm").available()} == {True}
     with pytest.raises(UsageError, match=f"arm cannot be set up: {words}"):
