@@ -7,8 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from edge_moe import backends
 from edge_moe.backends import Backend, Tensor
 from edge_moe.benchmarks.elsewhere import run_each
