@@ -42,7 +42,7 @@ from edge_moe.manifest import (
     part_names,
 )
 from edge_moe.npz import unpack
-from edge_moe.operating import OPERATING, OperatingPoint, SetOperating, read_operating
+from edge_moe.operating import OPERATING, OperatingPoint, SetOperating, default_first, read_operating
 from edge_moe.records import sha256
 from edge_moe.sets import SetKey
 from edge_moe.soundness import inconsistency
@@ -76,7 +76,7 @@ __all__ = [
 
 
 class Bundle:
-    """A bundle on disk, opened for reading."""
+    """A bundle on disk, opened for reading; the first set of its `manifest` is the default."""
 
     def __init__(self, path: str | Path) -> None:
         """Read and check manifest and operating.json, and that every file that is named is there with its size.
@@ -87,8 +87,10 @@ class Bundle:
             IntegrityError: a file is missing or has another size.
         """
         self.path = Path(path)
-        self.manifest = _read_manifest(self.path)
-        self._operating = read_operating(self.path, self.manifest)
+        manifest = _read_manifest(self.path)
+        operating = read_operating(self.path, manifest)
+        self.manifest = default_first(manifest, operating)
+        self._operating = {str(one.key): operating.sets[str(one.key)] for one in self.manifest.sets}
         for artifact in files(self.manifest):
             _check_size(self.path, artifact)
 
@@ -98,7 +100,7 @@ class Bundle:
 
     @property
     def operating_sets(self) -> dict[str, SetOperating]:
-        """backend/recipe -> the defaults and the operating points of the set, in the manifest's order."""
+        """backend/recipe -> the defaults and the operating points of the set, the default set first."""
         return dict(self._operating)
 
     def read(self, artifact: Artifact) -> bytes:

@@ -181,7 +181,7 @@ class Manifest(Strict, frozen=True):
     ensemble: Ensemble
     space: Space
     parts: dict[str, PartSpec]
-    sets: tuple[ArtifactSet, ...]  # the first is the default
+    sets: tuple[ArtifactSet, ...]  # the first is the default, unless operating.json names another
     golden: GoldenInputs
     tools: dict[str, str]  # package -> version that made the bundle
     # An .npz of what torch made of a fixed input, by which a later conversion knows the network again; None: not kept.

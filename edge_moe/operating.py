@@ -1,7 +1,7 @@
 """operating.json: what may be chosen for a set after it was made. Choosing rewrites this file and no other.
 
     {"schema_version": 1, "sets": {"litert/int8": {"digest": ..., "default_tau": ..., "default_max_experts": ...,
-     "operating_points": [...], "certificate": null}}}
+     "operating_points": [...], "certificate": null}}, "default_set": "litert/int8"}
 
 Each set names the digest of all that decides its answers: figures that were measured on other artifacts are refused.
 """
@@ -24,6 +24,7 @@ __all__ = [
     "Operating",
     "OperatingPoint",
     "SetOperating",
+    "default_first",
     "encode",
     "read_operating",
 ]
@@ -68,21 +69,27 @@ class SetOperating(Strict, frozen=True):
     certificate: Certificate | None = None
 
 
-class Operating(Strict, frozen=True):
+class Operating(Strict, frozen=True, omit_defaults=True):
     """operating.json."""
 
     schema_version: int
     sets: dict[str, SetOperating]  # by backend/recipe
+    default_set: str | None = None  # which runs where none is named; None, and not in the file: the manifest's first
 
 
-def encode(sets: dict[str, SetOperating]) -> bytes:
+def encode(sets: dict[str, SetOperating], default_set: str | None = None) -> bytes:
     """Return the file's bytes, for a person to read."""
-    content = Operating(schema_version=SCHEMA_VERSION, sets=sets)
-    return to_json(content)
+    return to_json(Operating(schema_version=SCHEMA_VERSION, sets=sets, default_set=default_set))
 
 
-def read_operating(folder: Path, manifest: Manifest) -> dict[str, SetOperating]:
-    """Return backend/recipe -> what operating.json in `folder` has of the set, in the manifest's order.
+def default_first(manifest: Manifest, operating: Operating) -> Manifest:
+    """Return the manifest with the default set before the others: whoever names none takes the first that can run."""
+    sets = sorted(manifest.sets, key=lambda one: str(one.key) != operating.default_set)
+    return msgspec.structs.replace(manifest, sets=tuple(sets))
+
+
+def read_operating(folder: Path, manifest: Manifest) -> Operating:
+    """Return what operating.json in `folder` has.
 
     Raises:
         BundleError: the file is missing, damaged, of another schema, or of other artifacts than the manifest's.
@@ -95,15 +102,19 @@ def read_operating(folder: Path, manifest: Manifest) -> dict[str, SetOperating]:
         version = raw.get("schema_version") if isinstance(raw, dict) else None
         if version != SCHEMA_VERSION:
             raise BundleError(f"{file} has schema version {version}; this edge-moe reads {SCHEMA_VERSION}: {todo}")
-        found = msgspec.convert(raw, Operating).sets
+        content = msgspec.convert(raw, Operating)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise BundleError(f"{file} is damaged: {error}; {todo}") from None
     except OSError as error:
         raise BundleError(f"{file} cannot be read: {error.strerror}; check its permissions") from None
-    names = [str(one.key) for one in manifest.sets]
+    found, names = content.sets, [str(one.key) for one in manifest.sets]
     if sorted(found) != sorted(names):
         raise BundleError(
             f"{file} is of the sets {', '.join(found) or '(none)'}, but the manifest has {', '.join(names)}; {todo}"
+        )
+    if content.default_set not in (None, *names):
+        raise BundleError(
+            f"{file} is damaged: its default set is {content.default_set}, expected one of {', '.join(names)}; {todo}"
         )
     for artifacts in manifest.sets:
         one = found[str(artifacts.key)]
@@ -118,4 +129,4 @@ def read_operating(folder: Path, manifest: Manifest) -> dict[str, SetOperating]:
                 f"{file} is damaged: {artifacts.key} has the default max_experts {one.default_max_experts}, but there "
                 f"are {manifest.experts} experts; {todo}"
             )
-    return {name: found[name] for name in names}
+    return content

@@ -51,6 +51,19 @@ def test_the_first_set_by_default_and_back_again(bundle):
     assert tree(bundle) == before
 
 
+def test_another_set_is_the_default(bundle, fake_backend):
+    write_defaults(bundle, Pattern(("fake",), "fp32"), 0.625, 2, default_set=True)
+    with Runtime(bundle, backend=fake_backend) as model:
+        assert (str(model.artifacts.key), model.tau, model.max_experts) == ("fake/fp32", 0.625, 2)
+    assert all(check.passed for check in verify(bundle, backend=fake_backend))
+    write_defaults(bundle, Pattern(("fake",), "int8"), 0.5, 1)
+    assert [str(one.key) for one in Bundle(bundle).manifest.sets] == ["fake/fp32", "fake/int8"]
+    raw = json.loads((bundle / OPERATING).read_text())
+    (bundle / OPERATING).write_text(json.dumps(raw | {"default_set": "fake/int4"}))
+    with pytest.raises(BundleError, match="its default set is fake/int4, expected one of fake/int8, fake/fp32"):
+        Bundle(bundle)
+
+
 def test_a_certificate_goes_with_the_setting_that_it_is_of(bundle):
     certificate = {"rule": "changed", "n": 500, "losses": 1, "epsilon": 0.01, "delta": 0.05, "m": 1}
     certificate |= {"images": "0" * 64, "bundle": "1" * 64}

@@ -109,10 +109,13 @@ def choose(
         typer.echo(f"{whose} stays {before}; --write changes it")
         return
     key = found.artifacts.key
-    write_defaults(bundle, Pattern((key.backend,), key.recipe), chosen.tau, chosen.max_experts)
+    wanted_set = Pattern((key.backend,), key.recipe)
+    write_defaults(bundle, wanted_set, chosen.tau, chosen.max_experts, default_set=all_sets)
     typer.echo(f"{bundle}: the default of {found.label} is now {setting}; it was {before}")
     first = found.bundle.manifest.sets[0].key
-    if key != first:
+    if key != first and all_sets:
+        typer.echo(f"{bundle} runs {key} where no set is named; it was {first}")
+    elif key != first:
         typer.echo(f"{bundle} still runs {first} where no set is named; name this one with --set {key}")
 
 

@@ -76,6 +76,8 @@ def inspect(bundle: BundlePath, json: Json = False) -> None:
             typer.echo(f"{artifacts.key} cannot run here: {needs}")
     for line in nothing_gained(operating):
         typer.echo(line)
+    if len(manifest.sets) > 1:
+        typer.echo(f"where no set is named, {manifest.sets[0].key} runs")
     for name, digest in digests.items():
         typer.echo(f"digest of {name}: {digest}")
     tools = ", ".join(f"{name} {version}" for name, version in manifest.tools.items())

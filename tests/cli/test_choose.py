@@ -198,8 +198,10 @@ def test_of_all_sets_the_best(cli, make_bundle, tmp_path):
     assert done.out.endswith("the default of fake/fp32 stays tau 0.3, max_experts 1; --write changes it\n")
     done = cli(*command, "--write")
     assert "the default of fake/fp32 is now tau 1, max_experts 1; it was tau 0.3, max_experts 1" in done.out
-    assert "still runs fake/int8 where no set is named; name this one with --set fake/fp32" in done.out
+    assert f"{bundle} runs fake/fp32 where no set is named; it was fake/int8" in done.out
     sets = Bundle(bundle).operating_sets
+    assert list(sets) == ["fake/fp32", "fake/int8"]
+    assert "where no set is named, fake/fp32 runs" in cli("inspect", bundle).out
     assert (sets["fake/int8"].default_tau, sets["fake/fp32"].default_tau) == (0.3, 1.0)
 
 

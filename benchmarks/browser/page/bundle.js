@@ -25,8 +25,11 @@ export async function openBundle(root, schemas) {
       throw new Trouble("not_json", { file });
     }
   };
-  const manifest = checkedManifest(await json(MANIFEST), schemas);
-  const operating = checkedOperating(await json(OPERATING), manifest, schemas);
+  const stated = checkedManifest(await json(MANIFEST), schemas);
+  const { sets: operating, default_set: first } = checkedOperating(await json(OPERATING), stated, schemas);
+  const isFirst = (set) => setName(set) === first;
+  const sets = [...stated.sets.filter(isFirst), ...stated.sets.filter((set) => !isFirst(set))];
+  const manifest = { ...stated, sets };
   const read = (artifact, onBytes) => fetchChecked(new URL(addressOf(artifact.file), root), artifact, onBytes);
   return { manifest, operating, read };
 }
@@ -49,7 +52,9 @@ function checkedOperating(raw, manifest, { operating: schema, versions }) {
   for (const [name, { default_max_experts: most }] of Object.entries(raw.sets))
     if (most > manifest.experts || (manifest.experts && !most))
       throw new Trouble("malformed", { file: OPERATING, problem: `${name} has the default max_experts ${most}` });
-  return raw.sets;
+  if (raw.default_set && !names.includes(raw.default_set))
+    throw new Trouble("malformed", { file: OPERATING, problem: `its default set is ${raw.default_set}` });
+  return raw;
 }
 
 /** backend/recipe of a set. */

@@ -41,15 +41,18 @@ class Folder(private val root: Path) : Store {
  */
 class Bundle(private val store: Store, private val later: (Artifact) -> Boolean = { false }) {
     val name get() = store.name
-    val manifest: Manifest = parseManifest(json(MANIFEST), MANIFEST)
-    private val operating = parseOperating(json(OPERATING), OPERATING, manifest)
+    private val stated = parseManifest(json(MANIFEST), MANIFEST)
+    private val operating = parseOperating(json(OPERATING), OPERATING, stated)
+
+    /** What the bundle is; the first of its sets is the default. */
+    val manifest: Manifest = operating.inOrder(stated)
 
     init {
         for (artifact in manifest.files) if (isHere(artifact) || !later(artifact)) checkSize(artifact)
     }
 
     /** The defaults and the operating points of one set. */
-    fun operating(set: ArtifactSet): SetOperating = operating.getValue(set.key)
+    fun operating(set: ArtifactSet): SetOperating = operating.sets.getValue(set.key)
 
     /** Whether a file is here, with whatever in it. */
     fun isHere(artifact: Artifact): Boolean = store.size(artifact.file) != null

@@ -43,21 +43,32 @@ data class SetOperating(
     val certificate: Certificate?,
 )
 
+/** What operating.json says: backend/recipe -> what it has of the set, the default first. */
+class Operating(val sets: Map<String, SetOperating>) {
+    /** Return the manifest with the sets in this order: whoever names none takes the first that can run. */
+    fun inOrder(manifest: Manifest) =
+        manifest.copy(sets = sets.keys.map { key -> manifest.sets.first { it.key == key } })
+}
+
 /**
- * Return backend/recipe -> what operating.json has of the set, in the manifest's order.
+ * Read operating.json.
  *
  * Throws [BundleError]: it is damaged, of another schema, or of other artifacts than the manifest's.
  */
-fun parseOperating(data: ByteArray, name: String, manifest: Manifest): Map<String, SetOperating> {
-    val found = readRecord(data, name, "file of operating points", OPERATING_SCHEMA) {
-        this["sets"].entries.mapValues { (_, one) -> one.record { setOperating() } }
+fun parseOperating(data: ByteArray, name: String, manifest: Manifest): Operating {
+    val (found, first) = readRecord(data, name, "file of operating points", OPERATING_SCHEMA) {
+        this["sets"].entries.mapValues { (_, one) -> one.record { setOperating() } } to
+            optional("default_set")?.orNull { text }
     }
     val todo = "copy or convert the bundle again"
     val keys = manifest.sets.map { it.key }
     if (found.keys != keys.toSet()) {
         throw BundleError("$name is of the sets ${found.keys}, but the manifest has $keys; $todo")
     }
-    return manifest.sets.associate { set ->
+    if (first != null && first !in keys) {
+        throw BundleError("$name is damaged: its default set is $first, expected one of $keys; $todo")
+    }
+    val sets = manifest.sets.associate { set ->
         val one = found.getValue(set.key)
         val digest = answersDigest(manifest, set)
         if (one.digest != digest) {
@@ -72,4 +83,5 @@ fun parseOperating(data: ByteArray, name: String, manifest: Manifest): Map<Strin
         }
         set.key to one
     }
+    return Operating(keys.sortedBy { it != first }.associateWith { sets.getValue(it) })
 }

@@ -34,6 +34,15 @@ class BundleTest {
     }
 
     @Test
+    fun `another set may be the default`() {
+        val operating = spoilt.resolve("operating.json")
+        edit(operating) { it.replaceFirst("{", "{\"default_set\": \"litert/fp32\", ") }
+        assertEquals(listOf("litert/fp32", "litert/int8"), bundle(spoilt).manifest.sets.map { it.key })
+        edit(operating) { it.replaceFirst("litert/fp32", "litert/int4") }
+        assertTrue("default set is litert/int4" in assertThrows<BundleError> { bundle(spoilt) }.message!!)
+    }
+
+    @Test
     fun `no folder, no bundle, half a bundle`() {
         assertThrows<BundleError> { bundle(folder.resolve("nowhere")) }
         assertThrows<BundleError> { bundle(folder) }
