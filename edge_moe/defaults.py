@@ -16,9 +16,7 @@ from edge_moe.sets import Pattern
 __all__ = ["write_defaults"]
 
 
-def write_defaults(
-    bundle: Path, wanted: Pattern, tau: float, max_experts: int, *, default_set: bool = False
-) -> None:
+def write_defaults(bundle: Path, wanted: Pattern, tau: float, max_experts: int, *, default_set: bool = False) -> None:
     """Make (tau, max_experts) the default of one set of a bundle; operating.json is replaced whole or not at all.
 
     No other file is touched, and the golden samples have settings of their own and stay true. A certificate is of one
