@@ -309,6 +309,19 @@ def test_no_set_for_a_browser(browser, files):
         assert "This bundle has only onnx/int8, onnx/fp32" in until(browser, TROUBLE)
 
 
+def test_another_set_is_the_default(browser, files):
+    points = json.loads(files[OPERATING].read_bytes())
+    sets = list(points["sets"])
+    look(browser)
+    change = {OPERATING: json.dumps(points | {"default_set": sets[1]}).encode()}
+    with served(browser, broken(files, change)):
+        until(browser, READY)
+        assert browser.execute_script("return document.getElementById('set').value") == sets[1]
+    change = {OPERATING: json.dumps(points | {"default_set": "litert/int4"}).encode()}
+    with served(browser, broken(files, change)):
+        assert "operating.json is not what it should be" in until(browser, TROUBLE)
+
+
 def test_names_are_text(browser, files):
     labels = [EVIL, "\u202eevil", "  "]
     look(browser)
