@@ -61,7 +61,7 @@ def _inside(target: Path, reads: Iterable[str | Path | None]) -> Iterator[str | 
                 yield path
 
 
-_OURS = ("manifest.json", "config.json", "results.json", "report.html", "simulation.json", "site.json")
+_OURS = ("manifest.json", "config.json", "results.json", "report.html", "simulation.json", "site.json", "packs.json")
 
 
 # What checkpoints, bundles, reports, simulations and pages are made of, in any version, beside the backends' artifacts.
@@ -69,15 +69,18 @@ _KINDS = (
     *(".safetensors", ".npz", ".npy", ".json", ".md", ".png", ".csv", ".html"),
     *(".js", ".css", ".svg", ".wasm"),
 )
+# What asset packs have beside these; in a folder of anything else such a file is somebody's.
+_OF_PACKS = ("README.txt", "build.gradle.kts", "AndroidManifest.xml")
 _LEFT_BY_SYSTEMS = (".DS_Store", "Thumbs.db", "desktop.ini")
 
 
 def _stranger(target: Path) -> str:
     """Return the name of a file in the folder `target` that edge-moe cannot have written; "" if there is none."""
     kinds = (*_KINDS, *(one.suffix for one in records()))
+    named = (*_LEFT_BY_SYSTEMS, *(_OF_PACKS if _is_ours(target / "packs.json") else ()))
     for folder, _, files in os.walk(target):
         for name in files:
-            if name not in _LEFT_BY_SYSTEMS and (Path(name).suffix not in kinds or name.startswith(".")):
+            if name not in named and (Path(name).suffix not in kinds or name.startswith(".")):
                 return os.path.relpath(os.path.join(folder, name), target)  # noqa: PTH118
     return ""
 

@@ -12,7 +12,21 @@ from io import TextIOWrapper
 import typer
 from typer.exceptions import Abort, TyperException
 
-from edge_moe.cli import bench, choose, convert, devices, import_, init, report, run, serve, simulate, train, upgrade
+from edge_moe.cli import (
+    bench,
+    choose,
+    convert,
+    devices,
+    import_,
+    init,
+    pack,
+    report,
+    run,
+    serve,
+    simulate,
+    train,
+    upgrade,
+)
 from edge_moe.cli.extras import extra_of
 from edge_moe.cli.stopping import stop
 from edge_moe.errors import EdgeMoeError, StoppedError
@@ -27,7 +41,21 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for group in (train, import_, init, convert, run, bench, devices, report, choose, simulate, serve, upgrade):
+for group in (
+    train,
+    import_,
+    init,
+    convert,
+    run,
+    bench,
+    devices,
+    report,
+    choose,
+    simulate,
+    serve,
+    pack,
+    upgrade,
+):
     group.register(app)
 
 _STOPPED = 130

@@ -12,7 +12,7 @@ import pytest
 from edge_moe.errors import EdgeMoeError
 
 COMMANDS = (
-    *("bench", "choose", "convert", "devices", "import", "init", "inspect", "macs", "recipes", "report", "run"),
+    *("bench", "choose", "convert", "devices", "import", "init", "inspect", "macs", "pack", "recipes", "report", "run"),
     *("serve", "simulate", "train", "verify"),
 )
 

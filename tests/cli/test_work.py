@@ -31,12 +31,13 @@ def commands(own_checkpoint, own_bundle, tiny_images, tmp_path):
         "convert": ("convert", own_checkpoint, "--data", tiny_images),
         "report": ("report", report),
         "simulate": ("simulate", own_bundle, "--profile", report / "results.json", "--data", "noise"),
+        "pack": ("pack", "--play", own_bundle),
         "bench": ("bench", own_bundle, "--data", "noise", "--images", 2, "--rounds", 1),
     }
     return {name: (*command, "-o", tmp_path / "m") for name, command in made.items()}
 
 
-COMMANDS = ("train", "init", "import", "convert", "report", "simulate", "bench")
+COMMANDS = ("train", "init", "import", "convert", "report", "simulate", "pack", "bench")
 
 
 def place(tmp_path: Path, name: str) -> Path:

@@ -95,6 +95,7 @@ def test_no_command_calls_anybody_or_leaves_anything(images: Path) -> None:
         "choose bundle --results report/results.json --max-macs 1e9",
         "simulate bundle --profile report/results.json --data images",
         "serve bundle --export site",
+        "pack --play bundle -o packs",
     ]
     assert {command.split()[0] for command in commands} == set(COMMANDS)
     cache = {"EDGE_MOE_CACHE": str(cache_folder())}  # in the home folder where nobody says otherwise; that one is empty
