@@ -14,6 +14,7 @@ import numpy.typing as npt
 from edge_moe.benchmarks.wire import Opening, Setting, Sustained
 from edge_moe.bundle import Artifact, Manifest, sha256
 from edge_moe.digest import stated
+from edge_moe.operating import Certificate
 from edge_moe.records import Count, Fraction, Positive, Strict
 from edge_moe.sets import SetKey
 from edge_moe.sizes import StoredSize
@@ -85,6 +86,7 @@ class RecordedSet(Strict, frozen=True, omit_defaults=True):
     digest: str  # of all that decides the answers, see edge_moe.digest
     default_tau: Fraction  # of the bundle, when it was measured
     default_max_experts: Count
+    certificate: Certificate | None = None  # of that default, when it was measured
     there: Checked | None = None  # None: the target does not hand out what parts compute
 
     @property
@@ -134,6 +136,7 @@ class Header(Strict, frozen=True, omit_defaults=True):
     five_runs: bool = False  # whether the rounds were to be held against each other
     sustained_s: Count = 0  # how long each set was to run without a pause after the rounds; 0: not at all
     sustained: tuple[Sustained, ...] = ()  # what it then cost; nothing where it was not asked for, or stopped
+    fingerprints: tuple[str, ...] | None = None  # [N] what each image is known by, see edge_moe.fingerprints
 
 
 def bundle_info(name: str, manifest: Manifest) -> BundleInfo:

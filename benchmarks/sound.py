@@ -37,6 +37,8 @@ def inconsistency(asked: Header, lines: Sequence[Round]) -> str | None:
         return f"it has a label that is not among its {classes} classes"
     if asked.groups is not None and len(asked.groups) != n:
         return f"it has {len(asked.groups)} groups for {n} images"
+    if asked.fingerprints is not None and len(asked.fingerprints) != n:
+        return f"it has {len(asked.fingerprints)} fingerprints for {n} images"
     if any(not 0 <= index < n for index in asked.timed) or len(set(asked.timed)) != t or not t:
         return f"its timed images are not some of its {n}, each once"
     if len({one.set for one in recorded}) != len(recorded):

@@ -89,6 +89,7 @@ def sweep(request: Request, *, journal: Journal | None = None, progress: Progres
             images=len(images),
             labels=tuple(images.labels.tolist()) if request.labelled else None,
             groups=None if images.groups is None else tuple(images.groups.tolist()),
+            fingerprints=tensors.fingerprints,
             timed=tuple(timed.tolist()),
             rounds_asked=request.rounds,
             threads=options.threads,
@@ -129,6 +130,7 @@ def _recorded(
                 digest=answers_digest(manifest, artifacts),
                 default_tau=operating.default_tau,
                 default_max_experts=operating.default_max_experts,
+                certificate=operating.certificate,
                 there=checked[place],
             )
         )

@@ -262,6 +262,7 @@ class _Conversion:
             data=validation.title,
             images=len(validation),
             calibration_images=len(self.maker.images),
+            fingerprints=" ".join(self.judge.tensors.fingerprints),
             machine=Machine(system=f"{platform.system()} {platform.machine()}", processor=this_processor().title),
             tools=package.tools(self.wanted),
             bars=Bars(

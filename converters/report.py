@@ -135,6 +135,7 @@ class Report(_Strict, frozen=True, kw_only=True):
     data: str
     images: int  # measured on
     calibration_images: int
+    fingerprints: str = ""  # of the images that it was measured on, by which recipes were chosen; empty: not known
     machine: Machine
     tools: dict[str, str]  # package -> version
     bars: Bars

@@ -9,14 +9,22 @@ import msgspec
 from edge_moe.anytime import check_max_experts, check_tau
 from edge_moe.bundle import OPERATING, Bundle
 from edge_moe.lock import acquire
-from edge_moe.operating import encode, read_operating
+from edge_moe.operating import Certificate, encode, read_operating
 from edge_moe.output import write_file
 from edge_moe.sets import Pattern
 
 __all__ = ["write_defaults"]
 
 
-def write_defaults(bundle: Path, wanted: Pattern, tau: float, max_experts: int, *, default_set: bool = False) -> None:
+def write_defaults(
+    bundle: Path,
+    wanted: Pattern,
+    tau: float,
+    max_experts: int,
+    *,
+    certificate: Certificate | None = None,
+    default_set: bool = False,
+) -> None:
     """Make (tau, max_experts) the default of one set of a bundle; operating.json is replaced whole or not at all.
 
     No other file is touched, and the golden samples have settings of their own and stay true. A certificate is of one
@@ -27,6 +35,7 @@ def write_defaults(bundle: Path, wanted: Pattern, tau: float, max_experts: int, 
         wanted: which set; the first that is meant.
         tau: in [0, 1].
         max_experts: in [1, K]; 0 where K is.
+        certificate: what the setting promises; None: what it promised before, if it is the same.
         default_set: make the set the one that runs where none is named, too.
 
     Raises:
@@ -36,12 +45,14 @@ def write_defaults(bundle: Path, wanted: Pattern, tau: float, max_experts: int, 
     """
     lock = acquire(bundle, "edge-moe choose", amends=True)
     try:
-        _write(bundle, wanted, tau, max_experts, default_set)
+        _write(bundle, wanted, tau, max_experts, certificate, default_set)
     finally:
         lock.release()
 
 
-def _write(bundle: Path, wanted: Pattern, tau: float, max_experts: int, default_set: bool) -> None:
+def _write(
+    bundle: Path, wanted: Pattern, tau: float, max_experts: int, certificate: Certificate | None, default_set: bool
+) -> None:
     opened = Bundle(bundle)
     key = str(opened.manifest.select([wanted])[0].key)
     operating = read_operating(bundle, opened.manifest)
@@ -52,6 +63,6 @@ def _write(bundle: Path, wanted: Pattern, tau: float, max_experts: int, default_
         before,
         default_tau=tau,
         default_max_experts=max_experts,
-        certificate=before.certificate if same else None,
+        certificate=certificate or (before.certificate if same else None),
     )
     write_file(bundle / OPERATING, encode(sets, key if default_set else operating.default_set))

@@ -46,17 +46,23 @@ class OperatingPoint(Strict, frozen=True):
     accuracy_high: Fraction | None
 
 
-class Certificate(Strict, frozen=True):
-    """What the default tau promises: P(E loss <= epsilon) >= 1 - delta. Gone where another tau becomes the default."""
+class Certificate(Strict, frozen=True, omit_defaults=True):
+    """What the default tau promises: P(E loss <= epsilon) >= 1 - delta. Gone where another tau becomes the default.
 
-    rule: str  # what counts as a loss: "changed", "lost", ...
-    n: Positive  # calibration images
+    `edge_moe.promise` has the rules and how it is found.
+    """
+
+    rule: str  # what counts as a loss: "changed", "lost" or "drop"
+    n: Positive  # images that it was made on
     losses: Count  # of them, at the default tau
     epsilon: Fraction
     delta: Fraction
-    m: Count  # max_experts that it holds for
-    images: Digest  # of the calibration images
+    m: Positive  # answers that it was chosen from (sets, max_experts): each was tested at delta / m
+    images: Digest  # of these images
     bundle: Digest  # of all that decides the answers: the set's digest at that time
+    gained: Count | None = None  # by "drop": images that are right at this tau alone
+    groups: Positive | None = None  # originals of which the images are versions; None: each stands for itself
+    chose_recipe: Count = 0  # of the images, those by which `convert` had chosen the set's recipe
 
 
 class SetOperating(Strict, frozen=True):

@@ -5,10 +5,11 @@ Axis letters: H W height and width, E embedding, K experts, Y classes.
 
 from __future__ import annotations
 
-from collections.abc import Sized
+from collections.abc import Iterable, Sized
 from pathlib import Path
 from time import perf_counter
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -28,11 +29,14 @@ from edge_moe.cache import ExpertCache
 from edge_moe.digest import answers_digest, check_digest
 from edge_moe.errors import BundleError, DataError, UsageError
 from edge_moe.here import pick
-from edge_moe.operating import SetOperating
+from edge_moe.operating import Certificate, SetOperating
 from edge_moe.prediction import Prediction, Scores
 from edge_moe.preprocess import Source, prepare
 from edge_moe.sets import named
 from edge_moe.turns import SharedPart, Turn, let_go_in_children
+
+if TYPE_CHECKING:
+    from edge_moe.recalibrate import Recalibrated
 
 __all__ = ["Prediction", "Runtime"]
 
@@ -86,7 +90,9 @@ class Runtime:
         self._bundle = bundle if isinstance(bundle, Bundle) else Bundle(bundle)
         manifest = self._bundle.manifest
         self._set = pick(manifest, named(backend.name if isinstance(backend, Backend) else backend, recipe))
-        self._operating = self._bundle.operating(self._set)
+        self._operating = one = self._bundle.operating(self._set)
+        self._promised: tuple[tuple[float, int], Certificate | None]
+        self._promised = (one.default_tau, one.default_max_experts), one.certificate
         if expect_digest is not None:
             check_digest(manifest, self._set, expect_digest)
         self._backend = backend if isinstance(backend, Backend) else backends.get(self._set.backend)
@@ -142,6 +148,36 @@ class Runtime:
     def operating(self) -> SetOperating:
         """The defaults and the operating points of that set."""
         return self._operating
+
+    @property
+    def certificate(self) -> Certificate | None:
+        """What tau and max_experts, as they are now, promise of this set; None: nothing. See edge_moe.promise."""
+        at, one = self._promised
+        return one if one is not None and at == (self.tau, self.max_experts) and one.bundle == self.digest else None
+
+    def recalibrate(
+        self, images: Iterable[Source], promise: str = "changed<=1%", *, confidence: float = 0.95
+    ) -> Recalibrated:
+        """Set tau to the largest that keeps a promise on the device's own images, which need no labels.
+
+        What is promised holds for images that are drawn as these were, answered by this set, at this max_experts.
+
+        Args:
+            images: drawn as those will be that come: files, PIL images or uint8 arrays.
+            promise: "changed<=1%": of all images that could come, at most so many are answered otherwise than at
+                tau = 0.
+            confidence: 1 - delta: in at most delta of all draws of images the promise is broken.
+
+        Raises:
+            UsageError: no such promise, or the bundle is a plain network; or as `predict`.
+            DataError: an image cannot be read, or they are too few: says how many it takes. tau stays as it was.
+        """
+        from edge_moe.promise import Promise  # who only answers does not load what this takes
+        from edge_moe.recalibrate import recalibrate
+
+        found = recalibrate(self, images, Promise.parse(promise, confidence))
+        self.tau, self._promised = found.tau, ((found.tau, found.max_experts), found.certificate)
+        return found
 
     @property
     def digest(self) -> str:

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from edge_moe.bundle import Preprocessing
 from edge_moe.data import LabelledImages
+from edge_moe.fingerprints import fingerprint
 from edge_moe.preprocess import normalize
 from edge_moe.progress import Progress, Silent, track
 
@@ -32,6 +33,7 @@ class Tensors:
         if len(images) * height * width * 3 <= _MEMORY_BYTES:
             indices = track(range(len(images)), "reading images", len(images), progress or Silent())
             self._pixels = [images.pixels(index, spec) for index in indices]
+        self._fingerprints: dict[int, str] = {}
 
     def __len__(self) -> int:
         return len(self._images)
@@ -40,7 +42,16 @@ class Tensors:
         if not 0 <= index < len(self):
             raise IndexError(index)
         pixels = self._images.pixels(index, self._spec) if self._pixels is None else self._pixels[index]
+        if index not in self._fingerprints:  # now that it is at hand: decoding it again would take far longer
+            self._fingerprints[index] = fingerprint(pixels)
         return normalize(pixels, self._spec)[np.newaxis]
+
+    @property
+    def fingerprints(self) -> tuple[str, ...]:
+        """[N] what each image is known by, see `edge_moe.fingerprints`."""
+        for index in set(range(len(self))) - self._fingerprints.keys():
+            self[index]
+        return tuple(self._fingerprints[index] for index in range(len(self)))
 
     def __iter__(self) -> Iterator[npt.NDArray[np.float32]]:
         return (self[index] for index in range(len(self)))

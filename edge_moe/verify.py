@@ -17,7 +17,9 @@ from edge_moe import backends
 from edge_moe.anytime import Floats
 from edge_moe.backends import Backend, OpenPart, Tensor
 from edge_moe.bundle import GOLDEN_FEED, Artifact, ArtifactSet, Bundle, GoldenSample
+from edge_moe.certificates import in_words, stale
 from edge_moe.comparing import Check, relative_error
+from edge_moe.digest import answers_digest
 from edge_moe.errors import BackendError, BundleError, EdgeMoeError, IntegrityError
 from edge_moe.here import unmet
 from edge_moe.runtime import Runtime
@@ -87,6 +89,7 @@ def _verify_set(bundle: Bundle, artifacts: ArtifactSet, backend: Backend, thread
         golden = bundle.golden(artifacts)
     except BundleError as error:
         return [*checks[:-1], Check(name, artifacts.golden.file.file, False, str(error))]
+    checks += _certificate(bundle, artifacts)
     for part in intact:
         checks += _verify_part(bundle, artifacts, backend, threads, part, golden)
     for sample in artifacts.golden.samples:
@@ -101,6 +104,15 @@ def _hashes(bundle: Bundle, artifacts: ArtifactSet) -> list[Check]:
     """Check the files of every part, in their order, and that of the golden samples."""
     files = (*artifacts.parts.values(), artifacts.golden.file)
     return [_file(bundle, str(artifacts.key), artifact) for artifact in files]
+
+
+def _certificate(bundle: Bundle, artifacts: ArtifactSet) -> list[Check]:
+    """Check that what the default tau promises was promised of these artifacts."""
+    certificate = bundle.operating(artifacts).certificate
+    if certificate is None:
+        return []
+    problem = stale(certificate, answers_digest(bundle.manifest, artifacts))
+    return [Check(str(artifacts.key), "certificate", problem is None, problem or in_words(certificate))]
 
 
 def _file(bundle: Bundle, name: str, artifact: Artifact) -> Check:

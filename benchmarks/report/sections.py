@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from importlib import resources
 from typing import Any
 
-from edge_moe.benchmarks.report import charts, compare, rows, story, sustained, tables
+from edge_moe.benchmarks.report import charts, compare, promised, rows, story, sustained, tables
 from edge_moe.benchmarks.report.series import Series, best_products, build
 from edge_moe.benchmarks.report.words import file_names, listed
 from edge_moe.benchmarks.results import Results
@@ -59,7 +59,7 @@ def collect(results: Sequence[Results], names: Sequence[str] | None = None) -> R
     files, series = file_names(results, names), build(results, names)
     alike, beside = compare.agreements(series), compare.beside_peers(series)
     drawn, of_sets = charts.draw(series, alike, beside), [tables.of_set(one, alike, beside) for one in series]
-    drawn["sustained"] = sustained.views(series)
+    drawn["sustained"], drawn["promise"] = sustained.views(series), promised.views(series)
     finding, lost = story.finding(series[0]), story.lost(series, beside)
     alone = [one.label for one in series if compare.reference(series, one) is None]
     unknown = f"No fp32 of the same backend is in the file of {listed(alone)}: nothing to compare with."
@@ -67,6 +67,7 @@ def collect(results: Sequence[Results], names: Sequence[str] | None = None) -> R
     lead = lead if beside else f"No alternative was measured in {'this run' if len(results) == 1 else 'these runs'}."
     notes = {
         "points": [*story.provenance(results), *story.over(results)],
+        "promise": promised.notes(series),
         "agreement": [unknown] * bool(alone),
         "peers": [lead],
     }

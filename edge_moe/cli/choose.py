@@ -10,6 +10,7 @@ from rich.table import Table
 
 from edge_moe.cli.console import console
 from edge_moe.cli.extras import require
+from edge_moe.cli.promising import promised, refuse_others_answers, write_choice
 from edge_moe.cli.sets import Backend, Recipe, Set, split
 
 if TYPE_CHECKING:
@@ -36,9 +37,26 @@ def choose(
         float | None, typer.Option(help="Multiply-accumulates of the mean image, in full: 24e6.")
     ] = None,
     max_accuracy_drop: Annotated[
-        float | None, typer.Option(help="Percentage points against tau = 0 with the fewest experts measured.")
+        float | None,
+        typer.Option(
+            help="A wish: percentage points against tau = 0 with the fewest experts measured, as seen on half of the "
+            "images. What is to hold for others has to be promised: --promise."
+        ),
     ] = None,
     exit_rate: Annotated[float | None, typer.Option(help="Share of the images that exits, at least; 0 to 1.")] = None,
+    promise: Annotated[
+        str | None,
+        typer.Option(
+            help="What tau has to keep for all images that could come, with --confidence: 'changed<=1%' (answered "
+            "otherwise than at tau 0), 'lost<=0.5%' (wrong, where tau 0 is right), 'drop<=0.5%' (net, of accuracy). "
+            "The largest such tau is the answer."
+        ),
+    ] = None,
+    confidence: Annotated[float, typer.Option(help="Of --promise: 1 - delta.")] = 0.95,
+    max_experts: Annotated[
+        list[int] | None,
+        typer.Option(help="With --promise: which to compare; may be repeated, the default of each set."),
+    ] = None,
     set_: Set = None,
     backend: Backend = None,
     recipe: Recipe = None,
@@ -55,17 +73,16 @@ def choose(
     seed: Annotated[int, typer.Option(min=0, help="Of the halves and the intervals.")] = 0,
     write: Annotated[bool, typer.Option("--write", help="Make the choice the bundle's default.")] = False,
 ) -> None:
-    """Pick tau and max_experts from measured operating points: on half of the images, promised on the other half."""
+    """Pick tau and max_experts: by a promise that holds for images to come, or by wishes, on half of those measured."""
     require("bench", "edge-moe choose", "scipy")
 
     from edge_moe.benchmarks.decide.choose import Wish
     from edge_moe.benchmarks.decide.choose import choose as pick
     from edge_moe.benchmarks.decide.matching import match, match_all
     from edge_moe.bundle import Bundle
-    from edge_moe.defaults import write_defaults
     from edge_moe.errors import DataError, UsageError
     from edge_moe.intervals import over_groups
-    from edge_moe.sets import Pattern, patterns
+    from edge_moe.sets import patterns
 
     wish = Wish(
         max_cost=max_cost,
@@ -75,18 +92,26 @@ def choose(
         exit_rate=exit_rate,
     )
     wanted = patterns(split(set_), split(backend), split(recipe))
+    if all_sets and wanted:
+        raise UsageError("--all-sets is given with --set, --backend or --recipe; expected one of them")
+    if promise is not None:
+        if wish != Wish():
+            raise UsageError(
+                "--promise is given with a wish; expected one or the other: a promise alone says what tau is"
+            )
+        opened = Bundle(bundle)
+        matches = match_all(opened, results) if all_sets else [match(opened, results, *wanted)]
+        promised(matches, promise, confidence, tuple(max_experts or ()), write=write, all_sets=all_sets)
+        return
+    if max_experts is not None:
+        raise UsageError("--max-experts is given without --promise; wishes choose among all that were measured")
     if all_sets:
-        if wanted:
-            raise UsageError("--all-sets is given with --set, --backend or --recipe; expected one of them")
         found, choice = _of_all(match_all(Bundle(bundle), results), wish, statistic, seed)
     else:
         found = match(Bundle(bundle), results, *wanted)
         choice = None
-    if write and found.measured.decided_by is not None:
-        raise DataError(
-            f"{results} has the answers of {found.measured.decided_by} in place of those of {found.label}: a default "
-            "cannot be chosen by them; measure without --routing"
-        )
+    if write:
+        refuse_others_answers(found)
     if choice is None:
         choice = pick(found, wish, statistic=statistic, seed=seed)
     for doubt in found.doubts:
@@ -100,6 +125,8 @@ def choose(
     screen.print(_promise(choice, chosen, setting))
     for line in (f"{setting}: {choice.reason}", *choice.notes):
         typer.echo(line)
+    if max_accuracy_drop is not None:
+        typer.echo("a wish, as seen on these images: what is to hold for others is promised, with --promise")
     if found.results.groups is not None:
         typer.echo(over_groups(len(set(found.results.groups)), found.results.images, "Halves and intervals"))
     now = found.bundle.operating(found.artifacts)
@@ -108,15 +135,7 @@ def choose(
         whose = f"the default of {found.label}" if all_sets else "the bundle's default"
         typer.echo(f"{whose} stays {before}; --write changes it")
         return
-    key = found.artifacts.key
-    wanted_set = Pattern((key.backend,), key.recipe)
-    write_defaults(bundle, wanted_set, chosen.tau, chosen.max_experts, default_set=all_sets)
-    typer.echo(f"{bundle}: the default of {found.label} is now {setting}; it was {before}")
-    first = found.bundle.manifest.sets[0].key
-    if key != first and all_sets:
-        typer.echo(f"{bundle} runs {key} where no set is named; it was {first}")
-    elif key != first:
-        typer.echo(f"{bundle} still runs {first} where no set is named; name this one with --set {key}")
+    write_choice(found, chosen.tau, chosen.max_experts, all_sets=all_sets)
 
 
 def _of_all(matches: Sequence[Match], wish: Wish, statistic: Statistic, seed: int) -> tuple[Match, Choice]:

@@ -39,6 +39,7 @@ def inspect(bundle: BundlePath, json: Json = False) -> None:
     import msgspec
 
     from edge_moe.bundle import Bundle
+    from edge_moe.certificates import in_words, stale
     from edge_moe.digest import answers_digest
     from edge_moe.gains import nothing_gained
     from edge_moe.here import unmet
@@ -76,6 +77,11 @@ def inspect(bundle: BundlePath, json: Json = False) -> None:
             typer.echo(f"{artifacts.key} cannot run here: {needs}")
     for line in nothing_gained(operating):
         typer.echo(line)
+    for name, one in operating.items():
+        if one.certificate is not None:
+            problem = stale(one.certificate, digests[name])
+            why = "" if problem is None else f" DOES NOT STAND: {problem}"
+            typer.echo(f"{name} at its default tau promises {in_words(one.certificate)}{why}")
     if len(manifest.sets) > 1:
         typer.echo(f"where no set is named, {manifest.sets[0].key} runs")
     for name, digest in digests.items():

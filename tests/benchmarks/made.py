@@ -181,6 +181,7 @@ def make(
         images=images,
         labels=tuple(truth.tolist()) if labels else None,
         groups=None,
+        fingerprints=tuple(f"{image:012x}" for image in range(images)),
         timed=tuple(chosen.tolist()),
         rounds_asked=rounds if rounds_asked is None else rounds_asked,
         threads=threads,

@@ -209,7 +209,7 @@ def test_a_comparison_on_other_images_is_for_all(bundle, data, profile, tmp_path
 
 def test_as_many_other_images_are_not_the_same(bundle, data, profile, tmp_path):
     other = measured_run(bundle, "noise", tmp_path, (0, 1), (8.0,) * 5)
-    raw = msgspec.json.decode(other.read_bytes()) | {"images": 12, "labels": None}
+    raw = msgspec.json.decode(other.read_bytes()) | {"images": 12, "labels": None, "fingerprints": None}
     raw["sets"][0]["trace"] = {name: rows[:12] for name, rows in raw["sets"][0]["trace"].items()}
     other.write_bytes(msgspec.json.encode(raw))
     assert not run(bundle, profile, data, compare=other).comparison.same_images

@@ -33,9 +33,10 @@ def test_both_looks_know_every_colour(case):
 
 def test_what_there_is_to_see():
     charts = drawn(collect([make()]))
-    assert list(charts) == ["cost", "accuracy", "samples", "parts", "shares", "agreement", "peers"]
+    assert list(charts) == ["cost", "accuracy", "promise", "samples", "parts", "shares", "agreement", "peers"]
     assert list(drawn(collect([make(labels=False, raw=False, peers=False, sets=MANY[:1])]))) == [
         "cost",
+        "promise",
         "parts",
         "shares",
     ]
