@@ -12,8 +12,21 @@ import pytest
 from edge_moe.errors import EdgeMoeError
 
 COMMANDS = (
-    *("bench", "choose", "convert", "devices", "import", "init", "inspect", "macs", "pack", "recipes", "report", "run"),
-    *("serve", "simulate", "train", "verify"),
+    *(
+        "bench",
+        "choose",
+        "convert",
+        "devices",
+        "import",
+        "init",
+        "inspect",
+        "macs",
+        "pack",
+        "recalibrate",
+        "recipes",
+        "report",
+    ),
+    *("run", "serve", "simulate", "train", "verify"),
 )
 
 # Runs the command line where some packages are not installed.

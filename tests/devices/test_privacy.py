@@ -96,6 +96,7 @@ def test_no_command_calls_anybody_or_leaves_anything(images: Path) -> None:
         "simulate bundle --profile report/results.json --data images",
         "serve bundle --export site",
         "pack --play bundle -o packs",
+        "recalibrate bundle images --promise changed<=90%",
     ]
     assert {command.split()[0] for command in commands} == set(COMMANDS)
     cache = {"EDGE_MOE_CACHE": str(cache_folder())}  # in the home folder where nobody says otherwise; that one is empty
