@@ -186,7 +186,10 @@ private fun Fields.certificate() = Certificate(
     losses = this["losses"].long(COUNT),
     epsilon = this["epsilon"].fraction(),
     delta = this["delta"].fraction(),
-    m = this["m"].int(INDEX),
+    m = this["m"].int(1..Int.MAX_VALUE),
     images = this["images"].digest(),
     bundle = this["bundle"].digest(),
+    gained = optional("gained")?.orNull { long(COUNT) },
+    groups = optional("groups")?.orNull { long(1..Long.MAX_VALUE) },
+    choseRecipe = optional("chose_recipe")?.long(COUNT) ?: 0,
 )

@@ -28,10 +28,16 @@ data class Certificate(
     val losses: Long,
     val epsilon: Double,
     val delta: Double,
-    /** The max_experts that it holds for. */
+    /** Of so many answers it was chosen from: each was tested at delta / m. */
     val m: Int,
     val images: String,
     val bundle: String,
+    /** By "drop": images that are right at this tau alone. */
+    val gained: Long?,
+    /** Originals of which the images are versions; null: each stands for itself. */
+    val groups: Long?,
+    /** Of the images, those by which the set's recipe had been chosen. */
+    val choseRecipe: Long,
 )
 
 /** What one set does where nobody says otherwise, and what it was seen to do. */

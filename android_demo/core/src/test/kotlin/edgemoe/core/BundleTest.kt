@@ -43,6 +43,20 @@ class BundleTest {
     }
 
     @Test
+    fun `what a default promises is read`() {
+        val digest = "0".repeat(64)
+        val certificate = """{"rule": "drop", "n": 1250, "losses": 7, "epsilon": 0.01, "delta": 0.05, "m": 2,
+            "images": "$digest", "bundle": "$digest", "gained": 4, "chose_recipe": 1250}"""
+        edit(spoilt.resolve("operating.json")) { it.replaceFirst("\"certificate\": null", "\"certificate\": $certificate") }
+        val bundle = bundle(spoilt)
+        val found = bundle.operating(bundle.manifest.sets[0]).certificate!!
+        assertEquals(listOf("drop", 1250L, 7L, 2), listOf(found.rule, found.n, found.losses, found.m))
+        assertEquals(listOf(4L, null, 1250L), listOf(found.gained, found.groups, found.choseRecipe))
+        edit(spoilt.resolve("operating.json")) { it.replaceFirst("\"m\": 2", "\"m\": 0") }
+        assertThrows<BundleError> { bundle(spoilt) }
+    }
+
+    @Test
     fun `no folder, no bundle, half a bundle`() {
         assertThrows<BundleError> { bundle(folder.resolve("nowhere")) }
         assertThrows<BundleError> { bundle(folder) }
