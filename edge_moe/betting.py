@@ -1,9 +1,10 @@
 """Tests of a mean loss by betting against it, for losses that may be negative, or that belong together in groups.
 
 Somebody bets, group by group, that the mean loss is at most epsilon, and holds W in the end: the mean over the bets
-lambda of the product over groups of 1 - lambda (their losses - epsilon times their size) / the largest size. No factor
-is below 0. Where the mean loss is epsilon or more, the mean of every factor is at most 1, so that W exceeds 1 / delta
-in at most delta of all draws (Waudby-Smith and Ramdas 2024, "Estimating means of bounded random variables by betting").
+lambda of the product over groups of 1 - lambda (the mean loss of the group - epsilon). Every group counts as much as
+any other, however large it is: a scale read from the groups that were seen would make the bet unfair. No factor is
+below 0. Where the mean loss is epsilon or more, the mean of every factor is at most 1, so that W exceeds 1 / delta in
+at most delta of all draws (Waudby-Smith and Ramdas 2024, "Estimating means of bounded random variables by betting").
 
 With numpy alone. Axis letters: N samples, M max_experts, C questions, G groups, L bets.
 """
@@ -48,7 +49,7 @@ def won_by_counts(
 def won_by_groups(
     groups: Integers, moves: Integers, ends: Integers, sizes: Integers, epsilon: float, delta: float
 ) -> npt.NDArray[np.bool_]:
-    """Return the same of losses that change one after the other, where losses belong together.
+    """[C] the same of losses that change one after the other, in groups; after the first that is not, False.
 
     Args:
         groups: [N M] whose loss changes.
@@ -58,23 +59,25 @@ def won_by_groups(
         epsilon: of the promise.
         delta: of each test.
     """
-    bets, largest, sums = _bets(epsilon), int(sizes.max()), np.zeros(len(sizes), np.int64)
-    logs, begin, found = _log_factors(sums, sizes, epsilon), 0, []
-    for end in (ends + 1).tolist():
+    bets, sums = _bets(epsilon), np.zeros(len(sizes), np.int64)
+    logs, begin, found = _log_factors(sums, sizes, epsilon), 0, np.zeros(len(ends), np.bool_)
+    for question, end in enumerate((ends + 1).tolist()):
         for place in (begin + np.flatnonzero(moves[begin:end])).tolist():
             group = groups[place]
-            old = sums[group] - epsilon * sizes[group]
+            old = sums[group] / sizes[group] - epsilon
             sums[group] += moves[place]
-            new = sums[group] - epsilon * sizes[group]
-            logs += np.log1p(-bets * new / largest) - np.log1p(-bets * old / largest)
-        found.append(float(_log_mean(logs)) >= -math.log(delta))
+            new = sums[group] / sizes[group] - epsilon
+            logs += np.log1p(-bets * new) - np.log1p(-bets * old)
+        found[question] = float(_log_mean(logs)) >= -math.log(delta)
+        if not found[question]:
+            break
         begin = end
-    return np.array(found, dtype=np.bool_)
+    return found
 
 
-def groups_needed(sizes: Integers, epsilon: float, delta: float) -> int:
-    """Return how many groups of such sizes without any loss it takes for a bet to win."""
-    gains = np.log1p(_bets(epsilon)[:, np.newaxis] * epsilon * sizes / sizes.max()).mean(axis=1)  # [L] of one group
+def groups_needed(epsilon: float, delta: float) -> int:
+    """Return how many groups without any loss it takes for a bet to win."""
+    gains = np.log1p(_bets(epsilon) * epsilon)  # [L] of one group
 
     def wins(groups: int) -> bool:
         return float(_log_mean(groups * gains)) >= -math.log(delta)
@@ -95,7 +98,7 @@ def _bets(epsilon: float) -> Doubles:
 
 def _log_factors(sums: Integers, sizes: Integers, epsilon: float) -> Doubles:
     """[G] losses and [G] sizes of groups -> [L] log of the product of the factors of each bet."""
-    kinds, counts = np.unique((sums - epsilon * sizes) / sizes.max(), return_counts=True)
+    kinds, counts = np.unique(sums / sizes - epsilon, return_counts=True)
     logs: Doubles = np.log1p(-_bets(epsilon)[:, np.newaxis] * kinds) @ counts
     return logs
 

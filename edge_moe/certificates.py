@@ -12,12 +12,19 @@ __all__ = ["certify", "in_words", "stale"]
 
 
 def certify(
-    kept: Kept, digest: str, fingerprints: Iterable[str], *, families: int = 1, chose_recipe: int = 0
+    kept: Kept,
+    max_experts: int,
+    digest: str,
+    fingerprints: Iterable[str],
+    *,
+    families: int = 1,
+    chose_recipe: int = 0,
 ) -> Certificate:
     """Write down a promise that is kept.
 
     Args:
         kept: what was found.
+        max_experts: at which.
         digest: of all that decides the set's answers, see `edge_moe.digest`.
         fingerprints: of the images that it was found on.
         families: as it was found with.
@@ -26,6 +33,8 @@ def certify(
     promise = kept.promise
     return Certificate(
         rule=promise.rule,
+        tau=kept.tau,
+        max_experts=max_experts,
         n=kept.samples,
         losses=kept.lost,
         epsilon=promise.epsilon,
@@ -47,13 +56,16 @@ def in_words(one: Certificate) -> str:
     among = "" if one.m == 1 else f"; the best of {one.m}"
     used = f"; {one.chose_recipe:,} of them chose the recipe, too" if one.chose_recipe else ""
     return (
-        f"{one.rule}<={100 * one.epsilon:g}% with {100 * (1 - one.delta):g}% confidence "
+        f"{one.rule}<={100 * one.epsilon:.10g}% with {100 * (1 - one.delta):.10g}% confidence "
         f"({images}, of which {seen}{gained}{among}{used})"
     )
 
 
-def stale(one: Certificate, digest: str) -> str | None:
-    """Return in words why a certificate says nothing about the set with this digest; None: it stands."""
+def stale(one: Certificate, digest: str, tau: float, max_experts: int) -> str | None:
+    """Return in words why a certificate is not of this setting of the set with this digest; None: it stands."""
+    if (one.tau, one.max_experts) != (tau, max_experts):
+        was = f"tau {one.tau}, max_experts {one.max_experts}"
+        return f"it was made for {was}, and the default is tau {tau}, max_experts {max_experts}; promise anew"
     if one.bundle == digest:
         return None
     return f"it was made for the set with digest {one.bundle[:12]}..., and this one's is {digest[:12]}...; promise anew"

@@ -8,6 +8,8 @@ import msgspec
 
 from edge_moe.anytime import check_max_experts, check_tau
 from edge_moe.bundle import OPERATING, Bundle
+from edge_moe.certificates import stale
+from edge_moe.errors import BundleError
 from edge_moe.lock import acquire
 from edge_moe.operating import Certificate, encode, read_operating
 from edge_moe.output import write_file
@@ -24,6 +26,7 @@ def write_defaults(
     *,
     certificate: Certificate | None = None,
     default_set: bool = False,
+    command: str = "edge-moe choose",
 ) -> None:
     """Make (tau, max_experts) the default of one set of a bundle; operating.json is replaced whole or not at all.
 
@@ -36,14 +39,15 @@ def write_defaults(
         tau: in [0, 1].
         max_experts: in [1, K]; 0 where K is.
         certificate: what the setting promises; None: what it promised before, if it is the same.
+        command: who writes, for whoever waits for it.
         default_set: make the set the one that runs where none is named, too.
 
     Raises:
         UsageError: a setting out of range, or the bundle has no such set.
-        BundleError: no bundle there, or it is damaged.
+        BundleError: no bundle there, or it is damaged, or another one than the certificate is of.
         OutputError: operating.json cannot be written, or another process makes the bundle; the old one stands.
     """
-    lock = acquire(bundle, "edge-moe choose", amends=True)
+    lock = acquire(bundle, command, amends=True)
     try:
         _write(bundle, wanted, tau, max_experts, certificate, default_set)
     finally:
@@ -58,6 +62,8 @@ def _write(
     operating = read_operating(bundle, opened.manifest)
     tau, max_experts = check_tau(tau), check_max_experts(max_experts, opened.manifest.experts)
     sets, before = dict(operating.sets), operating.sets[key]
+    if certificate is not None and (problem := stale(certificate, before.digest, tau, max_experts)):
+        raise BundleError(f"what {key} of {bundle} promises cannot be written: {problem}")
     same = (before.default_tau, before.default_max_experts) == (tau, max_experts)
     sets[key] = msgspec.structs.replace(
         before,

@@ -9,6 +9,7 @@ Each set names the digest of all that decides its answers: figures that were mea
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated, Literal, TypeAlias
 
 import msgspec
 
@@ -23,6 +24,7 @@ __all__ = [
     "Certificate",
     "Operating",
     "OperatingPoint",
+    "Rule",
     "SetOperating",
     "default_first",
     "encode",
@@ -31,6 +33,8 @@ __all__ = [
 
 OPERATING = "operating.json"
 SCHEMA_VERSION = 1
+Rule: TypeAlias = Literal["changed", "lost", "drop"]  # see edge_moe.promise
+Inside = Annotated[float, msgspec.Meta(gt=0.0, lt=1.0)]
 
 
 class OperatingPoint(Strict, frozen=True):
@@ -52,11 +56,13 @@ class Certificate(Strict, frozen=True, omit_defaults=True):
     `edge_moe.promise` has the rules and how it is found.
     """
 
-    rule: str  # what counts as a loss: "changed", "lost" or "drop"
+    rule: Rule  # what counts as a loss
+    tau: Fraction  # of the setting that it is of
+    max_experts: Positive
     n: Positive  # images that it was made on
-    losses: Count  # of them, at the default tau
-    epsilon: Fraction
-    delta: Fraction
+    losses: Count  # of them, at this tau
+    epsilon: Inside
+    delta: Inside
     m: Positive  # answers that it was chosen from (sets, max_experts): each was tested at delta / m
     images: Digest  # of these images
     bundle: Digest  # of all that decides the answers: the set's digest at that time
@@ -129,6 +135,10 @@ def read_operating(folder: Path, manifest: Manifest) -> Operating:
             raise BundleError(
                 f"{file} was made for another {artifacts.key}: it names the digest {one.digest[:12]}..., but the set "
                 f"has {digest[:12]}...; put back the {OPERATING} that belongs to the artifacts, or {todo}"
+            )
+        if one.certificate is not None and one.certificate.losses > one.certificate.n:
+            raise BundleError(
+                f"{file} is damaged: the certificate of {artifacts.key} has more losses than images; {todo}"
             )
         if one.default_max_experts > manifest.experts or (manifest.experts and not one.default_max_experts):
             raise BundleError(

@@ -28,7 +28,8 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Literal, TypeAlias, get_args
+from decimal import ROUND_FLOOR, Decimal
+from typing import TypeAlias, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -37,6 +38,7 @@ from edge_moe.anytime import alpha
 from edge_moe.betting import groups_needed, won, won_by_counts, won_by_groups
 from edge_moe.binomial import binomial_tail, samples_needed, upper_bound
 from edge_moe.errors import DataError, UsageError
+from edge_moe.operating import Rule
 from edge_moe.trace import Trace
 
 __all__ = [
@@ -52,13 +54,14 @@ __all__ = [
     "largest_tau",
 ]
 
-Rule: TypeAlias = Literal["changed", "lost", "drop"]
 Doubles: TypeAlias = npt.NDArray[np.float64]
 Integers: TypeAlias = npt.NDArray[np.integer]
 
 CONFIDENCE = 0.95
 _WRITTEN = re.compile(r"\s*([a-z]+)\s*<=\s*([0-9]+\.?[0-9]*|\.[0-9]+)\s*%\s*")
 _HALVINGS = 60
+_LEAST = 1e-9  # of which no images could tell anything
+_DIGITS = 20
 
 
 @dataclass(frozen=True)
@@ -81,11 +84,11 @@ class Promise:
         if found is None or found[1] not in get_args(Rule):
             raise UsageError(f"{text!r} is no promise; {example}")
         epsilon = float(found[2]) / 100
-        if not 0 < epsilon < 1:
+        if not _LEAST <= epsilon < 1:
             raise UsageError(f"{text!r} promises nothing: its bound has to be above 0% and below 100%; {example}")
         if isinstance(confidence, bool) or not isinstance(confidence, int | float) or not 0 < confidence < 1:
             raise UsageError(f"the confidence is {confidence}; expected a number between 0 and 1, such as {CONFIDENCE}")
-        return cls(found[1], epsilon, 1 - confidence)  # type: ignore[arg-type]  # one of the rules
+        return cls(found[1], epsilon, round(1 - confidence, 12))  # type: ignore[arg-type]  # one of the rules
 
     @property
     def needs_labels(self) -> bool:
@@ -94,7 +97,7 @@ class Promise:
 
     def __str__(self) -> str:
         """Write it as people do."""
-        return f"{self.rule}<={100 * self.epsilon:g}%"
+        return f"{self.rule}<={100 * self.epsilon:.10g}%"
 
 
 @dataclass(frozen=True)
@@ -173,13 +176,17 @@ class ClassBound:
 def largest_tau(
     ladder: Ladder, promise: Promise, labels: Integers | None = None, groups: Integers | None = None, families: int = 1
 ) -> float:
-    """Return the largest tau that keeps the promise.
+    """Return the largest tau that keeps the promise, and 0 where none but that does.
+
+    More exactly: of all that lie between the alpha that it is and the one before, and decide alike, the one with the
+    fewest digits: it can be written down, and no sample's alpha lies on it.
 
     Args:
         ladder: of N samples, drawn as those will be that the promise is for.
         promise: what is to be kept.
         labels: [N] the right classes; "changed" needs none.
-        groups: [N] which samples belong together; None: each stands for itself.
+        groups: [N] which samples belong together, each of which then counts as much as any other; None: each stands
+            for itself.
         families: how many such questions are asked of the same samples, to take one of the answers: each gets this
             share of delta, so that what is promised holds whichever is taken.
 
@@ -203,7 +210,16 @@ def largest_tau(
         index = np.unique(groups, return_inverse=True)[1]
         passes = won_by_groups(index[rows], after - before, ends, np.bincount(index), promise.epsilon, delta)
     passed = len(passes) if passes.all() else int(passes.argmin())
-    return float(np.append(taus[starts], 1.0)[passed])
+    return _plainest(*np.concatenate([[-1.0], taus[starts], [1.0]])[passed : passed + 2].tolist())
+
+
+def _plainest(above: float, most: float) -> float:
+    """Return the number with the fewest digits that is above the one and at most the other; 0 if it may."""
+    for digits in range(_DIGITS):
+        found = float(Decimal(most).quantize(Decimal(1).scaleb(-digits), rounding=ROUND_FLOOR))
+        if found > above:
+            return found
+    return most
 
 
 def keep(
@@ -225,7 +241,7 @@ def keep(
         gained=int((at < 0).sum()),
         bound=bound(at, delta, groups, signed=signed),
         most=bound(none, delta, groups, signed=signed),
-        needed=samples_needed(promise.epsilon, delta) if exact else groups_needed(sizes, promise.epsilon, delta),
+        needed=samples_needed(promise.epsilon, delta) if exact else groups_needed(promise.epsilon, delta),
     )
 
 
@@ -238,7 +254,7 @@ def bound(losses: Integers, delta: float, groups: Integers | None = None, *, sig
     if not signed and groups is None:
         return upper_bound(int(losses.sum()), len(losses), delta)
     sums, sizes = _grouped(losses, groups)
-    low, high = max(0.0, float(losses.mean())), 1.0
+    low, high = max(0.0, float((sums / sizes).mean())), 1.0
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
         low, high = (low, middle) if 0 < middle < 1 and won(sums, sizes, middle, delta) else (middle, high)
@@ -246,21 +262,26 @@ def bound(losses: Integers, delta: float, groups: Integers | None = None, *, sig
 
 
 def class_bounds(
-    ladder: Ladder, promise: Promise, tau: float, labels: Integers | None = None, groups: Integers | None = None
+    ladder: Ladder,
+    promise: Promise,
+    tau: float,
+    labels: Integers | None = None,
+    groups: Integers | None = None,
+    families: int = 1,
 ) -> list[ClassBound]:
-    """Return the loss of every class that was seen, the worst bound first; each at delta / their number.
+    """Return the loss of every class that was seen, the worst bound first; each at delta / (families * classes).
 
-    A class is the right one, where labels are known, else the answer at tau = 0.
+    A class is the right one, where labels are known, else the answer at tau = 0. All bounds hold together, but for
+    delta: by themselves, not together with the promise.
     """
     of = ladder.full if labels is None else np.asarray(labels)
     losses = ladder.losses(promise.rule, labels)[np.arange(len(ladder)), ladder.rungs(tau)]
     classes, signed = np.unique(of), promise.rule == "drop"
+    delta = promise.delta / families / len(classes)
     found = []
     for index in classes:
         here = of == index
-        most = bound(
-            losses[here], promise.delta / len(classes), None if groups is None else groups[here], signed=signed
-        )
+        most = bound(losses[here], delta, None if groups is None else groups[here], signed=signed)
         found.append(ClassBound(int(index), int(here.sum()), int((losses[here] > 0).sum()), most))
     return sorted(found, key=lambda one: -one.bound)
 
@@ -271,8 +292,8 @@ def _passes(lost: Integers, gained: Integers, samples: int, promise: Promise, de
         low, high = -1, samples  # losses: so many pass, so many do not
         while high - low > 1:
             middle = (low + high) // 2
-            won = binomial_tail(middle, samples, promise.epsilon) <= delta
-            low, high = (middle, high) if won else (low, middle)
+            few = binomial_tail(middle, samples, promise.epsilon) <= delta
+            low, high = (middle, high) if few else (low, middle)
         return lost <= low
     return won_by_counts(lost, gained, samples, promise.epsilon, delta)
 

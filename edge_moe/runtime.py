@@ -5,7 +5,8 @@ Axis letters: H W height and width, E embedding, K experts, Y classes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sized
+from collections.abc import Iterable, Sequence, Sized
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from types import TracebackType
@@ -26,6 +27,7 @@ from edge_moe.anytime import (
 from edge_moe.backends import Backend, OpenPart, Tensor
 from edge_moe.bundle import ArtifactSet, Bundle, Manifest, expert_name
 from edge_moe.cache import ExpertCache
+from edge_moe.certificates import stale
 from edge_moe.digest import answers_digest, check_digest
 from edge_moe.errors import BundleError, DataError, UsageError
 from edge_moe.here import pick
@@ -91,8 +93,10 @@ class Runtime:
         manifest = self._bundle.manifest
         self._set = pick(manifest, named(backend.name if isinstance(backend, Backend) else backend, recipe))
         self._operating = one = self._bundle.operating(self._set)
-        self._promised: tuple[tuple[float, int], Certificate | None]
-        self._promised = (one.default_tau, one.default_max_experts), one.certificate
+        setting = one.default_tau, one.default_max_experts
+        self._promised: dict[tuple[float, int], Certificate] = {}
+        if one.certificate is not None and not stale(one.certificate, self.digest, *setting):
+            self._promised[setting] = one.certificate
         if expect_digest is not None:
             check_digest(manifest, self._set, expect_digest)
         self._backend = backend if isinstance(backend, Backend) else backends.get(self._set.backend)
@@ -152,31 +156,51 @@ class Runtime:
     @property
     def certificate(self) -> Certificate | None:
         """What tau and max_experts, as they are now, promise of this set; None: nothing. See edge_moe.promise."""
-        at, one = self._promised
-        return one if one is not None and at == (self.tau, self.max_experts) and one.bundle == self.digest else None
+        return self._promised.get((self.tau, self.max_experts))
 
     def recalibrate(
-        self, images: Iterable[Source], promise: str = "changed<=1%", *, confidence: float = 0.95
+        self,
+        images: Iterable[Source],
+        promise: str = "changed<=1%",
+        *,
+        confidence: float = 0.95,
+        groups: Sequence[int] | None = None,
     ) -> Recalibrated:
         """Set tau to the largest that keeps a promise on the device's own images, which need no labels.
 
-        What is promised holds for images that are drawn as these were, answered by this set, at this max_experts.
+        What is promised holds for images that are drawn as these were, answered by this set, at this max_experts. Until
+        it returns, no other call is answered.
 
         Args:
-            images: drawn as those will be that come: files, PIL images or uint8 arrays.
+            images: drawn as those will be that come, one by one: files, PIL images or uint8 arrays.
             promise: "changed<=1%": of all images that could come, at most so many are answered otherwise than at
                 tau = 0.
             confidence: 1 - delta: in at most delta of all draws of images the promise is broken.
+            groups: [N] which images belong together, as those of one burst do; None: each stands for itself.
 
         Raises:
-            UsageError: no such promise, or the bundle is a plain network; or as `predict`.
+            UsageError: no such promise, these are not several images, or the bundle is a plain network; or as
+                `predict`.
             DataError: an image cannot be read, or they are too few: says how many it takes. tau stays as it was.
         """
-        from edge_moe.promise import Promise  # who only answers does not load what this takes
-        from edge_moe.recalibrate import recalibrate
+        from edge_moe.fingerprints import chose_recipe  # who only answers does not load what this takes
+        from edge_moe.promise import Promise
+        from edge_moe.recalibrate import Answering, recalibrate
 
-        found = recalibrate(self, images, Promise.parse(promise, confidence))
-        self.tau, self._promised = found.tau, ((found.tau, found.max_experts), found.certificate)
+        wanted = Promise.parse(promise, confidence)
+        with self._turn:
+            if self._base is None:
+                raise self._closed()
+            by = Answering(
+                self.manifest,
+                self._part,
+                self.digest,
+                self._max_experts,
+                partial(chose_recipe, self._bundle.path, self._set.backend),
+            )
+            found = recalibrate(by, images, wanted, groups)
+        self._promised[found.tau, found.max_experts] = found.certificate
+        self.tau, self.max_experts = found.tau, found.max_experts
         return found
 
     @property

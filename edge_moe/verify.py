@@ -108,10 +108,11 @@ def _hashes(bundle: Bundle, artifacts: ArtifactSet) -> list[Check]:
 
 def _certificate(bundle: Bundle, artifacts: ArtifactSet) -> list[Check]:
     """Check that what the default tau promises was promised of these artifacts."""
-    certificate = bundle.operating(artifacts).certificate
+    one = bundle.operating(artifacts)
+    certificate = one.certificate
     if certificate is None:
         return []
-    problem = stale(certificate, answers_digest(bundle.manifest, artifacts))
+    problem = stale(certificate, answers_digest(bundle.manifest, artifacts), one.default_tau, one.default_max_experts)
     return [Check(str(artifacts.key), "certificate", problem is None, problem or in_words(certificate))]
 
 

@@ -32,24 +32,28 @@ def kept(rule="changed", **changes):
     ],
 )
 def test_in_words(found, more, words):
-    assert words in in_words(certify(found, "1" * 64, NAMES, **more))
+    assert words in in_words(certify(found, 1, "1" * 64, NAMES, **more))
 
 
 def test_what_stands_in_it():
-    one = certify(kept("drop", gained=2), "1" * 64, NAMES, families=2)
+    one = certify(kept("drop", gained=2), 1, "1" * 64, NAMES, families=2)
     assert (one.rule, one.n, one.losses, one.gained) == ("drop", 1250, 5, 2)
     assert (one.epsilon, one.delta, one.m) == (0.01, 0.05, 2)
     assert one.images == images_digest(NAMES)
-    assert certify(kept(), "1" * 64, NAMES).gained is None
+    assert certify(kept(), 1, "1" * 64, NAMES).gained is None
 
 
 def test_it_stands_for_its_artifacts_alone():
-    one = certify(kept(), "1" * 64, NAMES)
-    assert stale(one, "1" * 64) is None
-    assert "made for the set with digest 111111111111..., and this one's is 222222222222" in stale(one, "2" * 64)
+    one = certify(kept(), 1, "1" * 64, NAMES)
+    assert stale(one, "1" * 64, 0.3, 1) is None
+    assert "made for the set with digest 111111111111..., and this one's is 222222222222" in stale(
+        one, "2" * 64, 0.3, 1
+    )
+    for setting in ((0.31, 1), (0.3, 2)):
+        assert "made for tau 0.3, max_experts 1, and the default is tau" in stale(one, "1" * 64, *setting)
 
 
 def test_numbers_are_numbers():
     """numpy's would not be written as JSON."""
-    one = certify(kept(lost=int(np.int64(3))), "1" * 64, NAMES)
+    one = certify(kept(lost=int(np.int64(3))), 1, "1" * 64, NAMES)
     assert {type(value) for value in (one.n, one.losses, one.m)} == {int}

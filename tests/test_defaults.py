@@ -15,6 +15,7 @@ from edge_moe.bundle import OPERATING, Bundle
 from edge_moe.defaults import write_defaults
 from edge_moe.errors import BundleError, OutputError, UsageError
 from edge_moe.lock import acquire, lock_path
+from edge_moe.operating import Certificate
 from edge_moe.sets import Pattern, SetKey
 from edge_moe.verify import verify
 from tests.cli.conftest import small_disk
@@ -64,8 +65,24 @@ def test_another_set_is_the_default(bundle, fake_backend):
         Bundle(bundle)
 
 
+def test_a_certificate_of_another_setting_or_bundle_is_not_written(bundle):
+    opened = Bundle(bundle).operating(SetKey("fake", "int8"))
+    one = Certificate(
+        rule="changed", tau=0.5, max_experts=1, n=500, losses=1, epsilon=0.01, delta=0.05, m=1, images="0" * 64,
+        bundle=opened.digest,
+    )  # fmt: skip
+    before = tree(bundle)
+    for wrong in (msgspec.structs.replace(one, tau=0.4), msgspec.structs.replace(one, bundle="1" * 64)):
+        with pytest.raises(BundleError, match="cannot be written: it was made for"):
+            write_defaults(bundle, Pattern(("fake",), "int8"), 0.5, 1, certificate=wrong)
+    assert tree(bundle) == before
+    write_defaults(bundle, Pattern(("fake",), "int8"), 0.5, 1, certificate=one)
+    assert Bundle(bundle).operating(SetKey("fake", "int8")).certificate == one
+
+
 def test_a_certificate_goes_with_the_setting_that_it_is_of(bundle):
-    certificate = {"rule": "changed", "n": 500, "losses": 1, "epsilon": 0.01, "delta": 0.05, "m": 1}
+    certificate = {"rule": "changed", "tau": 0.25, "max_experts": 1, "n": 500, "losses": 1}
+    certificate |= {"epsilon": 0.01, "delta": 0.05, "m": 1}
     certificate |= {"images": "0" * 64, "bundle": "1" * 64}
     raw = json.loads((bundle / OPERATING).read_text())
     for one in raw["sets"].values():

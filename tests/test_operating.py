@@ -49,7 +49,7 @@ def another(raw):
             change("sets", "fake/int8", "default_max_experts", to=0),
             "the default max_experts 0, but there are 3 experts",
         ),
-        (change("sets", "fake/int8", "certificate", to={"rule": "changed"}), "missing required field `n`"),
+        (change("sets", "fake/int8", "certificate", to={"rule": "changed"}), "missing required field `tau`"),
         (
             change("sets", "fake/int8", "digest", to="0" * 64),
             "was made for another fake/int8: it names the digest 0000",

@@ -57,6 +57,44 @@ def test_the_certificate_is_of_these_images_and_this_setting(runtime):
     assert runtime.certificate == one
     runtime.max_experts = 2
     assert runtime.certificate is None
+    again = runtime.recalibrate(IMAGES, "changed<=20%")
+    assert runtime.certificate == again.certificate != one
+    runtime.tau, runtime.max_experts = found.tau, 1
+    assert runtime.certificate == one
+
+
+def test_nobody_else_is_answered_meanwhile(runtime):
+    """Else another image's outputs were taken for this one's."""
+    refused = []
+
+    def images():
+        for image in IMAGES:
+            try:
+                runtime.predict(image)
+            except UsageError as error:
+                refused.append(str(error))
+            yield image
+
+    runtime.recalibrate(images(), "changed<=5%")
+    assert len(refused) == 400 and "busy" in refused[0]
+    runtime.close()
+    with pytest.raises(UsageError, match="closed"):
+        runtime.recalibrate(IMAGES, "changed<=5%")
+
+
+def test_images_of_one_scene_count_as_one(runtime):
+    groups = [n // 4 for n in range(400)]
+    found = runtime.recalibrate(IMAGES, "changed<=30%", groups=groups)
+    assert (found.certificate.groups, found.certificate.n) == (100, 400)
+    assert found.tau <= runtime.recalibrate(IMAGES, "changed<=30%").tau
+    with pytest.raises(DataError, match="expected a group for each of 400 images, found 3"):
+        runtime.recalibrate(IMAGES, "changed<=30%", groups=[0, 1, 2])
+
+
+@pytest.mark.parametrize("images", ["abc", None, IMAGES[0], b"x", 7])
+def test_what_is_not_several_images(runtime, images):
+    with pytest.raises(UsageError, match="is not several images; expected a list of files, or of arrays"):
+        runtime.recalibrate(images)
 
 
 def test_too_few_images_leave_tau_as_it_was(runtime):

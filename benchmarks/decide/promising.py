@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TypeAlias
 
-import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -22,28 +22,48 @@ from edge_moe.bundle import OperatingPoint
 from edge_moe.certificates import certify
 from edge_moe.digest import answers_digest
 from edge_moe.errors import DataError, UsageError
+from edge_moe.fingerprints import chose_recipe
 from edge_moe.operating import Certificate
 from edge_moe.points import operating_point
 from edge_moe.promise import ClassBound, Kept, Ladder, Promise, class_bounds, keep
 from edge_moe.recalibrate import too_few
 
-__all__ = ["Offer", "chose_recipe", "offers"]
+__all__ = ["Offer", "offers", "refuse_others_answers"]
 
-_PARITY = "parity.json"  # what writes it needs torch, which a benchmark does without
 Labels: TypeAlias = npt.NDArray[np.integer] | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Offer:
     """One set at one max_experts, and the tau at which it keeps the promise."""
 
     match: Match
     max_experts: int
+    families: int  # of how many such it is one
     kept: Kept
     point: OperatingPoint  # on all N images
     cost: float  # of the mean image, predicted from its parts, in the results' unit
-    classes: tuple[ClassBound, ...]  # the worst bound first; all hold together
-    certificate: Certificate
+    labels: Labels
+
+    @cached_property
+    def classes(self) -> list[ClassBound]:
+        """The classes, the worst bound first; all hold together."""
+        ladder = Ladder.of(self.match.measured.decisions, self.max_experts)
+        groups = self.match.results.grouping
+        return class_bounds(ladder, self.kept.promise, self.kept.tau, self.labels, groups, self.families)
+
+    @cached_property
+    def certificate(self) -> Certificate:
+        """What may be written beside the setting."""
+        match, names = self.match, self.match.results.fingerprints or ()
+        return certify(
+            self.kept,
+            self.max_experts,
+            answers_digest(match.bundle.manifest, match.artifacts),
+            names,
+            families=self.families,
+            chose_recipe=chose_recipe(match.bundle.path, match.artifacts.key.backend, names),
+        )
 
 
 def offers(matches: Sequence[Match], promise: Promise, max_experts: Sequence[int] = ()) -> list[Offer]:
@@ -56,8 +76,8 @@ def offers(matches: Sequence[Match], promise: Promise, max_experts: Sequence[int
 
     Raises:
         UsageError: the bundle is a plain network, or a max_experts out of range.
-        DataError: labels are needed and not known, the results do not say which images they are of, or these are too
-            few: says what they can promise at most, and how many it takes.
+        DataError: labels are needed and not known, answers are another set's, the results do not say which images they
+            are of, or these are too few: says what they can promise at most, and how many it takes.
     """
     first = matches[0]
     manifest, results = first.bundle.manifest, first.results
@@ -66,6 +86,8 @@ def offers(matches: Sequence[Match], promise: Promise, max_experts: Sequence[int
             f"{first.bundle.path} is a plain network: without experts every image gets the base's answer at any tau, "
             "and there is nothing to promise; convert a mixture"
         )
+    for match in matches:
+        refuse_others_answers(match)
     labels = _labels(first, promise)
     if results.fingerprints is None:
         raise DataError(f"{first.file} does not say which images it is of; measure again with 'edge-moe bench'")
@@ -82,21 +104,13 @@ def offers(matches: Sequence[Match], promise: Promise, max_experts: Sequence[int
     return sorted(found, key=lambda one: (one.cost, one.point.mean_macs))
 
 
-def chose_recipe(match: Match) -> int:
-    """Return by how many of the images of the results `convert` chose the set's recipe, as far as its report tells."""
-    try:
-        report = msgspec.json.decode((match.bundle.path / _PARITY).read_bytes(), type=_Parity)
-    except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
-        return 0
-    chosen = set(report.fingerprints.split()) if match.artifacts.key.backend in report.ranked else set()
-    return sum(one in chosen for one in match.results.fingerprints or ())
-
-
-class _Parity(msgspec.Struct):
-    """Of parity.json what is asked here: an app may ship a bundle without it."""
-
-    fingerprints: str = ""
-    ranked: dict[str, msgspec.Raw] = {}
+def refuse_others_answers(match: Match) -> None:
+    """Raise DataError where the results have another set's answers: nothing can be chosen for the set by them."""
+    if match.measured.decided_by is not None:
+        raise DataError(
+            f"{match.file} has the answers of {match.measured.decided_by} in place of those of {match.label}: a "
+            "default cannot be chosen by them; measure without --routing"
+        )
 
 
 def _labels(match: Match, promise: Promise) -> Labels:
@@ -115,22 +129,15 @@ def _labels(match: Match, promise: Promise) -> Labels:
 def _offer(match: Match, promise: Promise, most: int, labels: Labels, families: int) -> Offer:
     results, measured = match.results, match.measured
     trace, groups = measured.decisions, results.grouping
-    ladder = Ladder.of(trace, most)
-    kept = keep(ladder, promise, labels, groups, families)
+    kept = keep(Ladder.of(trace, most), promise, labels, groups, families)
     decisions = trace.at(kept.tau, most)
     cost = prices.per_image(decisions, measured.prices) + measured.overhead(most).per_image(decisions)
     return Offer(
         match=match,
         max_experts=most,
+        families=families,
         kept=kept,
         point=operating_point(decisions, labels, match.bundle.manifest.macs, kept.tau, most, groups),
         cost=float(cost.mean()),
-        classes=tuple(class_bounds(ladder, promise, kept.tau, labels, groups)),
-        certificate=certify(
-            kept,
-            answers_digest(match.bundle.manifest, match.artifacts),
-            results.fingerprints or (),
-            families=families,
-            chose_recipe=chose_recipe(match),
-        ),
+        labels=labels,
     )

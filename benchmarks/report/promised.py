@@ -63,10 +63,11 @@ def _marks(one: Series, rule: Rule) -> list[Mark]:
             at = losses[np.arange(len(ladder)), ladder.rungs(point.tau)]
             most = bound(at, 1 - CONFIDENCE, results.grouping, signed=rule == "drop") if point.tau else 0.0
             least = whole - most  # at tau 0 nothing is lost, whatever images come
+            under = f"at most {100 * most:.2f} points under tau 0"
             told = (
                 f"{one.label}, tau {tau(point.tau)}, {percent(point.point.exit_rate)} exit",
                 f"seen: {accuracy(whole - float(at.mean()))}",
-                f"promised: at least {accuracy(least)}",
+                f"promised: {under if rule == 'drop' else f'at least {accuracy(least)}'}",
             )
             seen.append(Dot(point.tau, 100 * (whole - float(at.mean())), told))
             kept.append(Dot(point.tau, 100 * least, told))

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from edge_moe.cli.console import console
 from edge_moe.cli.extras import require
-from edge_moe.cli.promising import promised, refuse_others_answers, write_choice
+from edge_moe.cli.promising import promised, write_choice
 from edge_moe.cli.sets import Backend, Recipe, Set, split
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def choose(
             "The largest such tau is the answer."
         ),
     ] = None,
-    confidence: Annotated[float, typer.Option(help="Of --promise: 1 - delta.")] = 0.95,
+    confidence: Annotated[float | None, typer.Option(help="Of --promise: 1 - delta; 0.95.")] = None,
     max_experts: Annotated[
         list[int] | None,
         typer.Option(help="With --promise: which to compare; may be repeated, the default of each set."),
@@ -64,13 +64,13 @@ def choose(
         bool, typer.Option("--all-sets", help="Pick the set as well, of all that were measured.")
     ] = False,
     statistic: Annotated[
-        Literal["mean", "median", "p90"],
+        Literal["mean", "median", "p90"] | None,
         typer.Option(
-            help="Of the cost: the mean over images of each one's median over rounds; "
+            help="Of the cost, mean by default: the mean over images of each one's median over rounds; "
             "median or p90 of all predictions, each round of each image."
         ),
-    ] = "mean",
-    seed: Annotated[int, typer.Option(min=0, help="Of the halves and the intervals.")] = 0,
+    ] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Of the halves and the intervals; 0.")] = None,
     write: Annotated[bool, typer.Option("--write", help="Make the choice the bundle's default.")] = False,
 ) -> None:
     """Pick tau and max_experts: by a promise that holds for images to come, or by wishes, on half of those measured."""
@@ -79,6 +79,7 @@ def choose(
     from edge_moe.benchmarks.decide.choose import Wish
     from edge_moe.benchmarks.decide.choose import choose as pick
     from edge_moe.benchmarks.decide.matching import match, match_all
+    from edge_moe.benchmarks.decide.promising import refuse_others_answers
     from edge_moe.bundle import Bundle
     from edge_moe.errors import DataError, UsageError
     from edge_moe.intervals import over_groups
@@ -99,12 +100,22 @@ def choose(
             raise UsageError(
                 "--promise is given with a wish; expected one or the other: a promise alone says what tau is"
             )
+        if statistic is not None or seed is not None:
+            raise UsageError("--statistic and --seed are of wishes; leave them away with --promise")
         opened = Bundle(bundle)
         matches = match_all(opened, results) if all_sets else [match(opened, results, *wanted)]
-        promised(matches, promise, confidence, tuple(max_experts or ()), write=write, all_sets=all_sets)
+        promised(
+            matches,
+            promise,
+            0.95 if confidence is None else confidence,
+            tuple(max_experts or ()),
+            write=write,
+            all_sets=all_sets,
+        )
         return
-    if max_experts is not None:
-        raise UsageError("--max-experts is given without --promise; wishes choose among all that were measured")
+    if max_experts is not None or confidence is not None:
+        raise UsageError("--max-experts and --confidence are of --promise; wishes choose among all that were measured")
+    statistic, seed = statistic or "mean", seed or 0
     if all_sets:
         found, choice = _of_all(match_all(Bundle(bundle), results), wish, statistic, seed)
     else:

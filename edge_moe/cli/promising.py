@@ -9,7 +9,6 @@ import typer
 from rich.table import Table
 
 from edge_moe.cli.console import console
-from edge_moe.errors import DataError
 from edge_moe.sets import Pattern
 
 if TYPE_CHECKING:
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
     from edge_moe.benchmarks.decide.promising import Offer
     from edge_moe.operating import Certificate
 
-__all__ = ["promised", "refuse_others_answers", "write_choice"]
+__all__ = ["promised", "write_choice"]
 
 
 def promised(
@@ -40,9 +39,6 @@ def promised(
     from edge_moe.promise import Promise
 
     wanted = Promise.parse(promise, confidence)
-    if write:
-        for match in matches:
-            refuse_others_answers(match)
     found = offers(matches, wanted, max_experts)
     best = found[0]
     for doubt in best.match.doubts:
@@ -51,7 +47,7 @@ def promised(
     among = "" if len(found) == 1 else f", each of {len(found)} at delta / {len(found)} (* the cheapest)"
     screen = console()
     screen.print(_table(found, f"{wanted} at {confidence:g} confidence, {results.images:,} images{among}"))
-    setting = f"tau {best.kept.tau:.6g}, max_experts {best.max_experts}"
+    setting = f"tau {best.kept.tau:.10g}, max_experts {best.max_experts}"
     typer.echo(f"{setting} of {best.match.label} promises {in_words(best.certificate)}")
     for line in _remarks(best):
         typer.echo(line)
@@ -61,15 +57,6 @@ def promised(
     now = best.match.bundle.operating(best.match.artifacts)
     before = f"tau {now.default_tau:g}, max_experts {now.default_max_experts}"
     typer.echo(f"the default of {best.match.label} stays {before}; --write changes it")
-
-
-def refuse_others_answers(match: Match) -> None:
-    """Raise DataError where the results have another set's answers: a default cannot be chosen by them."""
-    if match.measured.decided_by is not None:
-        raise DataError(
-            f"{match.file} has the answers of {match.measured.decided_by} in place of those of {match.label}: a "
-            "default cannot be chosen by them; measure without --routing"
-        )
 
 
 def write_choice(
@@ -83,7 +70,9 @@ def write_choice(
     wanted = Pattern((key.backend,), key.recipe)
     write_defaults(bundle, wanted, tau, max_experts, certificate=certificate, default_set=all_sets)
     before = f"tau {now.default_tau:g}, max_experts {now.default_max_experts}"
-    typer.echo(f"{bundle}: the default of {match.label} is now tau {tau:g}, max_experts {max_experts}; it was {before}")
+    typer.echo(
+        f"{bundle}: the default of {match.label} is now tau {tau:.10g}, max_experts {max_experts}; it was {before}"
+    )
     first = match.bundle.manifest.sets[0].key
     if key != first and all_sets:
         typer.echo(f"{bundle} runs {key} where no set is named; it was {first}")
@@ -125,10 +114,12 @@ def _remarks(one: Offer) -> list[str]:
     kept, labels = one.kept, one.match.bundle.manifest.labels
     worst = one.classes[0]
     share = f"{worst.lost:,} of {worst.samples:,}"
+    name = labels[worst.index]
+    whose = repr(name) if one.labels is not None else f"what is answered {name!r} at tau 0,"
     found = [
         "it is promised for images drawn as these were, answered by this set; others void it",
-        f"by class it may be worse: of {labels[worst.index]!r} {share} are {_lost(one)}, at most {worst.bound:.1%} "
-        f"(so for all {len(one.classes)} classes at once, each at delta / {len(one.classes)})",
+        f"by class it may be worse: of {whose} {share} are {_lost(one)}, at most {worst.bound:.1%} (the worst bound of "
+        f"{len(one.classes)} classes, each at delta / {one.families * len(one.classes)})",
     ]
     if one.certificate.chose_recipe:
         found.append(

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from edge_moe.cli.devices import Device, backend_on
 from edge_moe.cli.sets import Backend, Recipe, Set, split
 
 __all__ = ["register"]
@@ -28,6 +29,8 @@ def recalibrate(
     set_: Set = None,
     backend: Backend = None,
     recipe: Recipe = None,
+    device: Device = "host",
+    threads: Annotated[int, typer.Option(help="Of the backend.")] = 1,
     write: Annotated[bool, typer.Option("--write", help="Make it the bundle's default, with its certificate.")] = False,
 ) -> None:
     """Find the largest tau that keeps a promise on a device's own images, which need no labels."""
@@ -42,20 +45,27 @@ def recalibrate(
 
     opened, images = Bundle(bundle), open_data(data, "val")
     key = pick(opened.manifest, patterns(split(set_), split(backend), split(recipe))).key
+    engine = key.backend if device == "host" else backend_on(device, opened, key.backend)
     with (
-        Runtime(opened, max_experts=max_experts, backend=key.backend, recipe=key.recipe) as model,
+        Runtime(opened, max_experts=max_experts, backend=engine, recipe=key.recipe, threads=threads) as model,
         shown_progress() as progress,
     ):
-        before = model.tau
         found = model.recalibrate(
-            track(images.sources, f"answering by {key}", len(images), progress), promise, confidence=confidence
+            track(images.sources, f"answering by {key}", len(images), progress),
+            promise,
+            confidence=confidence,
+            groups=None if images.groups is None else images.groups.tolist(),
         )
-    setting = f"tau {found.tau:.6g}, max_experts {found.max_experts}"
+    setting = f"tau {found.tau:.10g}, max_experts {found.max_experts}"
     typer.echo(f"{setting} of {key} promises {in_words(found.certificate)}")
-    typer.echo("it is promised for images drawn as these were, answered by this set as here; others void it")
+    typer.echo(
+        f"it is promised for images drawn as these were, one by one, answered by this set on {device}; others void it"
+    )
+    now = opened.operating(key)
+    before = f"tau {now.default_tau:.10g}, max_experts {now.default_max_experts}"
     if not write:
-        typer.echo(f"the default of {key} stays tau {before:g}; --write changes it")
+        typer.echo(f"the default of {key} stays {before}; --write changes it")
         return
-    pattern = Pattern((key.backend,), key.recipe)
-    write_defaults(bundle, pattern, found.tau, found.max_experts, certificate=found.certificate)
-    typer.echo(f"{bundle}: the default of {key} is now {setting}; it was tau {before:g}")
+    pattern, command = Pattern((key.backend,), key.recipe), "edge-moe recalibrate"
+    write_defaults(bundle, pattern, found.tau, found.max_experts, certificate=found.certificate, command=command)
+    typer.echo(f"{bundle}: the default of {key} is now {setting}; it was {before}")

@@ -37,7 +37,7 @@ def test_a_promise_is_said_and_not_written(cli, bundle, results):
     assert "changed<=8% at 0.95 confidence, 800 images" in done.out
     assert "max_experts 1 of fake/int8 promises changed<=8% with 95% confidence (800 images, of which" in done.out
     assert "it is promised for images drawn as these were, answered by this set; others void it" in done.out
-    assert "for all 5 classes at once, each at delta / 5)" in done.out
+    assert "(the worst bound of 5 classes, each at delta / 5)" in done.out
     assert done.out.endswith("the default of fake/int8 stays tau 0.3, max_experts 1; --write changes it\n")
 
 
@@ -62,12 +62,21 @@ def test_it_is_written_with_its_certificate(cli, bundle, results, fake_backend):
 def test_a_certificate_of_another_bundle(cli, bundle, results, fake_backend):
     cli("choose", bundle, "--results", results, "--promise", "changed<=8%", "--write")
     raw = json.loads((bundle / "operating.json").read_text())
-    raw["sets"]["fake/int8"]["certificate"]["bundle"] = "0" * 64
+    one = raw["sets"]["fake/int8"]
+    one["certificate"]["bundle"], tau = "0" * 64, one["default_tau"]
     (bundle / "operating.json").write_text(json.dumps(raw))
     assert "DOES NOT STAND: it was made for the set with digest 000000000000" in cli("inspect", bundle).out
     (check,) = (one for one in verify(bundle, backend=fake_backend) if one.what == "certificate")
     assert (check.set, check.passed) == ("fake/int8", False)
     assert "it was made for the set with digest 000000000000" in check.detail
+    one["default_tau"] = 1.0  # by another hand
+    (bundle / "operating.json").write_text(json.dumps(raw))
+    assert f"DOES NOT STAND: it was made for tau {tau}" in cli("inspect", bundle).out
+    with Runtime(bundle, backend=fake_backend) as model:
+        assert model.certificate is None
+    one["certificate"]["losses"] = 900
+    (bundle / "operating.json").write_text(json.dumps(raw))
+    cli("inspect", bundle).refused(1, "the certificate of fake/int8 has more losses than images")
 
 
 @pytest.mark.parametrize(
@@ -78,7 +87,10 @@ def test_a_certificate_of_another_bundle(cli, bundle, results, fake_backend):
         (("--promise", "changed<=8%", "--confidence", 95), 2, "the confidence is 95.0; expected a number between 0"),
         (("--promise", "changed<=8%", "--exit-rate", 0.5), 2, "--promise is given with a wish"),
         (("--promise", "changed<=8%", "--max-experts", 9), 2, "max_experts is 9"),
-        (("--exit-rate", 0.5, "--max-experts", 1), 2, "--max-experts is given without --promise"),
+        (("--exit-rate", 0.5, "--max-experts", 1), 2, "--max-experts and --confidence are of --promise"),
+        (("--exit-rate", 0.5, "--confidence", 0.9), 2, "--max-experts and --confidence are of --promise"),
+        (("--promise", "changed<=8%", "--seed", 0), 2, "--statistic and --seed are of wishes"),
+        (("--promise", f"changed<=0.{'0' * 330}1%"), 2, "has to be above 0%"),
         (("--promise", "changed<=0.01%"), 1, "800 images are too few for changed<=0.01%"),
     ],
 )
@@ -95,7 +107,8 @@ def test_results_of_another_bundle_or_with_others_answers(cli, bundle, results, 
     cli("choose", other, "--results", results, "--promise", "changed<=8%").refused(1, "was measured on another bundle")
     routed = edited(fitted(bundle, images=800, timed=20, rounds=2), routing=Routing(set="fake/fp32", where="host"))
     given = ("choose", bundle, "--results", save(routed, tmp_path / "routed.json"), "--promise", "changed<=8%")
-    cli(*given, "--write").refused(1, "has the answers of fake/fp32 in place of those of fake/int8")
+    for more in ((), ("--write",)):
+        cli(*given, *more).refused(1, "has the answers of fake/fp32 in place of those of fake/int8")
 
 
 def test_a_wish_says_that_it_is_one(cli, bundle, results):

@@ -9,10 +9,10 @@ import pytest
 
 from edge_moe.benchmarks import prices
 from edge_moe.benchmarks.decide.matching import match, match_all
-from edge_moe.benchmarks.decide.promising import chose_recipe, offers
+from edge_moe.benchmarks.decide.promising import offers
 from edge_moe.bundle import Bundle
 from edge_moe.errors import DataError, UsageError
-from edge_moe.fingerprints import images_digest
+from edge_moe.fingerprints import chose_recipe, images_digest
 from edge_moe.promise import Ladder, Promise, keep
 from tests.benchmarks.fitted import fitted, replace, save
 
@@ -97,13 +97,13 @@ def test_what_cannot_be_promised(bundle, results, make_bundle, tmp_path):
         found(plain, fitted(plain, images=600, timed=20, rounds=2), tmp_path, PROMISE)
 
 
-def test_images_that_chose_the_recipe(bundle, results, tmp_path):
-    one = match(Bundle(bundle), save(results, tmp_path / "results.json"))
-    assert chose_recipe(one) == 0  # an app may ship a bundle without its report
-    report = {"fingerprints": " ".join(results.fingerprints[:100]), "ranked": {"fake": {}}, "anything": [1]}
+def test_images_that_chose_the_recipe(bundle, results):
+    names = results.fingerprints
+    assert chose_recipe(bundle, "fake", names) == 0  # an app may ship a bundle without its report
+    report = {"fingerprints": " ".join(names[:100]), "ranked": {"fake": {}}, "anything": [1]}
     (bundle / "parity.json").write_text(json.dumps(report))
-    assert chose_recipe(one) == 100
+    assert (chose_recipe(bundle, "fake", names), chose_recipe(bundle, "other", names)) == (100, 0)
     (bundle / "parity.json").write_text(json.dumps(report | {"ranked": {}}))  # recipes were named
-    assert chose_recipe(one) == 0
+    assert chose_recipe(bundle, "fake", names) == 0
     (bundle / "parity.json").write_text("{")
-    assert chose_recipe(one) == 0
+    assert chose_recipe(bundle, "fake", names) == 0

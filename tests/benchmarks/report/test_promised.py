@@ -50,7 +50,7 @@ def test_what_a_default_promised():
     results = make(images=600)
     kept = keep(Ladder.of(results.sets[0].decisions, 1), Promise.parse("changed<=5%"))
     one = msgspec.structs.replace(
-        results.recorded[0], certificate=certify(kept, "1" * 64, results.fingerprints), default_tau=0.5
+        results.recorded[0], certificate=certify(kept, 1, "1" * 64, results.fingerprints), default_tau=0.5
     )
     (note,) = (
         line

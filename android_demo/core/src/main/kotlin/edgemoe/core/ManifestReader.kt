@@ -17,6 +17,7 @@ private val SPACES = mapOf("logit" to Space.LOGIT, "probability" to Space.PROBAB
 private val KINDS = mapOf("base" to PartKind.BASE, "gate" to PartKind.GATE, "expert" to PartKind.EXPERT)
 private val LAYOUTS = mapOf("NHWC" to Layout.NHWC, "NCHW" to Layout.NCHW, "NHWC_in_NCHW" to Layout.NHWC_IN_NCHW)
 private val DTYPES = listOf("float32", "float16", "int8", "uint8", "int16", "int32").associateWith { it }
+private val RULES = listOf("changed", "lost", "drop").associateWith { it }
 private val INTERPOLATIONS = Interpolation.entries.associateBy { it.name.lowercase() }
 
 /**
@@ -181,7 +182,9 @@ private fun Fields.operatingPoint() = OperatingPoint(
 )
 
 private fun Fields.certificate() = Certificate(
-    rule = this["rule"].text,
+    rule = this["rule"].oneOf(RULES),
+    tau = this["tau"].fraction(),
+    maxExperts = this["max_experts"].int(1..Int.MAX_VALUE),
     n = this["n"].long(1..Long.MAX_VALUE),
     losses = this["losses"].long(COUNT),
     epsilon = this["epsilon"].fraction(),

@@ -24,6 +24,9 @@ data class OperatingPoint(
 /** What the default tau promises: P(E loss <= epsilon) >= 1 - delta. */
 data class Certificate(
     val rule: String,
+    /** The setting that it is of. */
+    val tau: Double,
+    val maxExperts: Int,
     val n: Long,
     val losses: Long,
     val epsilon: Double,

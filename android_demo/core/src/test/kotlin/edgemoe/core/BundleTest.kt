@@ -45,7 +45,7 @@ class BundleTest {
     @Test
     fun `what a default promises is read`() {
         val digest = "0".repeat(64)
-        val certificate = """{"rule": "drop", "n": 1250, "losses": 7, "epsilon": 0.01, "delta": 0.05, "m": 2,
+        val certificate = """{"rule": "drop", "tau": 0.3, "max_experts": 1, "n": 1250, "losses": 7, "epsilon": 0.01, "delta": 0.05, "m": 2,
             "images": "$digest", "bundle": "$digest", "gained": 4, "chose_recipe": 1250}"""
         edit(spoilt.resolve("operating.json")) { it.replaceFirst("\"certificate\": null", "\"certificate\": $certificate") }
         val bundle = bundle(spoilt)
