@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.phone import root
+from tests.phone.app import App
 from tests.phone.proxy import Cable
 
 PORT, _ADBD_PORT = 5555, 5600
@@ -47,6 +48,7 @@ class Inside:
         root.build(self._root, system=system, state=state, disk_bytes=disk_bytes, emulates=self.emulates)
         threading.Thread(target=self._reap, daemon=True).start()
         self._start_adbd()
+        self.app = App(given["app"], self._root / "sdcard", state, self._start)
         of = {name: (state / "properties" / name).read_text().strip() for name in _BANNER}
         banner = "".join(f"{name}={value};" for name, value in of.items())
         self.cable = Cable(("0.0.0.0", PORT), ("127.0.0.1", _ADBD_PORT), banner)
@@ -62,10 +64,9 @@ class Inside:
         _until(lambda: socket.create_connection(("127.0.0.1", _ADBD_PORT), 1).close())
 
     def _start(self, command: list[str], environment: dict[str, str], log: str, **options: Any) -> Any:
+        options = {"stdin": subprocess.DEVNULL, **options}
         with (self._folder / log).open("ab") as file:
-            process = subprocess.Popen(
-                command, env=environment, stdin=subprocess.DEVNULL, stdout=file, stderr=file, **options
-            )
+            process = subprocess.Popen(command, env=environment, stdout=file, stderr=file, **options)
         self._known.append(process)
         return process
 
@@ -94,14 +95,10 @@ class Inside:
                 continue
         return found
 
-    def disk(self) -> Path:
-        return self._root / "data/local/tmp"
-
-    def fill(self, free_bytes: int) -> None:
-        disk = self.disk()
-        filler = disk / ".filler"
+    def fill(self, disk: str, free_bytes: int) -> None:
+        filler = self._root / disk / ".filler"
         filler.unlink(missing_ok=True)
-        size = shutil.disk_usage(disk).free - free_bytes
+        size = shutil.disk_usage(filler.parent).free - free_bytes
         if size > 0:
             with filler.open("wb") as file:
                 os.posix_fallocate(file.fileno(), 0, size)
@@ -157,6 +154,8 @@ def answer(inside: Inside, asked: dict[str, Any], listeners: list[int]) -> Any:
             return cable.plug()
         case "fill":
             return inside.fill(**asked)
+        case "signal_app":
+            return inside.app.signal(asked["number"])
         case "about":
             return {"commands": cable.commands, "was_cut": cable.was_cut, "processes": inside.processes(),
                     "emulates": inside.emulates}  # fmt: skip

@@ -12,6 +12,7 @@ import shutil
 import socket
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -41,16 +42,27 @@ class Phone:
         properties: dict[str, str] | None = None,
         disk_bytes: int = _DISK_BYTES,
         binfmt: bool = True,
+        app: Sequence[str] = (),
     ) -> None:
-        """`folder`: where one may be made that ends with the phone. `binfmt`: False: as on Linux before 6.7."""
+        """Say what it is like.
+
+        Args:
+            folder: where one may be made that ends with the phone.
+            abi: for which it runs programs.
+            properties: that are others than `state.PROPERTIES`.
+            disk_bytes: of each of its disks.
+            binfmt: False: as on Linux before 6.7.
+            app: what stands for the demo app's process, see `tests.phone.app`; empty: it is not installed.
+        """
         self._parent, self._abi, self._properties = folder, abi, properties or {}
-        self._disk_bytes, self._binfmt = disk_bytes, binfmt
+        self._disk_bytes, self._binfmt, self._app = disk_bytes, binfmt, list(app)
         self.port = 0
 
     def __enter__(self) -> Phone:
         folder = Path(tempfile.mkdtemp(prefix="phone-", dir=self._parent))
         self._state = folder / "state"
         state.write(self._state, self._abi, self._properties)
+        self.set(app=bool(self._app))
         system, adb = parts.system(), Path(adbutils.__file__).parent / "binaries/adb"
         self._inner = Namespace(folder)
         self._ask = self._inner.ask
@@ -59,7 +71,7 @@ class Phone:
         os.environ[_ADB] = str(shutil.which("false"))
         try:
             paths = {"folder": str(folder), "system": str(system), "adb": str(adb)}
-            self._ask(None, disk_bytes=self._disk_bytes, binfmt=self._binfmt, **paths)
+            self._ask(None, disk_bytes=self._disk_bytes, binfmt=self._binfmt, app=self._app, **paths)
             self.start_server()
         except BaseException:
             self.close()
@@ -176,9 +188,18 @@ class Phone:
         """Let the shell not read a file, `sys/...`."""
         (self._state / file).resolve().chmod(0)
 
-    def fill(self, free_bytes: int) -> None:
-        """Leave so many bytes of /data/local/tmp."""
-        self._ask("fill", free_bytes=free_bytes)
+    def fill(self, free_bytes: int, disk: str = "data/local/tmp") -> None:
+        """Leave so many bytes of a disk; "sdcard" is the other."""
+        self._ask("fill", disk=disk, free_bytes=free_bytes)
+
+    @property
+    def sweeps(self) -> Path:
+        """Where the demo app has its sweeps."""
+        return self._inner.view() / "root/sdcard/Android/data/org.edgemoe.demo/files/sweeps"
+
+    def signal_app(self, number: int) -> None:
+        """Send a signal to the demo app's process, where it runs."""
+        self._ask("signal_app", number=number)
 
     def commands(self) -> list[str]:
         """Return the command lines that the device was given, in order."""

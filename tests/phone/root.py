@@ -69,7 +69,8 @@ def build(root: Path, *, system: Path, state: Path, disk_bytes: int, emulates: b
     tmp = root / "data/local/tmp"
     tmp.mkdir(parents=True)
     (root / "sdcard").mkdir()
-    mount("none", tmp, "tmpfs", data=f"mode=771,size={disk_bytes}")
+    for disk in (tmp, root / "sdcard"):
+        mount("none", disk, "tmpfs", data=f"mode=771,size={disk_bytes}")
     (root / "proc").mkdir()
     mount("proc", root / "proc", "proc", _NOSUID | _NODEV | _NOEXEC)
     show(state / "proc/cpuinfo", root / "proc/cpuinfo")

@@ -19,6 +19,9 @@ VALUES: dict[str, object] = {
     "thermal_service": True,  # Android 10 and later have it
     "stayon": "false",
     "screen": "ON",
+    "app": False,  # whether the demo app is installed
+    "app_may_start": True,  # by adb's shell
+    "in_front": True,  # the demo app
 }
 PROPERTIES = {
     "ro.build.fingerprint": "acme/phone/phone:14/UP1A.231005.007/1:user/release-keys",
@@ -50,6 +53,8 @@ def write(folder: Path, abi: str, properties: dict[str, str]) -> None:
     for name, value in {**PROPERTIES, "ro.product.cpu.abi": abi, "ro.product.cpu.abilist": abi, **properties}.items():
         put(folder / "properties" / name, value)
     (folder / "settings").mkdir()
+    (folder / "intents").mkdir()
+    put(folder / "base.apk", "the demo app")
     _system(folder / "sys")
     lines = [_processor(number) for number in range(8)]
     put(folder / "proc/cpuinfo", "".join(lines).rstrip("\n"))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import importlib.util
 import sys
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -19,19 +18,18 @@ from edge_moe.benchmarks.fitting import refuse_unfit
 from edge_moe.benchmarks.job import Job
 from edge_moe.benchmarks.runner.native import NATIVE, unsupported
 from edge_moe.benchmarks.set_up import cache_folder
-from edge_moe.benchmarks.target import Availability, Prices, Session, Target
+from edge_moe.benchmarks.target import Availability, Prices, Session
+from edge_moe.benchmarks.targets.adb.on_phone import PIP, OnPhone, has_adb
 from edge_moe.benchmarks.targets.adb.set_up import AdbSetUp
 from edge_moe.bundle import ArtifactSet, Bundle, PartSpec
 from edge_moe.converters.ranking import row_of
-from edge_moe.errors import BackendError, EdgeMoeError, MissingExtraError, UsageError
+from edge_moe.errors import BackendError, EdgeMoeError, UsageError
 from edge_moe.processor import described
 from edge_moe.progress import Progress
-from edge_moe.records import sha256
 from edge_moe.sets import SetKey
 
 if TYPE_CHECKING:
     from edge_moe.benchmarks.targets.adb.contact import Contact
-    from edge_moe.benchmarks.targets.adb.phone import Phone
     from edge_moe.benchmarks.targets.adb.state import Identity
 
 __all__ = ["TARGET", "Adb"]
@@ -40,7 +38,7 @@ _SET_UP, _ABI = "'edge-moe devices setup adb'", "arm64-v8a"
 _WORDS = "any phone with Android 8 or later and USB debugging, in milliseconds"
 
 
-class Adb(Target):
+class Adb(OnPhone):
     """`adb:SERIAL`; `adb` where one phone is connected."""
 
     kind = "adb"
@@ -82,8 +80,7 @@ class Adb(Target):
 
     def check(self, sets: Sequence[ArtifactSet], threads: int) -> None:
         """Refuse a phone that cannot be used, more than one thread, and sets that it does not run."""
-        if importlib.util.find_spec("adbutils") is None:
-            raise MissingExtraError("adbutils", "adb", f"the device {self.name}")
+        self.require_adb()
         problem = self._problem()
         if problem:
             raise BackendError(f"{self.name} cannot be used: {problem}")
@@ -96,10 +93,6 @@ class Adb(Target):
         """Return the phone, and what goes to it."""
         return (self.answers_as(), self._set_up.items)
 
-    def answers_as(self) -> str:
-        """Return which phone it is, without its serial number."""
-        return sha256(f"{self._serial} {self.identity.get('ro.build.fingerprint')}".encode())
-
     def open(self, job: Job, progress: Progress) -> Session:
         """Check the golden samples there, send the job, and hold the phone at one speed."""
         from edge_moe.benchmarks.targets.adb.session import AdbSession
@@ -107,7 +100,7 @@ class Adb(Target):
         self.check(job.sets, job.plan.threads)
         try:
             self._check_golden(job)
-            return AdbSession(job, self._phone, self._contact(), self.identity, progress)
+            return AdbSession(job, self.phone, self._contact(), self.identity, progress)
         except BaseException:
             with contextlib.suppress(BackendError):  # it is told already what is wrong
                 self.close()
@@ -150,14 +143,14 @@ class Adb(Target):
 
     def close(self) -> None:
         """Have everything put back on the phone, and removed."""
-        if "_serial" not in self.__dict__:  # it was never looked for
+        if not self.was_looked_for:
             return
-        contact = self._contacts.pop(self._serial, None)
+        contact = self._contacts.pop(self.serial, None)
         try:
             if contact is not None:
                 contact.close()
         finally:
-            self._phone.close()
+            self.phone.close()
 
     @cached_property
     def identity(self) -> Identity:
@@ -169,36 +162,24 @@ class Adb(Target):
         """
         from edge_moe.benchmarks.targets.adb.state import identity
 
-        found = identity(self._phone)
+        found = identity(self.phone)
         abis = found.get("ro.product.cpu.abilist")
         if _ABI not in abis.split(","):
             raise BackendError(f"{self.name} cannot be used: it runs programs for {abis or 'unknown'}; expected {_ABI}")
         return found
 
     @cached_property
-    def _serial(self) -> str:
-        from edge_moe.benchmarks.targets.adb.phone import find
-
-        return find(self.name, self.parameter)
-
-    @cached_property
-    def _phone(self) -> Phone:
-        from edge_moe.benchmarks.targets.adb.phone import Phone
-
-        return Phone(self.name, self._serial)
-
-    @cached_property
     def _cpus(self) -> tuple[int, ...]:
         from edge_moe.benchmarks.targets.adb.state import state
 
-        return state(self._phone).biggest
+        return state(self.phone).biggest
 
     def _contact(self) -> Contact:
         from edge_moe.benchmarks.targets.adb.contact import Contact
 
-        if self._serial not in self._contacts or self._contacts[self._serial].is_over:
-            self._contacts[self._serial] = Contact(self._phone, self._set_up.folder)
-        return self._contacts[self._serial]
+        if self.serial not in self._contacts or self._contacts[self.serial].is_over:
+            self._contacts[self.serial] = Contact(self.phone, self._set_up.folder)
+        return self._contacts[self.serial]
 
     def _check_golden(self, job: Job) -> None:
         """Raise unless the phone computes what the bundle's golden samples say."""
@@ -212,8 +193,8 @@ class Adb(Target):
 
     def _problem(self) -> str:
         """Return why no phone can be measured from here, and what to do; nothing where one can."""
-        if importlib.util.find_spec("adbutils") is None:
-            return "run: pip install 'edge-moe[adb]'"
+        if not has_adb():
+            return PIP
         problem = _unsupported()
         return problem or ("" if self._complete else f"it is not set up: run {_SET_UP}")
 

@@ -9,38 +9,37 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from importlib import resources
 from pathlib import Path
 
 from edge_moe.benchmarks.line import BEAT_S, SILENCE_S
 from edge_moe.benchmarks.runner.native import LOADER, NATIVE, RUNNER
 from edge_moe.benchmarks.targets.adb.client import Client
+from edge_moe.benchmarks.targets.adb.files import Files
 from edge_moe.benchmarks.targets.adb.phone import Done, Phone
 from edge_moe.benchmarks.targets.adb.set_up import LIBRARIES
 from edge_moe.errors import BackendError
-from edge_moe.progress import Progress, Silent
-from edge_moe.records import sha256
+from edge_moe.progress import Progress
 
-__all__ = ["FOLDER", "Contact"]
+__all__ = ["FOLDER", "Contact", "end_all"]
 
 FOLDER = "/data/local/tmp/edge-moe"
 _WAIT_S, _LOOK_S = 10.0, 0.3
-_SPARE = 16 << 20  # bytes that stay free on a phone
 _RUN_S = 3600.0
 
 
 class Contact:
     """See the module."""
 
-    def __init__(self, phone: Phone, set_up: Path) -> None:
-        """Make the folder, and start the keeper; `set_up`: where what goes over lies here.
+    def __init__(self, phone: Phone, set_up: Path = Path()) -> None:
+        """Make the folder, and start the keeper; `set_up`: where what the shell runs lies here, if it runs anything.
 
         Raises:
             BackendError: somebody measures on the phone already, or it is gone.
         """
         self._phone, self._set_up = phone, set_up
-        self._there: dict[str, str] = {}  # name -> digest
+        self._files = Files(phone, FOLDER)
         self._runners: set[str] = set()  # of which backends
         self._over = threading.Event()
         self._client = Client()
@@ -49,32 +48,16 @@ class Contact:
         except BaseException:
             self._client.close()
             raise
-        threading.Thread(target=self._beat, daemon=True).start()
+        self._beating = threading.Thread(target=self._beat, daemon=True)
+        self._beating.start()
 
     def put(self, files: Mapping[str, bytes], progress: Progress | None = None, *, executable: bool = False) -> None:
-        """Write files into the folder, those that are not there already, and have the phone hash them.
+        """Write files into the folder, see `Files`.
 
         Raises:
             BackendError: no space, other bytes than were sent, or the phone is gone.
         """
-        progress, step = progress or Silent(), f"sending to {self._phone.name}"
-        digests = {name: sha256(data) for name, data in files.items()}
-        new = {name: data for name, data in files.items() if self._there.get(name) != digests[name]}
-        if not new:
-            return
-        needed, free = sum(map(len, new.values())), self._phone.free_bytes(FOLDER)
-        if free < needed + _SPARE:
-            raise BackendError(
-                f"{self._phone.name} is full: {free >> 20} MiB are free, and {(needed + _SPARE) >> 20} are needed; "
-                "make room, and repeat the command"
-            )
-        if len(new) > 1:
-            progress.start(step, len(new))
-        for name, data in new.items():
-            self._phone.push(data, f"{FOLDER}/{name}", executable=executable)
-            if len(new) > 1:
-                progress.advance(step, name)
-        self._check({name: digests[name] for name in new})
+        self._files.put(files, progress, executable=executable)
 
     def put_runner(self, backend: str, progress: Progress) -> None:
         """Write what executes artifacts of a backend; once, for it is many megabytes to read and hash."""
@@ -133,6 +116,7 @@ class Contact:
         if self.is_over:
             return
         self._over.set()
+        self._beating.join()  # which may be hearing an answer
         gone = True
         with contextlib.suppress(OSError):
             self._keeper.conn.sendall(b"end\n")
@@ -166,18 +150,6 @@ class Contact:
                 raise BackendError(f"something is measured on {self._phone.name} already; wait until it is done")
             time.sleep(_LOOK_S)
 
-    def _check(self, digests: Mapping[str, str]) -> None:
-        names = list(digests)
-        for place in range(0, len(names), 50):
-            some = names[place : place + 50]
-            told = self._phone.shell(f"cd {FOLDER} && sha256sum {' '.join(some)}").split()
-            for name, digest in zip(some, told[::2], strict=True):
-                if digest != digests[name]:
-                    raise BackendError(
-                        f"{self._phone.name} has other bytes in {name} than were sent; repeat the command"
-                    )
-                self._there[name] = digest
-
     def _read(self, folder: str, name: str) -> bytes:
         return (self._set_up / folder / name).read_bytes()
 
@@ -206,6 +178,22 @@ class Contact:
                     "itself; repeat the command to go on"
                 )
                 return
+
+
+def end_all(error: BaseException | None, *ends: Callable[[], None]) -> None:
+    """Call all of these, one after the other, whatever happens.
+
+    Args:
+        error: what somebody is told already; one that is raised here is then not told.
+        ends: that may raise BackendError.
+
+    Raises:
+        BackendError: the last that one of them raised.
+    """
+    told = contextlib.nullcontext() if error is None else contextlib.suppress(BackendError)
+    with told, contextlib.ExitStack() as stack:
+        for end in reversed(ends):
+            stack.callback(end)
 
 
 def _files(folder: Path) -> list[Path]:

@@ -63,7 +63,8 @@ def find(name: str, serial: str) -> str:
         if not there:
             raise BackendError(f"{name} cannot be reached: no phone is connected; {_ENABLE}, and connect it")
         if len(there) > 1:
-            raise UsageError(f"{name} is one of several: name it, {' or '.join(f'adb:{one}' for one in sorted(there))}")
+            each = " or ".join(f"{name}:{one}" for one in sorted(there))
+            raise UsageError(f"{name} is one of several: name it, {each}")
         (serial,) = there
     if serial not in there:
         known = ", ".join(sorted(there)) or "none"

@@ -10,11 +10,9 @@ from edge_moe.benchmarks import targets
 
 def test_targets_by_name():
     assert {name: targets.get(name).name for name in targets.kinds()} == {
-        name: name for name in ("host", "adb", "arm", "browser", "ssh")
+        name: name for name in ("host", "adb", "app", "arm", "browser", "ssh")
     }
-    with pytest.raises(
-        UsageError, match=r"unknown device 'phone'; expected one of host, adb, arm, browser, ssh .*'edge-moe devices'"
-    ):
+    with pytest.raises(UsageError, match=r"expected one of host, adb, app, arm, browser, ssh .*'edge-moe devices'"):
         targets.get("phone")
 
 

@@ -22,7 +22,7 @@ from edge_moe import BackendError, UsageError
 from edge_moe.benchmarks import sustained, targets
 from edge_moe.benchmarks.job import read_job
 from edge_moe.benchmarks.results import load
-from edge_moe.benchmarks.targets.adb import Adb, contact, session
+from edge_moe.benchmarks.targets.adb import Adb, contact, files, session, steady
 from edge_moe.benchmarks.targets.host import Host
 from edge_moe.bundle import Bundle
 from edge_moe.comparing import relative_error
@@ -51,8 +51,8 @@ def set_up():
 def ours(monkeypatch):
     """No contact of another test; and no golden samples, which take a while, but in the tests that are about them."""
     monkeypatch.setattr(Adb, "_contacts", {})
-    monkeypatch.setattr(session, "_LOOK_S", 0.1)
-    monkeypatch.setattr(session, "_COOLING_S", 2.0)
+    monkeypatch.setattr(steady, "_LOOK_S", 0.1)
+    monkeypatch.setattr(steady, "_COOLING_S", 2.0)
 
 
 @pytest.fixture
@@ -217,10 +217,10 @@ def test_a_round_in_which_it_was_held_back_is_discarded(near, job, quick, what, 
     def cool(self, progress):
         if what == "thermal":
             near.set(thermal=0)
-        return session.state(self._phone)
+        return steady.state(self._phone)
 
     monkeypatch.setattr(session.AdbSession, "_round", round)
-    monkeypatch.setattr(session.AdbSession, "_cool", cool)
+    monkeypatch.setattr(steady.Steady, "_cool", cool)
     _, lines = measured(job)
     discarded = [line.seen.facts["rounds discarded before"] for line in lines]
     assert discarded == ([2, 0, 0] if what == "clock" else [1, 0, 0])
@@ -228,7 +228,7 @@ def test_a_round_in_which_it_was_held_back_is_discarded(near, job, quick, what, 
 
 
 def test_one_that_never_keeps_its_speed(near, job, quick, monkeypatch):
-    monkeypatch.setattr(session, "_MOST_DISCARDED", 2)
+    monkeypatch.setattr(steady, "_MOST_DISCARDED", 2)
     whole, clocks = session.AdbSession._round, iter([800000, 1600000])
 
     def round(self, number):
@@ -389,7 +389,7 @@ def test_a_full_disk(near, job, quick):
 
 
 def test_a_disk_that_fills_meanwhile(near, job, quick, monkeypatch):
-    monkeypatch.setattr(contact, "_SPARE", -(1 << 40))
+    monkeypatch.setattr(files, "_SPARE", -(1 << 40))
     near.fill(3 << 20)
     with pytest.raises(BackendError, match=r"adb is full: .* KiB are free, and a file has"):
         Adb().open(job, Silent())

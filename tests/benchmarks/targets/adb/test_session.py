@@ -10,11 +10,12 @@ import pytest
 
 from edge_moe import BackendError
 from edge_moe.benchmarks.job import read_job
-from edge_moe.benchmarks.targets.adb import session
+from edge_moe.benchmarks.targets.adb import session, steady
 from edge_moe.benchmarks.targets.adb.parts import Answer
 from edge_moe.benchmarks.targets.adb.phone import Done
 from edge_moe.benchmarks.targets.adb.session import AdbSession, _windows
 from edge_moe.benchmarks.targets.adb.state import Cpu, Identity, State
+from edge_moe.benchmarks.targets.adb.watch import Watch
 from edge_moe.benchmarks.targets.host import Host
 from edge_moe.bundle import Bundle
 from edge_moe.progress import Silent
@@ -87,10 +88,11 @@ def now(**changes):
 def states(monkeypatch):
     """What the phone says, in turns; the last for ever."""
     told = [now()]
-    monkeypatch.setattr(session, "state", lambda phone: told.pop(0) if len(told) > 1 else told[0])
+    for module in (session, steady):
+        monkeypatch.setattr(module, "state", lambda phone: told.pop(0) if len(told) > 1 else told[0])
     monkeypatch.setattr(session, "Parts", Exact)
     monkeypatch.setattr(Exact, "asked", [], raising=False)
-    monkeypatch.setattr(session, "_LOOK_S", 0.001)
+    monkeypatch.setattr(steady, "_LOOK_S", 0.001)
     return told
 
 
@@ -177,21 +179,28 @@ def test_a_phone_that_is_warm_is_waited_for_and_not_for_ever(states, monkeypatch
     states[:] = [now(thermal=2), now(thermal=1), now()]
     assert len(list(one.rounds(0, Silent(), "timing"))) == 1
     states[:] = [now(thermal=3)]
-    monkeypatch.setattr(session, "_COOLING_S", 0.0)
+    monkeypatch.setattr(steady, "_COOLING_S", 0.0)
     with pytest.raises(BackendError, match=r"adb stays warm: thermal status 3 \(severe\) after 0 minutes; let it cool"):
         next(one.rounds(0, Silent(), "timing"))
+
+
+def seen(*states):
+    """A watch that saw these."""
+    watch = Watch(Quiet(), (0,), Silent(), "sustained")
+    watch.seen = list(states)
+    return watch
 
 
 def test_windows_of_ten_seconds():
     """A prediction is of the window in which it begins; a last window that is half as long as others is one."""
     begins = np.arange(250) / 10  # 25 s
     times = np.concatenate([np.full(100, 10.0), np.full(100, 20.0), np.full(50, 50.0)])
-    found = _windows(begins, times, 25, [(10.0, {"clock, MHz": 2400}), (20.0, {"clock, MHz": 1200})])
+    found = _windows(begins, times, 25, seen((10.0, {"clock, MHz": 2400}), (20.0, {"clock, MHz": 1200})))
     assert [(one.start_s, one.median, one.count) for one in found] == [(0, 10, 100), (10, 20, 100), (20, 50, 50)]
     assert [one.facts["clock, MHz"] for one in found] == [2400, 1200, 1200]
 
 
 def test_a_last_window_that_is_too_short_is_left_out():
     begins = np.arange(240) / 10
-    assert [one.count for one in _windows(begins, np.ones(240), 24, [])] == [100, 100]
-    assert [one.count for one in _windows(begins[:30], np.ones(30), 3, [])] == [30]  # the only one
+    assert [one.count for one in _windows(begins, np.ones(240), 24, seen())] == [100, 100]
+    assert [one.count for one in _windows(begins[:30], np.ones(30), 3, seen())] == [30]  # the only one
