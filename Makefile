@@ -36,13 +36,16 @@ demo: $(READY)
 test: $(READY)
 	$(BIN)/python -m pytest
 
-# What needs more than the environment: another processor by emulation, system calls watched, a browser. None is skipped.
+# What needs more than the environment: other processors by emulation, system calls watched, a browser, the Android demo.
+# None is skipped.
 test-devices: $(READY) devices
 	$(BIN)/edge-moe devices setup browser
-	$(BIN)/python -m pytest -m devices
+	android_demo/mvn.sh --batch-mode --no-transfer-progress package
+	$(BIN)/python -m pytest -m devices tests android_demo/core/src/test/python
 
 # The programs that they need, by their Debian packages: installed where they are missing and that is allowed.
-DEVICES := qemu-x86_64:qemu-user strace:strace chromium:chromium chromedriver:chromium-driver sshd:openssh-server
+DEVICES := qemu-x86_64:qemu-user strace:strace chromium:chromium chromedriver:chromium-driver sshd:openssh-server \
+  javac:openjdk-17-jdk-headless mvn:maven apksigner:apksigner
 devices:
 	@missing=; for pair in $(DEVICES); do PATH="$$PATH:/usr/sbin" command -v $${pair%%:*} >/dev/null || missing="$$missing $${pair#*:}"; done; \
 	if [ -z "$$missing" ]; then exit 0; fi; \

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 import re
 import subprocess
 import sys
@@ -19,6 +18,7 @@ from edge_moe.benchmarks.sound import Wanted, opening_problem, round_problem, sh
 from edge_moe.benchmarks.stream import Streamed
 from edge_moe.errors import BackendError
 from edge_moe.progress import Silent
+from tests.phone import jvm
 
 pytestmark = pytest.mark.devices
 pytest_plugins = ("tests.conftest",)
@@ -38,27 +38,25 @@ def expected(own_bundle, tmp_path_factory):
 @pytest.fixture(scope="module")
 def built(expected):
     """Return what Maven says, having compiled and tested with these answers at hand."""
-    command = [CORE.parent / "mvn.sh", "--batch-mode", "test", f"-Dedgemoe.expected={expected}"]
+    command = [CORE.parent / "mvn.sh", "--batch-mode", "-pl", "core", "test", f"-Dedgemoe.expected={expected}"]
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     assert done.returncode == 0, done.stdout[-8000:]
     return done.stdout
 
 
 @pytest.fixture(scope="module")
-def program(built, expected):
+def program(built):
     """Return the command of a target that answers a job on a JVM."""
-    target = CORE / "target"
-    parts = [str(target / "classes"), str(target / "test-classes"), (target / "classpath").read_text().strip()]
-    unsigned = str(json.loads((expected / "expected.json").read_text())["saturates"]).lower()
-    return ["java", f"-Dedgemoe.unsigned={unsigned}", "-cp", os.pathsep.join(parts), "edgemoe.jvm.MainKt", "answer"]
+    return jvm.program("answer")
 
 
 def test_gradle_takes_what_maven_takes():
     """Gradle's build is not run here; that it names other versions would be seen by nobody."""
     maven = (CORE.parent / "pom.xml").read_text()
     gradle = tomllib.loads((CORE.parent / "gradle/libs.versions.toml").read_text())["versions"]
-    pinned = dict(re.findall(r"<([a-z-]+)\.version>([\d.]+)</", maven))
-    assert {"kotlin", "jackson", "onnxruntime", "junit"} <= pinned.keys() & gradle.keys()
+    pinned = dict(re.findall(r"<([a-z0-9-]+)\.version>([\d.]+)</", maven))
+    shared = {"kotlin", "jackson", "onnxruntime", "litert", "junit", "junit4", "robolectric"}
+    assert shared <= pinned.keys() & gradle.keys()
     assert all(gradle[name] == pinned[name] for name in pinned.keys() & gradle.keys())
 
 

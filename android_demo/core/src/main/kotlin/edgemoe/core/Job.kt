@@ -8,7 +8,7 @@ import java.nio.file.Path
  * The job folder that comes from the harness; docs/targets.md has the format.
  *
  *     plan.json    what to measure
- *     bundle/      the bundle
+ *     bundle/      the bundle; of its files those of the plan's sets are enough
  *     inputs.npy   float32 [T, H, W, 3]: the input tensors of the timed images
  *     images/      the files that they were made of
  *
@@ -74,7 +74,12 @@ fun readJob(folder: Path): Job {
     for (path in listOf(plan.bundle, plan.inputs) + plan.images) {
         if (leaves(path)) throw DataError("the path '$path' leaves the job; copy the job again")
     }
-    val bundle = Bundle(Folder(folder.resolve(plan.bundle)))
+    val store = Folder(folder.resolve(plan.bundle))
+    val wanted = plan.sets.map { it.set }.toSet()
+    // Of the bundle what the plan needs has to be there: other sets are a waste of a phone's room.
+    val needed = Bundle(store) { true }.manifest.sets
+        .filter { it.key in wanted }.flatMap { set -> set.parts.values.map { it.artifact } }.toSet()
+    val bundle = Bundle(store) { it !in needed }
     val inputs = readNpy(folder.resolve(plan.inputs))
     problem(plan, bundle.manifest, inputs.shape)?.let { throw DataError("$PLAN $it; copy the job again") }
     return Job(folder, plan, bundle, inputs)

@@ -135,14 +135,18 @@ private fun whose(opening: String): Map<*, *> = try {
     emptyMap<String, Any>()
 }
 
-/** Write a file that others read at any time: they see the old text or the new one. Throws [StorageError]. */
-fun replaceFile(file: Path, text: String) {
+/**
+ * Write a file that others read at any time: they see the old text or the new one. Throws [StorageError].
+ *
+ * @param sure whether it has to be there after a loss of power as well, which takes time
+ */
+fun replaceFile(file: Path, text: String, sure: Boolean = true) {
     val draft = file.resolveSibling("${file.fileName}.part")
     try {
         FileChannel.open(draft, CREATE, TRUNCATE_EXISTING, WRITE).use {
             val rest = ByteBuffer.wrap(text.toByteArray())
             while (rest.hasRemaining()) it.write(rest)
-            it.force(true)
+            if (sure) it.force(true)
         }
         Files.move(draft, file, ATOMIC_MOVE)
     } catch (error: IOException) {

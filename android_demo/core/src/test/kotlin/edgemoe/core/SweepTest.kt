@@ -164,6 +164,16 @@ class SweepTest {
     }
 
     @Test
+    fun `of the bundle what the plan needs is enough`(@TempDir folder: Path) {
+        val there = copied(JOB, folder.resolve("job"))
+        val bundle = there.resolve("bundle")
+        for (other in listOf("golden", "network.npz")) removeTree(bundle.resolve(other))
+        assertEquals(2, readJob(there).plan.sets.size)
+        removeTree(bundle.resolve("litert/fp32/gate.tflite"))
+        assertThrows<IntegrityError> { readJob(there) }
+    }
+
+    @Test
     fun `a job that is none`(@TempDir folder: Path) {
         assertThrows<DataError> { readJob(folder) }
         val there = copied(JOB, folder.resolve("job"))
