@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from edge_moe.anytime import alpha
+from edge_moe.benchmarks.studies.promises import mapies
 from edge_moe.binomial import binomial_tail
 from edge_moe.errors import DataError, UsageError
 from edge_moe.promise import Ladder, Promise, bound, class_bounds, keep, largest_tau
@@ -294,28 +295,11 @@ def test_the_worst_class():
 @pytest.mark.parametrize("epsilon", [0.5, 1, 5])
 @pytest.mark.parametrize("seed", range(3))
 def test_the_same_tau_as_mapie(epsilon, seed):
-    from mapie.risk_control import BinaryClassificationController, BinaryRisk
-
     rng = np.random.default_rng(seed)
     alphas = rng.beta(0.6, 3, 1250).astype(np.float32).astype(float)
-    changed = rng.random(1250) < 0.5 * alphas
-    promise = Promise.parse(f"changed<={epsilon}%")
-    wrong = {"risk_occurrence": lambda y, found: found != y, "risk_condition": lambda y, _: np.ones(len(y), bool)}
-    taus = np.unique(alphas)
-    # Theirs is a classifier with a threshold that falls: an image is counted where it changed and its alpha is below.
-    controller = BinaryClassificationController(
-        lambda scores: np.stack([1 - scores, scores], axis=1),
-        BinaryRisk(**wrong, higher_is_better=False),
-        promise.epsilon,
-        0.95,
-        best_predict_param_choice=BinaryRisk(**wrong, higher_is_better=True),
-        list_predict_params=1 - taus[:-1],
-        fwer_method="fixed_sequence",
-    )
-    controller.calibrate(np.where(changed, 1 - alphas, 0.0), np.zeros(1250, int))
-    passed = len(controller.valid_predict_params)
-    assert 100 < passed < len(taus) - 1
-    assert taus[passed - 1] < keep(one_expert(alphas, changed), promise).tau <= taus[passed]
+    ladder, promise = one_expert(alphas, rng.random(1250) < 0.5 * alphas), Promise.parse(f"changed<={epsilon}%")
+    above, most = mapies(ladder, promise)
+    assert 0 < above < keep(ladder, promise).tau <= most < 1
 
 
 # Of 1000 redraws, 5% broken with luck as it may be: 95% of the time at most 6.4%.

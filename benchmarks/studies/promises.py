@@ -3,7 +3,8 @@
     python -m edge_moe.benchmarks.studies.promises report/results.json -o build/promises
 
 Of each draw, with replacement, the largest tau that keeps the promise is found; how often it then breaks it on all
-images should be at most 1 - confidence. Beside it stands what choosing by the share seen in the draw does.
+images should be at most 1 - confidence. Beside it stands what choosing by the share seen in the draw does. And of the
+images as they are, whether MAPIE, an independent library (in the extra dev), stops at the same one.
 
 Axis letters: N images.
 """
@@ -14,6 +15,7 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -24,7 +26,7 @@ from edge_moe.output import write_file
 from edge_moe.progress import Progress
 from edge_moe.promise import CONFIDENCE, Integers, Ladder, Promise, largest_tau
 
-__all__ = ["Found", "main", "redraw", "to_markdown"]
+__all__ = ["Found", "main", "mapies", "redraw", "to_markdown"]
 
 _PROMISES = ("changed<=1%", "changed<=2%", "lost<=1%", "drop<=1%")
 _TAUS = np.linspace(0, 1, 101).tolist()  # of what is chosen by the share seen
@@ -90,6 +92,34 @@ def redraw(results: Results, places: Sequence[int], text: str, redraws: int, see
     return Found(text, name, share, float(np.median(tau)), exit_rate, by_eye)
 
 
+def mapies(ladder: Ladder, promise: Promise) -> tuple[float, float]:
+    """Return two alphas: MAPIE's largest tau, of "changed" with one expert, is above the one and at most the other.
+
+    Theirs is a classifier with a threshold that falls: an image is counted where it changed and its alpha is below.
+    """
+    from mapie.risk_control import BinaryClassificationController, BinaryRisk
+
+    alphas, changed = ladder.alphas[:, 0], ladder.losses("changed")[:, 0] > 0
+    taus = np.unique(alphas)
+    wrong: dict[str, Any] = {
+        "risk_occurrence": lambda y, found: found != y,
+        "risk_condition": lambda y, _: np.ones(len(y), bool),
+    }
+    controller = BinaryClassificationController(
+        lambda scores: np.stack([1 - scores, scores], axis=1),
+        BinaryRisk(**wrong, higher_is_better=False),
+        promise.epsilon,
+        1 - promise.delta,
+        best_predict_param_choice=BinaryRisk(**wrong, higher_is_better=True),
+        list_predict_params=1 - taus[:-1],
+        fwer_method="fixed_sequence",
+    )
+    controller.calibrate(np.where(changed, 1 - alphas, 0.0), np.zeros(len(alphas), int))
+    passed = len(controller.valid_predict_params)
+    edges = np.concatenate([[-1.0], taus, [1.0]])
+    return float(edges[passed]), float(edges[passed + 1])
+
+
 def _risk(ladder: Ladder, promise: Promise, tau: float, labels: Integers | None) -> float:
     """Return the mean loss at a tau."""
     return float(ladder.losses(promise.rule, labels)[np.arange(len(ladder)), ladder.rungs(tau)].mean())
@@ -108,6 +138,14 @@ def to_markdown(found: Sequence[Found], images: int, redraws: int) -> str:
         cells = f"{one.broken:.1%} | {one.tau:.3f} | {one.exits:.1%} | {one.seen_broken:.1%}"
         lines.append(f"| {one.promise} | {one.sets} | {cells} |")
     return "\n".join(lines) + "\n"
+
+
+def _beside_mapie(results: Results, text: str) -> str:
+    """Return a line that says whether both stop at the same image, of the first set and one expert."""
+    ladder, promise = Ladder.of(results.sets[0].decisions, 1), Promise.parse(text)
+    tau, (above, most) = largest_tau(ladder, promise), mapies(ladder, promise)
+    same = "the same" if above < tau <= most else "ANOTHER"
+    return f"- {text} on all {len(ladder):,} images of {results.sets[0].label}: tau {tau:.10g}; MAPIE {same}"
 
 
 def main() -> None:
@@ -129,6 +167,7 @@ def main() -> None:
             if len(places) == 1 or len(every) > 1
         ]
         text = to_markdown(found, results.images, arguments.redraws)
+        text += "\n" + "\n".join(_beside_mapie(results, given) for given in arguments.promise if "changed" in given)
         write_file(folder / "promises.md", text.encode())
     print(text)
 
