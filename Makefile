@@ -40,7 +40,7 @@ test: $(READY)
 # None is skipped.
 test-devices: $(READY) devices
 	$(BIN)/edge-moe devices setup browser
-	$(BIN)/python -m pytest -m devices tests android_demo/core/src/test/python android_demo/app/src/test/python
+	$(BIN)/python -m pytest -m devices
 
 # The programs that they need, by their Debian packages: installed where they are missing and that is allowed.
 DEVICES := qemu-x86_64:qemu-user strace:strace chromium:chromium chromedriver:chromium-driver sshd:openssh-server \

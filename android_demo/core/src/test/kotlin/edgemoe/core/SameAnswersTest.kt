@@ -14,7 +14,7 @@ import kotlin.math.abs
 private const val EXPECTED = "edgemoe.expected"
 private const val TOLERANCE = 1e-5
 
-/** A real bundle on 100 images by ONNX Runtime, beside what Python wrote of them: core/src/test/python/expected.py. */
+/** A real bundle on 100 images by ONNX Runtime, beside what Python wrote of them: tests/android_demo/expected.py. */
 @EnabledIfSystemProperty(named = EXPECTED, matches = ".+")
 class SameAnswersTest {
     private val folder: Path = Path.of(System.getProperty(EXPECTED) ?: ".")

@@ -21,10 +21,9 @@ from edge_moe.progress import Silent
 from tests.phone import jvm
 
 pytestmark = pytest.mark.devices
-pytest_plugins = ("tests.conftest",)
 
 HERE = Path(__file__).resolve().parent
-CORE = HERE.parents[2]
+CORE = HERE.parents[1] / "android_demo/core"
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ import pytest
 
 pytestmark = pytest.mark.devices
 
-APP = Path(__file__).resolve().parents[3]
+APP = Path(__file__).resolve().parents[2] / "android_demo/app"
 ANDROID = "{http://schemas.android.com/apk/res/android}"
 
 
