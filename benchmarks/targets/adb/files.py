@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from shlex import quote
 
 from edge_moe.benchmarks.targets.adb.phone import Phone
 from edge_moe.errors import BackendError
@@ -52,8 +53,10 @@ class Files:
         names = list(digests)
         for place in range(0, len(names), _AT_ONCE):
             some = names[place : place + _AT_ONCE]
-            told = self._phone.shell(f"cd {self.folder} && sha256sum {' '.join(some)}").split()
-            for name, digest in zip(some, told[::2], strict=True):
+            named = " ".join(quote(f"./{name}") for name in some)  # whatever a name begins with, it is no option
+            told = self._phone.shell(f"cd {quote(self.folder)} && sha256sum {named}")
+            digests_there = [line.lstrip("\\").split()[0] for line in told.splitlines()]  # "\\": of an odd name
+            for name, digest in zip(some, digests_there, strict=True):
                 if digest != digests[name]:
                     raise BackendError(
                         f"{self._phone.name} has other bytes in {name} than were sent; repeat the command"

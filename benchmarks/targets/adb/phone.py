@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 from pathlib import PurePosixPath
+from shlex import quote
 from typing import NamedTuple, NoReturn, TypeVar
 
 import adbutils
@@ -142,7 +143,7 @@ class Phone:
 
     def free_bytes(self, folder: str | PurePosixPath) -> int:
         """Return how many bytes are free in a folder."""
-        blocks, size = self.shell(f"stat -f -c '%a %S' {folder}").split()
+        blocks, size = self.shell(f"stat -f -c '%a %S' {quote(str(folder))}").split()
         return int(blocks) * int(size)
 
     def close(self) -> None:
@@ -188,7 +189,7 @@ class Phone:
             raise BackendError(f"{self.name} was lost: {_STATES.get(state, state)}; then {_REPEAT}") from None
         if there:
             folder = PurePosixPath(there).parent
-            done = self.run(f"mkdir -p {folder}")
+            done = self.run(f"mkdir -p {quote(str(folder))}")
             if done.code != 0:
                 raise BackendError(f"{self.name} does not take files: {done.last}") from None
             if (free := self.free_bytes(folder)) < size:

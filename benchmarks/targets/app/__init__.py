@@ -49,7 +49,7 @@ class App(OnPhone):
     def check(self, sets: Sequence[ArtifactSet], threads: int) -> None:
         """Refuse a phone that cannot be used or has no app, and sets that no app runs."""
         self.require_adb()
-        assert self._installed
+        _ = self._installed  # raises where nothing is
         refuse_unfit(self.name, sets, _BACKENDS, described(self.identity.cpuinfo).flags, "this phone")
 
     def fingerprint(self) -> Any:

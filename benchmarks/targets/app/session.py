@@ -112,6 +112,11 @@ class AppSession(Session):
         with Watch(self._phone, self._cpus, progress, step) as watch:
             line = self._talk.sustained()
         found = self._decoded(line, tuple[Sustained, ...], "sustained run")
+        if any(window.facts.get(_IN_FRONT) is False for one in found for window in one.windows):
+            raise BackendError(
+                f"the app on {self._phone.name} was not in front all the time while it ran without a pause; leave it "
+                "open with the screen on, and repeat the command to measure that"
+            )
         seconds = self._job.plan.sustained_s
         return tuple(_watched(one, place * seconds, seconds, watch) for place, one in enumerate(found))
 

@@ -57,6 +57,9 @@ class Bundle(private val store: Store, private val later: (Artifact) -> Boolean 
     /** Whether a file is here, with whatever in it. */
     fun isHere(artifact: Artifact): Boolean = store.size(artifact.file) != null
 
+    /** Whether a file is not here yet, and is one that comes when it is first asked for. */
+    fun isToCome(artifact: Artifact): Boolean = !isHere(artifact) && later(artifact)
+
     /**
      * Return the bytes of a file, after comparing their number and SHA-256 with the manifest.
      *
@@ -76,7 +79,7 @@ class Bundle(private val store: Store, private val later: (Artifact) -> Boolean 
     /** Read every file that is here once, as an app does with a bundle that came from elsewhere. Throws as [read]. */
     fun verify(onFile: (Artifact) -> Unit = {}) {
         for (artifact in manifest.files) {
-            if (!isHere(artifact) && later(artifact)) continue
+            if (isToCome(artifact)) continue
             onFile(artifact)
             read(artifact)
         }

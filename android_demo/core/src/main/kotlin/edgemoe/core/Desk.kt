@@ -77,8 +77,11 @@ class Desk internal constructor(
         } catch (error: Throwable) { // before there was a state.json to tell it in
             onProgress(failed(error))
         } finally {
-            removeTree(folder)
-            Desks.leave(folder)
+            try {
+                removeTree(folder)
+            } finally {
+                Desks.leave(folder) // else the app were busy until it is killed
+            }
         }
     }
 

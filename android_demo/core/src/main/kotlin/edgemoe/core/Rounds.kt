@@ -37,6 +37,8 @@ class KeptFile(file: Path) : Kept {
             channel.tryLock() != null
         } catch (_: OverlappingFileLockException) { // of this process
             false
+        } catch (_: IOException) { // no locks here, as on some storages; of one process Desks lets one write
+            true
         }
         if (!alone) {
             channel.close()

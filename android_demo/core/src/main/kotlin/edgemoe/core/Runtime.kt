@@ -88,7 +88,7 @@ class Runtime(
      * @param onBase told the base's answer, and whom it asks, where an expert has to be loaded first: it stands till then
      *
      * Throws [DataError]: another number of floats, or an answer that is not a number. [IntegrityError]: an expert's
-     * file was altered. [BackendError]: base or gate failed. [UsageError]: closed, or busy with another call.
+     * file was altered, or is gone. [BackendError]: base or gate failed. [UsageError]: closed, or busy with another call.
      */
     fun predict(input: FloatBuffer, onBase: (Prediction) -> Unit = {}): Prediction = alone {
         checkInput(input)
@@ -102,6 +102,7 @@ class Runtime(
 
         val g = softmax(logits("gate", gate.run(outputs.output("embedding")), manifest.experts))
         macs += macs("gate")
+        if (g.any { it.isNaN() }) throw BackendError("the gate's answer is not a number; convert the checkpoint again")
         val active = activeExperts(g, phi[index], tau, maxExperts)
         if (active.isEmpty()) return Prediction(index, phi, active, true, macs)
 
@@ -112,8 +113,10 @@ class Runtime(
         val found = mutableMapOf<Int, FloatArray>() // their logits
         for (k in active) {
             try {
-                if (k !in experts && !bundle.isHere(artifact(names[k]))) return byBase(Withheld.NOT_HERE)
-                found[k] = logits(names[k], experts[k].run(features), manifest.labels.size)
+                if (k !in experts && bundle.isToCome(artifact(names[k]))) return byBase(Withheld.NOT_HERE)
+                val one = logits(names[k], experts[k].run(features), manifest.labels.size)
+                if (one.any { it.isNaN() }) return byBase(Withheld.REFUSED, "the answer of ${names[k]} is not a number")
+                found[k] = one
             } catch (error: OutOfMemoryError) {
                 return byBase(Withheld.NO_MEMORY, "${error.message}")
             } catch (error: BackendError) {

@@ -143,6 +143,37 @@ class RuntimeTest {
     }
 
     @Test
+    fun `what is not a number is no answer`() {
+        for (part in listOf("expert_00", "gate")) {
+            val engine = object : Doubting() {
+                override fun compute(source: PartSource, name: String, count: Int, input: FloatBuffer) =
+                    super.compute(source, name, count, input).also { if (source.name == part) it[0] = Float.NaN }
+            }
+            runtime(engine).use {
+                if (part == "gate") {
+                    assertTrue("not a number" in assertThrows<BackendError> { it.predict(input) }.message!!)
+                } else {
+                    val found = it.predict(input)
+                    assertEquals(Withheld.REFUSED to 2, found.withheld to found.index)
+                    assertTrue("expert_00 is not a number" in found.problem)
+                    assertFalse(found.probabilities.any(Float::isNaN))
+                }
+            }
+        }
+    }
+
+    @Test
+    fun `an expert that is gone, of a bundle that came whole`(@TempDir folder: Path) {
+        val there = copied(BUNDLE, folder.resolve("bundle"))
+        val bundle = bundle(there)
+        Runtime(bundle, bundle.manifest.sets[0], Doubting()).use { runtime ->
+            Files.delete(there.resolve(set.parts.getValue("expert_00").artifact.file))
+            runtime.tau = 0.0
+            assertTrue("missing" in assertThrows<IntegrityError> { runtime.predict(input) }.message!!)
+        }
+    }
+
+    @Test
     fun `an expert that is still on its way, and one that came broken`(@TempDir folder: Path) {
         val there = copied(BUNDLE, folder.resolve("bundle"))
         val file = there.resolve(set.parts.getValue("expert_00").artifact.file)
