@@ -16,7 +16,7 @@ from tests.chromium import WAIT_S, fetched, keep, look, until
 
 pytestmark = pytest.mark.devices
 
-CHARTS = 7
+CHARTS = 8
 EVIL = "<script>alert(1)</script> ü"
 
 
