@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 # Experts of the demo that train at once: one a core, up to all four.
 JOBS := $(shell n=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2); echo $$((n < 4 ? n : 4)))
 
-.PHONY: demo test test-devices devices lint types env bench clean
+.PHONY: demo test test-devices devices-ready devices lint types env bench clean
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "edge-moe needs Python 3.11 or newer; try: make PYTHON=python3.11")'
@@ -38,9 +38,12 @@ test: $(READY)
 
 # What needs more than the environment: other processors by emulation, system calls watched, a browser, the Android demo.
 # None is skipped.
-test-devices: $(READY) devices
+DEVICE_TESTS :=
+test-devices: devices-ready
+	$(BIN)/python -m pytest -m devices $(DEVICE_TESTS)
+
+devices-ready: $(READY) devices
 	$(BIN)/edge-moe devices setup browser
-	$(BIN)/python -m pytest -m devices
 
 # The programs that they need, by their Debian packages: installed where they are missing and that is allowed.
 DEVICES := qemu-x86_64:qemu-user strace:strace chromium:chromium chromedriver:chromium-driver sshd:openssh-server \
