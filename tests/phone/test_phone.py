@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -100,12 +101,22 @@ def test_the_cable_is_pulled(phone, client, device, tmp_path):
 
 def test_a_command_hangs_up_with_the_cable_and_what_left_its_session_lives_on(phone, device):
     lives = "setsid sh -c 'sleep 1; echo > lived' < /dev/null > /dev/null 2>&1"
-    command = f"cd {TMP}; trap 'echo > hup; exit' HUP; {lives} & while true; do /system/bin/sleep 0.1; done"
-    phone.drop_when(command="while true")
+    waits = "echo > ready; while true; do /system/bin/sleep 0.1; done"
+    command = f"cd {TMP}; trap 'echo > hup; exit' HUP; {lives} & {waits}"
+
+    def pull():
+        """Not before the shell has its trap: one that is only beginning hears nothing of it."""
+        while not (phone.tmp / "ready").exists():
+            time.sleep(0.05)
+        phone.drop()
+
+    cable = threading.Thread(target=pull)
+    cable.start()
     with pytest.raises(EOFError):
-        sh(device, command)
+        sh(device, command, timeout=60)
+    cable.join()
     assert phone.quiet() == []
-    assert {one.name for one in phone.tmp.iterdir()} == {"hup", "lived"}
+    assert {one.name for one in phone.tmp.iterdir()} == {"hup", "lived", "ready"}
     phone.plug()
     with pytest.raises(adbutils.AdbTimeout):
         sh(device, "sleep 60", timeout=0.3)
