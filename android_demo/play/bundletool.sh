@@ -15,7 +15,7 @@ if [ ! "$aapt2" -nt "$tools/jars/apktool-lib.jar" ]; then
     (cd "$draft" && jar xf "$tools/jars/apktool-lib.jar" "prebuilt/$system/aapt2")
     chmod +x "$draft/prebuilt/$system/aapt2"
     touch "$draft/prebuilt/$system/aapt2"
-    mv "$draft/prebuilt/$system/aapt2" "$aapt2"
+    mv -f "$draft/prebuilt/$system/aapt2" "$aapt2" # whole at once, whoever else brings it
     rm -r "$draft"
 fi
 [ "${1-}" != build-apks ] || set -- "$@" "--aapt2=$aapt2"

@@ -44,6 +44,14 @@ def test_what_a_phone_installs(built):
     assert (APP / "target/demo.aab").is_file()
 
 
+def test_the_mutants_can_still_be_made():
+    """Of mutants.sh; that the tests see each takes two minutes a mutant, and is for who changes them."""
+    done = subprocess.run([APP / "src/test/mutants.sh", "-n"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    lines = done.stdout.splitlines()
+    assert len(lines) == 4 and all(line.endswith(": can be made") for line in lines), done.stdout
+
+
 def test_every_text_is_in_both_languages():
     """Under the same name, with the same places for values."""
 

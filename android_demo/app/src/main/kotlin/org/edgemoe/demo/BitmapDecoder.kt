@@ -7,7 +7,9 @@ import edgemoe.core.ImageDecoder
 import edgemoe.core.Pixels
 import java.nio.ByteBuffer
 
-private const val MOST_PIXELS = 16L shl 20 // 112 MiB while they are turned into RGB
+private const val MOST_PIXELS = 16L shl 20
+private const val BYTES_A_PIXEL = 7L // while one is turned into RGB
+private const val LEAST_PIXELS = 1L shl 16 // where there is no room for those, there is none
 private const val MOST_FILE_PIXELS = 1L shl 30
 
 /**
@@ -15,9 +17,16 @@ private const val MOST_FILE_PIXELS = 1L shl 30
  * screen, and no colour multiplied by its alpha.
  *
  * A photograph of more than [mostPixels] is decoded at a half, a quarter, ... of its size: then its pixels are not quite
- * Python's.
+ * Python's. So is one for which there is not enough memory.
+ *
+ * @param read as [BitmapFactory.decodeByteArray]
  */
-internal class BitmapDecoder(private val mostPixels: Long = MOST_PIXELS) : ImageDecoder {
+internal class BitmapDecoder(
+    private val mostPixels: Long = mostPixels(),
+    private val read: (ByteArray, BitmapFactory.Options) -> Bitmap? = { file, how ->
+        BitmapFactory.decodeByteArray(file, 0, file.size, how)
+    },
+) : ImageDecoder {
     override fun decode(file: ByteArray): Pixels {
         val size = BitmapFactory.Options().apply { inJustDecodeBounds = true }
         BitmapFactory.decodeByteArray(file, 0, file.size, size)
@@ -25,30 +34,44 @@ internal class BitmapDecoder(private val mostPixels: Long = MOST_PIXELS) : Image
         if (width <= 0 || height <= 0) throw DataError("it is not an image that Android decodes")
         val count = width.toLong() * height
         if (count > MOST_FILE_PIXELS) throw DataError("the image has $width x $height pixels, which is too many")
+        var every = generateSequence(1) { 2 * it }.first { count / it / it <= mostPixels }
+        while (true) {
+            try {
+                return decode(file, every)
+            } catch (error: OutOfMemoryError) {
+                if (count / every / every <= LEAST_PIXELS) throw error
+                every *= 2
+            }
+        }
+    }
+
+    private fun decode(file: ByteArray, every: Int): Pixels {
         val options = BitmapFactory.Options().apply {
             inPremultiplied = false
             inScaled = false
-            inSampleSize = generateSequence(1) { 2 * it }.first { count / it / it <= mostPixels }
+            inSampleSize = every
         }
-        val bitmap = BitmapFactory.decodeByteArray(file, 0, file.size, options)
+        val bitmap = read(file, options)
             ?: throw DataError("the image is damaged, or of a kind that Android does not decode")
-        return pixels(bitmap).upright(orientation(file))
+        return try {
+            pixels(bitmap)
+        } finally {
+            bitmap.recycle()
+        }.upright(orientation(file))
     }
 
     private fun pixels(bitmap: Bitmap): Pixels {
         // An image of 16 bits a channel comes in half floats.
-        val plain = if (bitmap.config ==
-            Bitmap.Config.ARGB_8888
-        ) {
+        val kind = Bitmap.Config.ARGB_8888
+        val plain = if (bitmap.config == kind) {
             bitmap
         } else {
-            bitmap.copy(Bitmap.Config.ARGB_8888, false)
+            bitmap.copy(kind, false) ?: throw OutOfMemoryError("of a copy of the image")
         }
         val (width, height) = plain.width to plain.height
         val bytes = ByteBuffer.allocate(plain.byteCount)
         plain.copyPixelsToBuffer(bytes) // getPixels would divide by alpha once more
-        plain.recycle()
-        if (plain !== bitmap) bitmap.recycle()
+        if (plain !== bitmap) plain.recycle()
         bytes.toStart()
         val rgb = ByteArray(3 * width * height)
         val row = IntArray(width)
@@ -61,6 +84,9 @@ internal class BitmapDecoder(private val mostPixels: Long = MOST_PIXELS) : Image
 
     private fun argb(memory: Int) = if (RED_FIRST) Integer.rotateRight(memory, 8) else Integer.reverseBytes(memory)
 }
+
+/** Of how many pixels an image is decoded whole: this app's memory has room for twice as much. */
+private fun mostPixels() = minOf(MOST_PIXELS, Runtime.getRuntime().maxMemory() / 2 / BYTES_A_PIXEL)
 
 /** Whether red is a pixel's first byte, as on every phone; on a JVM, where tests run, blue is. */
 private val RED_FIRST by lazy {

@@ -13,6 +13,9 @@ import java.io.IOException
  * the thread that answers.
  */
 interface Delivery {
+    /** Whether it brings anything at all; where it does not, a file that is not here never will be. */
+    val brings: Boolean get() = true
+
     /** Whether a file may come later than the app. */
     fun later(path: String): Boolean
 
@@ -23,14 +26,22 @@ interface Delivery {
     fun fetch(path: String, done: (problem: String?) -> Unit)
 }
 
-/** Everything came with the app. */
+/**
+ * Nothing comes later. An app that was packed with experts to be delivered, and has nobody who does, works all the same:
+ * the base answers where an expert is asked.
+ */
 object NoDelivery : Delivery {
-    override fun later(path: String) = false
+    override val brings get() = false
+
+    override fun later(path: String) = isExpert(path)
 
     override fun find(path: String): File? = null
 
     override fun fetch(path: String, done: (problem: String?) -> Unit) = done("this app brings no files later")
 }
+
+/** Whether a file of a bundle, by its path, is an expert: those alone may come later than the app. */
+internal fun isExpert(path: String) = path.substringAfterLast('/').startsWith("expert_")
 
 /** The bundle that is in the app: a [folder] of its assets, with what [delivery] brings. */
 internal class Shipped(

@@ -18,6 +18,7 @@ import edgemoe.core.normalize
 import edgemoe.core.pick
 import edgemoe.core.resizeCrop
 import edgemoe.core.unmet
+import java.io.ByteArrayOutputStream
 import java.io.File
 import java.io.IOException
 import java.io.InputStream
@@ -27,6 +28,7 @@ import java.util.concurrent.atomic.AtomicBoolean
 
 private const val MOST_SAMPLES = 12
 private const val SHOWN_PIXELS = 1024 // of the longer side
+private const val MOST_PHOTOGRAPH_BYTES = 64 shl 20 // whoever gives it may go on for ever
 private const val REPEATS = 5
 private const val REPEAT_MS = 60.0 // longer than that nobody waits for a median
 private const val NANOS_A_MS = 1e6
@@ -42,17 +44,20 @@ private const val NANOS_A_MS = 1e6
  * @param files the app's own folder
  * @param main runs what it is given on the main thread, in order
  * @param worker the same on a thread of its own
+ * @param quiet whether to wait
  */
 internal class Demo(
     here: () -> Here,
     private val home: Home,
     private val delivery: Delivery,
-    private val files: File,
+    files: File,
     private val main: Executor,
     private val worker: Executor,
+    private val quiet: Quiet,
 ) {
     private val here by lazy(LazyThreadSafetyMode.NONE, here)
     private val photograph = File(files, "photograph")
+    private val draft = File(files, "photograph.part")
     private var started = false
 
     // The worker's.
@@ -79,20 +84,25 @@ internal class Demo(
     fun start(saved: Saved? = null) {
         if (started) return
         started = true
-        work(Busy(Task.OPENING)) { open(saved) }
+        work(Busy(Task.OPENING)) {
+            draft.delete() // of an app that was killed
+            if (saved?.choice != Choice.PHOTOGRAPH) photograph.delete() // nobody comes back to it
+            open(saved)
+        }
     }
 
     /** Take the bundle of [source] in the place of the one that is open, if it is sound and runs here. */
     fun import(source: Source) = work(Busy(Task.IMPORTING)) {
-        home.import(source, check = { pick(it.manifest, here.engines, here.processor) }) { done, of ->
-            show { copy(busy = Busy(Task.IMPORTING, done.toFloat() / of)) }
+        source.use { from ->
+            home.import(from, check = { pick(it.manifest, here.engines, here.processor) }) { done, of ->
+                show { copy(busy = Busy(Task.IMPORTING, done.toFloat() / of)) }
+            }
         }
         open(null)
     }
 
     /** Take the photograph that [open] gives, and answer for it. */
     fun takePhotograph(open: () -> InputStream?) = work(Busy(Task.DECODING)) {
-        val draft = File(files, "photograph.part")
         try {
             copy(open, draft)
             look(Choice.PHOTOGRAPH, draft.readBytes())
@@ -158,6 +168,7 @@ internal class Demo(
                 Sample(name, here.decoder.decode(bundle.read(file)).toBitmap(SHOWN_PIXELS))
             },
             points = bundle.operating(set).operatingPoints,
+            delivered = delivery.brings,
         )
     }
 
@@ -206,7 +217,7 @@ internal class Demo(
         }
         val ms = times.sorted().getOrNull(times.size / 2).takeIf { found.withheld == null }
         show(Answer(found, setting, ms))
-        if (found.withheld == Withheld.NOT_HERE) found.asked.forEach(::fetch)
+        if (found.withheld == Withheld.NOT_HERE && delivery.brings) found.asked.forEach(::fetch)
     }
 
     private fun fetch(expert: Int) {
@@ -228,7 +239,7 @@ internal class Demo(
         } ?: throw DataError("the image cannot be read: nobody has it")
         from.use {
             val bytes = try {
-                it.readBytes()
+                atMost(it, MOST_PHOTOGRAPH_BYTES)
             } catch (error: IOException) {
                 throw DataError("the image cannot be read: ${error.message}")
             }
@@ -238,6 +249,24 @@ internal class Demo(
                 throw StorageError("the image cannot be kept: ${error.message}", error)
             }
         }
+    }
+
+    private fun atMost(from: InputStream, most: Int): ByteArray {
+        val bytes = ByteArrayOutputStream()
+        val buffer = ByteArray(1 shl 16)
+        while (true) {
+            val read = from.read(buffer)
+            if (read < 0) return bytes.toByteArray()
+            if (bytes.size() + read > most) throw DataError("the image has more than ${most shr 20} MiB")
+            bytes.write(buffer, 0, read)
+        }
+    }
+
+    private fun waitForSweeps() {
+        if (!quiet.wanted) return
+        show { copy(problem = Problem(Trouble.MEASURING)) }
+        quiet.await()
+        show { if (problem?.what == Trouble.MEASURING) copy(problem = null) else this }
     }
 
     private fun show(answer: Answer) = show { if (picture == null) this else copy(answer = answer) }
@@ -254,6 +283,7 @@ internal class Demo(
         if (busy != null) change { copy(busy = busy, problem = null) }
         worker.execute {
             val problem = try {
+                waitForSweeps()
                 act()
                 null
             } catch (error: Exception) {

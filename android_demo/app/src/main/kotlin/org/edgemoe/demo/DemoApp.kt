@@ -13,7 +13,7 @@ open class DemoApp : Application() {
     protected open val delivery: Delivery get() = NoDelivery
 
     /** This phone as a place to answer and to measure at. It loads native code: not for the main thread. */
-    internal open fun here(): Here = phone(this, engines()) { sweeps.inFront }
+    internal open fun here(): Here = phone(this, engines()) { sweeps.attention.stayed() }
 
     private val main = Handler(Looper.getMainLooper()).let { Executor(it::post) }
 
@@ -30,8 +30,9 @@ open class DemoApp : Application() {
 
     /** What a process begins with. */
     internal fun begin() {
+        val quiet = Quiet()
         val worker = Executors.newSingleThreadExecutor { Thread(it, "edge-moe's demo") }
-        demo = Demo(::here, Home(filesDir, assets, delivery), delivery, filesDir, main, worker)
-        sweeps = Sweeps({ getExternalFilesDir(null) }, ::here, main)
+        demo = Demo(::here, Home(filesDir, assets, delivery), delivery, filesDir, main, worker, quiet)
+        sweeps = Sweeps({ getExternalFilesDir(null) }, ::here, main, quiet)
     }
 }

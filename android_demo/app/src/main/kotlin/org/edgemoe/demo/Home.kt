@@ -15,6 +15,8 @@ private const val OPERATING = "operating.json"
 private const val MOST_JSON_BYTES = 16L shl 20
 private const val SPARE_BYTES = 16L shl 20 // that an app had better leave
 
+private const val PERCENT = 100L
+
 /**
  * Where the app has its bundle: the one that was imported, else the one that it was made with.
  *
@@ -31,7 +33,9 @@ internal class Home(private val files: File, private val assets: AssetManager, p
 
     /** Open the bundle; null: there is none. Throws as [Bundle] does. */
     fun open(): Bundle? {
-        if (!bundle.exists() && old.exists()) old.renameTo(bundle)
+        putBack()
+        draft.deleteRecursively() // of an app that was killed
+        if (bundle.exists()) old.deleteRecursively()
         if (bundle.exists()) return Bundle(Folder(bundle.toPath()))
         val shipped = Shipped(assets, delivery)
         return if (shipped.size(MANIFEST) == null) null else Bundle(shipped) { delivery.later(it.file) }
@@ -42,7 +46,7 @@ internal class Home(private val files: File, private val assets: AssetManager, p
      * at all.
      *
      * @param check throws what speaks against it
-     * @param onProgress told of how many bytes of how many
+     * @param onProgress told of how many bytes of how many, once a percent
      *
      * Throws [BundleError]: it is none, or cannot be read; [IntegrityError]: a file is missing, cut or altered;
      * [StorageError]: there is no room for it.
@@ -57,10 +61,13 @@ internal class Home(private val files: File, private val assets: AssetManager, p
                 throw StorageError("the bundle has $total bytes, and ${files.usableSpace} are free")
             }
             var done = 0L
+            var told = -1L
             for (one in wanted) {
                 copy(source, one.file, one.bytes) {
                     done += it
-                    onProgress(done, total)
+                    val percent = done * PERCENT / maxOf(1, total)
+                    if (percent != told) onProgress(done, total)
+                    told = percent
                 }
             }
             val copied = Bundle(Folder(draft.toPath()))
@@ -75,8 +82,18 @@ internal class Home(private val files: File, private val assets: AssetManager, p
     private fun replace() {
         old.deleteRecursively()
         if (bundle.exists() && !bundle.renameTo(old)) throw StorageError("the bundle before cannot be moved away")
-        if (!draft.renameTo(bundle)) throw StorageError("the bundle cannot be put in its place")
+        if (!draft.renameTo(bundle)) {
+            putBack()
+            throw StorageError("the bundle cannot be put in its place")
+        }
         old.deleteRecursively()
+    }
+
+    /** Where nothing took the place of the bundle before, it takes it again. */
+    private fun putBack() {
+        if (!bundle.exists() && old.exists() && !old.renameTo(bundle)) {
+            throw StorageError("the bundle before cannot be put back")
+        }
     }
 
     private fun copy(source: Source, path: String, most: Long, onBytes: (Int) -> Unit) {

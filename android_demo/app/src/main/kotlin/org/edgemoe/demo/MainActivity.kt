@@ -1,6 +1,7 @@
 package org.edgemoe.demo
 
 import android.app.Activity
+import android.app.AlertDialog
 import android.content.ActivityNotFoundException
 import android.content.Intent
 import android.os.Build
@@ -44,6 +45,7 @@ class MainActivity : Activity() {
         click(R.id.choose) { choosePhotograph() }
         click(R.id.import_bundle) { chooseBundle() }
         click(R.id.import_other) { chooseBundle() }
+        click(R.id.licences) { showLicences() }
         click(R.id.problem_close) { demo.tell(null) }
         slide(R.id.tau) { demo.set(demo.screen.setting.copy(tau = it.toDouble() / STEPS)) }
         slide(R.id.most) { demo.set(demo.screen.setting.copy(maxExperts = it + 1)) }
@@ -103,6 +105,15 @@ class MainActivity : Activity() {
         demo.tell(Problem(Trouble.NO_PICKER))
     }
 
+    private fun showLicences() {
+        val text = resources.openRawResource(R.raw.licences).use { it.reader().readText() }
+        AlertDialog.Builder(this)
+            .setTitle(R.string.licences)
+            .setMessage(text)
+            .setPositiveButton(R.string.close, null)
+            .show()
+    }
+
     private fun show(screen: Screen) {
         showTrouble(screen)
         showHead(screen)
@@ -142,7 +153,7 @@ class MainActivity : Activity() {
         )
         view<ProgressBar>(R.id.busy_bar).apply {
             isIndeterminate = busy.share == null
-            progress = ((busy.share ?: 0f) * max).roundToInt()
+            progress = part(busy.share ?: 0f)
         }
     }
 
@@ -195,9 +206,12 @@ class MainActivity : Activity() {
             val row = rows.getChildAt(place)
             row.findViewById<TextView>(R.id.class_name).text = model.labels[y]
             row.findViewById<TextView>(R.id.class_share).text = words.percent(shares[y], 1)
-            row.findViewById<ProgressBar>(R.id.class_bar).apply { progress = (shares[y] * max).roundToInt() }
+            row.findViewById<ProgressBar>(R.id.class_bar).apply { progress = part(shares[y]) }
         }
     }
+
+    /** How long a bar is; of what is not a number, nothing. */
+    private fun ProgressBar.part(share: Float) = if (share.isNaN()) 0 else (share * max).roundToInt()
 
     private fun showSetting(setting: Setting, model: Model) {
         val (tau, most) = setting

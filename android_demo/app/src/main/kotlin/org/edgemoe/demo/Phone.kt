@@ -17,7 +17,11 @@ private val THERMAL = listOf("none", "light", "moderate", "severe", "critical", 
 private const val CPU = "/sys/devices/system/cpu"
 private const val KHZ_A_MHZ = 1000
 
-/** This phone, as reports have it. [inFront]: whether the sweep's screen is what the person sees. */
+/**
+ * This phone, as reports have it.
+ *
+ * @param inFront whether the sweep's screen was what the person sees, all the time since this was asked before
+ */
 internal fun phone(context: Context, engines: Map<String, Engine>, inFront: () -> Boolean) = Here(
     engines = engines,
     processor = Processor.parse(text("/proc/cpuinfo").orEmpty()),

@@ -37,6 +37,8 @@ internal class Model(
     val baseMacs: Long,
     val samples: List<Sample>,
     val points: List<OperatingPoint>,
+    /** Whether an expert that is not here comes later. */
+    val delivered: Boolean,
 )
 
 /** An image that a bundle has. */
@@ -69,7 +71,18 @@ internal class Answer(
 /** What went wrong; [expert] that did not come. */
 internal class Problem(val what: Trouble, val detail: String = "", val expert: Int? = null)
 
-internal enum class Trouble { ALTERED, BUNDLE, BACKEND, IMAGE, STORAGE, MEMORY, DELIVERY, NO_PICKER, UNEXPECTED }
+internal enum class Trouble {
+    ALTERED,
+    BUNDLE,
+    BACKEND,
+    IMAGE,
+    STORAGE,
+    MEMORY,
+    DELIVERY,
+    MEASURING,
+    NO_PICKER,
+    UNEXPECTED,
+}
 
 /** What a screen is made of again after the process was killed. */
 internal data class Saved(val setting: Setting, val choice: Choice?)

@@ -27,7 +27,9 @@ class SweepActivity : Activity() {
         setContentView(R.layout.sweep)
         findViewById<View>(R.id.root).clearOfBars()
         findViewById<View>(R.id.stop).setOnClickListener { sweeps.stop() }
-        if (savedInstanceState == null) begin(intent)
+        // From the list of recent apps Android gives the old intent: that job ended long ago.
+        val old = intent.flags and Intent.FLAG_ACTIVITY_LAUNCHED_FROM_HISTORY != 0
+        if (savedInstanceState == null && !old) begin(intent)
     }
 
     /** Another intent, while this is open. */
@@ -48,11 +50,11 @@ class SweepActivity : Activity() {
 
     override fun onResume() {
         super.onResume()
-        sweeps.inFront = true
+        sweeps.attention.inFront = true
     }
 
     override fun onPause() {
-        sweeps.inFront = false
+        sweeps.attention.inFront = false
         super.onPause()
     }
 

@@ -18,15 +18,19 @@ internal class Shown(val id: String, val progress: Progress?)
  *
  * @param files the folder in which jobs come; null: the storage is not there
  */
-internal class Sweeps(private val files: () -> File?, private val here: () -> Here, private val main: Executor) {
+internal class Sweeps(
+    private val files: () -> File?,
+    private val here: () -> Here,
+    private val main: Executor,
+    private val quiet: Quiet,
+) {
     private val running = mutableSetOf<String>()
 
     @Volatile
     private var stopping: String? = null
 
     /** Whether the screen of the sweep is what the person sees. */
-    @Volatile
-    var inFront = false
+    val attention = Attention()
 
     /** What to show; null: nothing was asked for yet. */
     var shown: Shown? = null
@@ -49,15 +53,18 @@ internal class Sweeps(private val files: () -> File?, private val here: () -> He
         }
         if (folder == null) return failed(id, Failure.STORAGE, "the storage for jobs is not there")
         if (free()) show(Shown(id, null))
+        if (running.isEmpty()) attention.anew()
         running += id
+        quiet.begin()
         if (stopping == id) stopping = null
         Thread({
             try {
                 Desk(folder, here()).work({ stopping == id }) { progress -> main.execute { told(id, progress) } }
-            } catch (error: Exception) { // before there was a desk
+            } catch (error: Throwable) { // before there was a desk; thrown on this thread, it would end the app
                 val progress = Progress(DeskState.FAILED, kind = Failure.INTERNAL, problem = "$error")
                 main.execute { told(id, progress) }
             } finally {
+                quiet.end()
                 main.execute { running -= id }
             }
         }, "edge-moe's sweep").start()

@@ -20,7 +20,12 @@ internal class Words(private val context: Context) {
         format(value)
     }
 
-    fun percent(share: Number, digits: Int = 0) = say(R.string.percent, number(100 * share.toDouble(), digits))
+    /** Of what is not a number nothing is said. */
+    fun percent(share: Number, digits: Int = 0) = if (share.toDouble().isNaN()) {
+        say(R.string.time_unknown)
+    } else {
+        say(R.string.percent, number(100 * share.toDouble(), digits))
+    }
 
     fun millions(macs: Number, digits: Int = 2) = number(macs.toDouble() / MACS_A_MILLION, digits)
 
@@ -47,7 +52,8 @@ internal class Words(private val context: Context) {
         val asked = found.asked.joinToString()
         return when {
             answer.loading -> say(R.string.loading_expert, asked)
-            found.withheld == Withheld.NOT_HERE -> say(R.string.not_here, asked)
+            found.withheld == Withheld.NOT_HERE ->
+                say(if (model.delivered) R.string.not_here else R.string.not_in_app, asked)
             found.withheld == Withheld.NO_MEMORY -> say(R.string.no_memory, asked)
             found.withheld == Withheld.REFUSED -> say(R.string.refused, asked)
             model.experts == 0 -> say(R.string.no_experts)
@@ -94,6 +100,7 @@ internal class Words(private val context: Context) {
             Trouble.STORAGE -> say(R.string.problem_storage)
             Trouble.MEMORY -> say(R.string.problem_memory)
             Trouble.DELIVERY -> say(R.string.problem_delivery, "${problem.expert}")
+            Trouble.MEASURING -> say(R.string.problem_measuring)
             Trouble.NO_PICKER -> say(R.string.problem_no_picker)
             Trouble.UNEXPECTED -> say(R.string.problem_unexpected)
         }

@@ -34,19 +34,23 @@ class PlayDelivery(context: Context) : Delivery {
     override fun fetch(path: String, done: (problem: String?) -> Unit) {
         val pack = pack(path) ?: return done("$path came with the app")
         if (waiting.putIfAbsent(pack, done) != null) return
-        manager.fetch(listOf(pack)).addOnFailureListener { tell(pack, "Google Play says: ${it.message}") }
+        manager.fetch(listOf(pack))
+            .addOnSuccessListener { states -> states.packStates()[pack]?.let(::changed) } // it may be here already
+            .addOnFailureListener { tell(pack, "Google Play says: ${it.message}") }
     }
 
-    private fun pack(path: String): String? {
-        val name = path.substringAfterLast('/').substringBefore('.')
-        return if (name.startsWith("expert_")) "${INSTALLED}_$name" else null
-    }
+    private fun pack(path: String): String? =
+        if (isExpert(path)) "${INSTALLED}_${path.substringAfterLast('/').substringBefore('.')}" else null
 
     private fun changed(state: AssetPackState) {
         when (state.status()) {
             AssetPackStatus.COMPLETED -> tell(state.name(), null)
             AssetPackStatus.FAILED, AssetPackStatus.CANCELED ->
                 tell(state.name(), "Google Play gave up: ${state.errorCode()}")
+            // It is told, and asked for anew when it is needed next: this app has no dialog of Google Play's.
+            AssetPackStatus.REQUIRES_USER_CONFIRMATION ->
+                tell(state.name(), "Google Play wants to be asked first: it is large; use Wi-Fi")
+            AssetPackStatus.WAITING_FOR_WIFI -> tell(state.name(), "Google Play waits for Wi-Fi")
         }
     }
 

@@ -1,6 +1,7 @@
 package org.edgemoe.demo
 
 import android.graphics.Bitmap
+import android.graphics.BitmapFactory
 import android.graphics.Color
 import edgemoe.core.DataError
 import edgemoe.core.Interpolation
@@ -66,5 +67,20 @@ class BitmapDecoderTest {
         for (bytes in listOf(ByteArray(0), "no image".toByteArray())) {
             assertThrows(DataError::class.java) { BitmapDecoder().decode(bytes) }
         }
+    }
+
+    @Test
+    fun `where memory does not suffice, it is decoded smaller`() {
+        val bitmap = Bitmap.createBitmap(900, 600, Bitmap.Config.ARGB_8888)
+        val file = ByteArrayOutputStream().also { bitmap.compress(Bitmap.CompressFormat.JPEG, 95, it) }.toByteArray()
+        val sizes = mutableListOf<Int>()
+        fun decoder(least: Int) = BitmapDecoder { bytes, how ->
+            sizes += how.inSampleSize
+            if (how.inSampleSize < least) throw OutOfMemoryError("no")
+            BitmapFactory.decodeByteArray(bytes, 0, bytes.size, how)
+        }
+        assertEquals(450, decoder(2).decode(file).width)
+        assertEquals(listOf(1, 2), sizes)
+        assertThrows(OutOfMemoryError::class.java) { decoder(1000).decode(file) }
     }
 }

@@ -84,4 +84,21 @@ class DeliveryTest : OnPhone() {
         )
         assertTrue(activity.view<View>(R.id.answer).isShown)
     }
+
+    @Test
+    fun `an app that was installed without its experts, and has nobody who brings them`() {
+        app.filesDir.resolve("bundle").deleteRecursively()
+        Stage.delivery = object : Delivery by NoDelivery {
+            override fun find(path: String) = BUNDLE.resolve(path).takeIf { !isExpert(path) && it.exists() }
+        }
+        app.begin()
+        val activity = open(sample = "00").get()
+        activity.demo.set(Setting(0.0, 1))
+        activity.answered()
+        assertTrue(activity.says(R.id.way)!!.matches(Regex("The base’s answer: expert \\d is not in this app\\.")))
+        assertEquals(null, activity.says(R.id.problem))
+        activity.demo.set(Setting(1.0, 1))
+        activity.answered()
+        assertEquals("It left early: the base alone answered.", activity.says(R.id.way))
+    }
 }

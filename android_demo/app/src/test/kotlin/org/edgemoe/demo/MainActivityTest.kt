@@ -1,5 +1,6 @@
 package org.edgemoe.demo
 
+import android.app.AlertDialog
 import android.content.res.Configuration
 import android.graphics.Insets
 import android.os.Bundle
@@ -26,6 +27,7 @@ import org.junit.runner.RunWith
 import org.robolectric.RobolectricTestRunner
 import org.robolectric.RuntimeEnvironment
 import org.robolectric.annotation.Config
+import org.robolectric.shadows.ShadowDialog
 import java.util.Locale
 import edgemoe.core.Bundle as MoeBundle
 
@@ -249,5 +251,29 @@ class MainActivityTest : OnPhone() {
         root.dispatchApplyWindowInsets(bars)
         val padding = with(root) { listOf(paddingLeft, paddingTop, paddingRight, paddingBottom) }
         assertEquals(listOf(80, 63, 0, 126), padding)
+    }
+
+    @Test
+    fun `a photograph to which nobody comes back is deleted`() {
+        val controller = open()
+        controller.get().receive(PHOTOGRAPH_ASKED, photograph(jpeg(300, 200)))
+        val kept = app.filesDir.resolve("photograph")
+        assertTrue(kept.exists())
+        controller.pause().stop().destroy()
+        app.begin()
+        open()
+        assertFalse(kept.exists())
+    }
+
+    @Test
+    fun `the licences of what the app is made of`() {
+        val activity = open().get()
+        activity.tap(activity.view(R.id.licences))
+        val dialog = ShadowDialog.getLatestDialog() as AlertDialog
+        val text = dialog.findViewById<TextView>(android.R.id.message).text
+        for (one in listOf("Kotlin", "jackson-core", "TensorFlow Lite", "Pillow", "Version 2.0, January 2004")) {
+            assertTrue(one, one in text)
+        }
+        dialog.dismiss()
     }
 }

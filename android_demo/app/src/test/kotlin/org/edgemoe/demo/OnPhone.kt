@@ -103,9 +103,11 @@ class Documents : ContentProvider() {
         values: Array<String>?,
         order: String?,
     ): Cursor {
-        val rows = MatrixCursor(arrayOf(Document.COLUMN_DISPLAY_NAME, Document.COLUMN_DOCUMENT_ID))
+        // More than was asked for, in an order of its own.
+        val names = arrayOf(Document.COLUMN_DOCUMENT_ID, Document.COLUMN_FLAGS, Document.COLUMN_DISPLAY_NAME)
+        val rows = MatrixCursor(names)
         val id = DocumentsContract.getDocumentId(uri)
-        for (file in root.resolve(id).listFiles().orEmpty()) rows.addRow(arrayOf(file.name, "$id/${file.name}"))
+        for (file in root.resolve(id).listFiles().orEmpty()) rows.addRow(arrayOf<Any>("$id/${file.name}", 0, file.name))
         return rows
     }
 

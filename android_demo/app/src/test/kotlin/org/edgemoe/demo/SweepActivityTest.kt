@@ -1,5 +1,8 @@
 package org.edgemoe.demo
 
+import android.content.Intent
+import android.os.Handler
+import android.os.Looper
 import android.view.View
 import android.view.WindowManager
 import android.widget.ProgressBar
@@ -12,8 +15,10 @@ import org.junit.Test
 import org.junit.runner.RunWith
 import org.robolectric.Robolectric
 import org.robolectric.RobolectricTestRunner
+import java.io.File
 import java.nio.file.Files
 import java.nio.file.Paths
+import java.util.concurrent.Executor
 
 /** A sweep as the harness has it: files, and an intent. */
 @RunWith(RobolectricTestRunner::class)
@@ -109,7 +114,7 @@ class SweepActivityTest : OnPhone() {
         val another = harness.start("full").get()
         harness.ask(full, 1)
         eventually("it is told") { harness.state(full)?.optString("kind") == "storage" }
-        val words = "It could not go on. 0 rounds measured, which are kept."
+        val words = "It could not go on. 0 rounds measured. The computer keeps what it has fetched."
         eventually("the screen says so") { another.says(R.id.step) == words }
         assertTrue(another.says(R.id.problem)!!.contains("No space left on device"))
     }
@@ -121,5 +126,53 @@ class SweepActivityTest : OnPhone() {
         app.begin()
         val empty = Robolectric.buildActivity(SweepActivity::class.java).setup().get()
         assertTrue(empty.says(R.id.step)!!.startsWith("There is nothing to measure."))
+    }
+
+    private fun inFront(line: Int, folder: File) =
+        JSONObject(harness.lines(folder)[line]).getJSONObject("seen").getJSONObject("facts").getBoolean("in front")
+
+    @Test
+    fun `a round in which another app was in front says so, even if this one is again`() {
+        val folder = harness.job("left")
+        val controller = harness.start("left")
+        harness.ask(folder, 1)
+        eventually("it is open") { harness.state(folder)?.optInt("lines") == 1 }
+        controller.pause().resume()
+        for (round in 0 until ROUNDS) {
+            harness.ask(folder, 2 + round, round = round)
+            eventually("round $round is there") { harness.state(folder)!!.getInt("lines") == 2 + round }
+        }
+        assertEquals(false to true, inFront(1, folder) to inFront(2, folder))
+    }
+
+    @Test
+    fun `what is opened from the recent apps begins nothing`() {
+        val intent = harness.intent("old").addFlags(Intent.FLAG_ACTIVITY_LAUNCHED_FROM_HISTORY)
+        val activity = Robolectric.buildActivity(SweepActivity::class.java, intent).setup().get()
+        assertTrue(activity.says(R.id.step)!!.startsWith("There is nothing to measure."))
+    }
+
+    @Test
+    fun `the demo waits while a sweep measures`() {
+        val folder = harness.job("alone")
+        harness.start("alone")
+        val activity = Robolectric.buildActivity(MainActivity::class.java).setup().get()
+        eventually("it says so") { activity.says(R.id.problem).orEmpty().startsWith("This phone is being measured") }
+        harness.ask(folder, 1)
+        eventually("it is open") { harness.state(folder)?.optInt("lines") == 1 }
+        assertEquals(null, activity.demo.screen.model)
+        harness.end()
+        eventually("it goes on") { activity.demo.screen.model != null && activity.demo.screen.busy == null }
+        assertEquals(null, activity.says(R.id.problem))
+    }
+
+    @Test
+    fun `a library that is not there ends the sweep, and not the app`() {
+        val main = Executor(Handler(Looper.getMainLooper())::post)
+        val quiet = Quiet()
+        val sweeps = Sweeps({ app.filesDir }, { throw NoClassDefFoundError("a library") }, main, quiet)
+        sweeps.start("broken")
+        eventually("it is told") { sweeps.shown?.progress?.problem.orEmpty().contains("a library") }
+        assertFalse(quiet.wanted)
     }
 }

@@ -2,10 +2,12 @@ package org.edgemoe.demo
 
 import android.app.Activity
 import android.content.Intent
+import android.net.Uri
 import android.provider.MediaStore
 import android.view.View
 import android.widget.ImageView
 import edgemoe.core.BackendError
+import edgemoe.core.Prediction
 import edgemoe.core.Setting
 import org.junit.Assert.assertEquals
 import org.junit.Assert.assertFalse
@@ -16,6 +18,7 @@ import org.robolectric.RobolectricTestRunner
 import org.robolectric.Shadows.shadowOf
 import org.robolectric.annotation.Config
 import java.io.File
+import java.io.InputStream
 
 /** What comes wrong onto a phone: a message each time, and what worked before works on. */
 @RunWith(RobolectricTestRunner::class)
@@ -211,5 +214,53 @@ class TroubleTest : OnPhone() {
         val activity = open().get()
         activity.tap(activity.view(R.id.choose))
         assertEquals(Intent.ACTION_OPEN_DOCUMENT, shadowOf(activity).nextStartedActivityForResult.intent.action)
+    }
+
+    @Test
+    fun `experts whose answer is not a number`() {
+        engine.spoilt += List(4) { "expert_0$it" }
+        val activity = open(sample = "00").get()
+        activity.demo.set(Setting(0.0, 1))
+        activity.answered()
+        assertTrue(activity.view<View>(R.id.answer).isShown)
+        val scores = FloatArray(activity.demo.screen.model!!.labels.size) { Float.NaN }
+        val none = Answer(Prediction(0, scores, emptyList(), false, 1), activity.demo.screen.setting, null)
+        activity.demo.watcher!!(activity.demo.screen.copy(answer = none)) // whoever gave it
+        assertTrue(activity.says(R.id.answer)!!.endsWith(", …"))
+        engine.spoilt.clear()
+        activity.worksOn()
+    }
+
+    @Test
+    fun `a picker that gives no folder`() {
+        val activity = open(sample = "01").get()
+        activity.receive(BUNDLE_ASKED, Uri.parse("content://org.edgemoe.test.documents/no/folder"))
+        assertTrue(activity.says(R.id.problem)!!.startsWith("This is not a bundle"))
+        activity.worksOn()
+    }
+
+    @Test
+    fun `a folder may be read until it is copied, and no longer`() {
+        there()
+        val resolver = app.contentResolver
+        Tree(resolver, tree("new")).use { assertEquals(1, resolver.persistedUriPermissions.size) }
+        assertEquals(0, resolver.persistedUriPermissions.size)
+        open(sample = "01").get().receive(BUNDLE_ASKED, tree("new"))
+        assertEquals(0, resolver.persistedUriPermissions.size)
+    }
+
+    @Test
+    fun `a photograph that does not end`() {
+        val activity = open(sample = "01").get()
+        val endless = object : InputStream() {
+            override fun read() = 1
+        }
+        activity.demo.takePhotograph { endless }
+        eventually("it is told") { activity.says(R.id.problem) != null }
+        assertEquals(
+            "This image cannot be opened. Choose a JPEG, PNG or WebP.\n\nthe image has more than 64 MiB",
+            activity.says(R.id.problem),
+        )
+        activity.worksOn()
     }
 }
