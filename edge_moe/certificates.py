@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from edge_moe.fingerprints import images_digest
-from edge_moe.operating import Certificate
+from edge_moe.operating import Certificate, SetOperating
 from edge_moe.promise import Kept
 
 __all__ = ["certify", "in_words", "stale"]
@@ -61,11 +61,15 @@ def in_words(one: Certificate) -> str:
     )
 
 
-def stale(one: Certificate, digest: str, tau: float, max_experts: int) -> str | None:
-    """Return in words why a certificate is not of this setting of the set with this digest; None: it stands."""
+def stale(of: SetOperating) -> str | None:
+    """Return in words why a set's certificate is not of its default, or of it; None: it stands, or there is none."""
+    one, tau, max_experts = of.certificate, of.default_tau, of.default_max_experts
+    if one is None:
+        return None
     if (one.tau, one.max_experts) != (tau, max_experts):
         was = f"tau {one.tau}, max_experts {one.max_experts}"
         return f"it was made for {was}, and the default is tau {tau}, max_experts {max_experts}; promise anew"
-    if one.bundle == digest:
+    if one.bundle == of.digest:
         return None
-    return f"it was made for the set with digest {one.bundle[:12]}..., and this one's is {digest[:12]}...; promise anew"
+    here = f"{of.digest[:12]}..."
+    return f"it was made for the set with digest {one.bundle[:12]}..., and this one's is {here}; promise anew"

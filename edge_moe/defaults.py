@@ -62,8 +62,6 @@ def _write(
     operating = read_operating(bundle, opened.manifest)
     tau, max_experts = check_tau(tau), check_max_experts(max_experts, opened.manifest.experts)
     sets, before = dict(operating.sets), operating.sets[key]
-    if certificate is not None and (problem := stale(certificate, before.digest, tau, max_experts)):
-        raise BundleError(f"what {key} of {bundle} promises cannot be written: {problem}")
     same = (before.default_tau, before.default_max_experts) == (tau, max_experts)
     sets[key] = msgspec.structs.replace(
         before,
@@ -71,4 +69,6 @@ def _write(
         default_max_experts=max_experts,
         certificate=certificate or (before.certificate if same else None),
     )
+    if certificate is not None and (problem := stale(sets[key])):
+        raise BundleError(f"what {key} of {bundle} promises cannot be written: {problem}")
     write_file(bundle / OPERATING, encode(sets, key if default_set else operating.default_set))

@@ -142,6 +142,11 @@ class Ladder:
         asked: Integers = (self.alphas >= tau).sum(axis=1)
         return asked
 
+    def at(self, tau: float, losses: npt.NDArray[np.int8]) -> npt.NDArray[np.int8]:
+        """[N, M+1] losses -> [N] those at a tau."""
+        found: npt.NDArray[np.int8] = losses[np.arange(len(self)), self.rungs(tau)]
+        return found
+
 
 @dataclass(frozen=True)
 class Kept:
@@ -228,7 +233,7 @@ def keep(
     """Return the largest tau that keeps the promise, and what it follows from. Arguments and errors: `largest_tau`."""
     tau = largest_tau(ladder, promise, labels, groups, families)
     losses, delta = ladder.losses(promise.rule, labels), promise.delta / families
-    at = losses[np.arange(len(ladder)), ladder.rungs(tau)]
+    at = ladder.at(tau, losses)
     none = np.zeros(len(ladder), np.int8)
     sizes = _grouped(none, groups)[1]
     exact, signed = promise.rule != "drop" and groups is None, promise.rule == "drop"
@@ -275,7 +280,7 @@ def class_bounds(
     delta: by themselves, not together with the promise.
     """
     of = ladder.full if labels is None else np.asarray(labels)
-    losses = ladder.losses(promise.rule, labels)[np.arange(len(ladder)), ladder.rungs(tau)]
+    losses = ladder.at(tau, ladder.losses(promise.rule, labels))
     classes, signed = np.unique(of), promise.rule == "drop"
     delta = promise.delta / families / len(classes)
     found = []

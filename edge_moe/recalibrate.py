@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from edge_moe.anytime import ensemble, softmax
+from edge_moe.anytime import alpha, ensemble, softmax
 from edge_moe.backends import OpenPart
 from edge_moe.bundle import Manifest, expert_name
 from edge_moe.certificates import certify
@@ -120,5 +120,5 @@ def _rungs(by: Answering, x: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.fl
         member = ensemble(base_logits, expert.output("logits")[0], manifest.ensemble, manifest.space)
         scores = scores + weights[k] * member
         answers.append(int(scores.argmax()))
-    doubt = 1.0 - softmax(base_logits).max()
-    return (weights[asked] * doubt).astype(np.float64), np.array(answers, np.int32)
+    alphas = alpha(softmax(base_logits), weights)[asked]
+    return alphas.astype(np.float64), np.array(answers, np.int32)

@@ -93,10 +93,9 @@ class Runtime:
         manifest = self._bundle.manifest
         self._set = pick(manifest, named(backend.name if isinstance(backend, Backend) else backend, recipe))
         self._operating = one = self._bundle.operating(self._set)
-        setting = one.default_tau, one.default_max_experts
         self._promised: dict[tuple[float, int], Certificate] = {}
-        if one.certificate is not None and not stale(one.certificate, self.digest, *setting):
-            self._promised[setting] = one.certificate
+        if one.certificate is not None and not stale(one):
+            self._promised[one.default_tau, one.default_max_experts] = one.certificate
         if expect_digest is not None:
             check_digest(manifest, self._set, expect_digest)
         self._backend = backend if isinstance(backend, Backend) else backends.get(self._set.backend)

@@ -12,7 +12,7 @@ Axis letters: N samples, K experts, Y classes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,7 +22,7 @@ from edge_moe.anytime import Ensemble, Floats, Space, ensemble, softmax
 from edge_moe.backends import OpenPart, Tensor
 from edge_moe.evaluate import Decisions, Outputs, batches, decide
 
-__all__ = ["Trace", "joined", "record", "trace"]
+__all__ = ["Trace", "record", "trace"]
 
 
 @dataclass(frozen=True)
@@ -104,9 +104,5 @@ def record(
         DataError: there are no samples.
         BackendError: a tensor has not the shape of the model's input.
     """
-    return joined([trace(outputs, kind, space) for outputs in batches(part, experts, tensors)])
-
-
-def joined(traces: Sequence[Trace]) -> Trace:
-    """Return the trace of the samples of several, at least one, one after the other."""
-    return Trace(**{name: np.concatenate([vars(one)[name] for one in traces]) for name in vars(traces[0])})
+    found = [vars(trace(outputs, kind, space)) for outputs in batches(part, experts, tensors)]
+    return Trace(**{name: np.concatenate([one[name] for one in found]) for name in found[0]})

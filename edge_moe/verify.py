@@ -19,7 +19,6 @@ from edge_moe.backends import Backend, OpenPart, Tensor
 from edge_moe.bundle import GOLDEN_FEED, Artifact, ArtifactSet, Bundle, GoldenSample
 from edge_moe.certificates import in_words, stale
 from edge_moe.comparing import Check, relative_error
-from edge_moe.digest import answers_digest
 from edge_moe.errors import BackendError, BundleError, EdgeMoeError, IntegrityError
 from edge_moe.here import unmet
 from edge_moe.runtime import Runtime
@@ -109,11 +108,10 @@ def _hashes(bundle: Bundle, artifacts: ArtifactSet) -> list[Check]:
 def _certificate(bundle: Bundle, artifacts: ArtifactSet) -> list[Check]:
     """Check that what the default tau promises was promised of these artifacts."""
     one = bundle.operating(artifacts)
-    certificate = one.certificate
-    if certificate is None:
+    if one.certificate is None:
         return []
-    problem = stale(certificate, answers_digest(bundle.manifest, artifacts), one.default_tau, one.default_max_experts)
-    return [Check(str(artifacts.key), "certificate", problem is None, problem or in_words(certificate))]
+    problem = stale(one)
+    return [Check(str(artifacts.key), "certificate", problem is None, problem or in_words(one.certificate))]
 
 
 def _file(bundle: Bundle, name: str, artifact: Artifact) -> Check:

@@ -7,6 +7,7 @@ import pytest
 
 from edge_moe.certificates import certify, in_words, stale
 from edge_moe.fingerprints import images_digest
+from edge_moe.operating import SetOperating
 from edge_moe.promise import Kept, Promise
 
 NAMES = ["a" * 12, "b" * 12]
@@ -45,12 +46,18 @@ def test_what_stands_in_it():
 
 def test_it_stands_for_its_artifacts_alone():
     one = certify(kept(), 1, "1" * 64, NAMES)
-    assert stale(one, "1" * 64, 0.3, 1) is None
-    assert "made for the set with digest 111111111111..., and this one's is 222222222222" in stale(
-        one, "2" * 64, 0.3, 1
-    )
+
+    def stale_of(digest, tau=0.3, most=1):
+        return stale(
+            SetOperating(
+                digest=digest * 64, default_tau=tau, default_max_experts=most, operating_points=(), certificate=one
+            )
+        )
+
+    assert stale_of("1") is None
+    assert "made for the set with digest 111111111111..., and this one's is 222222222222" in stale_of("2")
     for setting in ((0.31, 1), (0.3, 2)):
-        assert "made for tau 0.3, max_experts 1, and the default is tau" in stale(one, "1" * 64, *setting)
+        assert "made for tau 0.3, max_experts 1, and the default is tau" in stale_of("1", *setting)
 
 
 def test_numbers_are_numbers():

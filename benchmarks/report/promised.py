@@ -60,7 +60,7 @@ def _marks(one: Series, rule: Rule) -> list[Mark]:
         whole = 1.0 if labels is None or rule == "changed" else float((ladder.full == labels).mean())
         seen, kept = [], []
         for point in points:
-            at = losses[np.arange(len(ladder)), ladder.rungs(point.tau)]
+            at = ladder.at(point.tau, losses)
             most = bound(at, 1 - CONFIDENCE, results.grouping, signed=rule == "drop") if point.tau else 0.0
             least = whole - most  # at tau 0 nothing is lost, whatever images come
             under = f"at most {100 * most:.2f} points under tau 0"

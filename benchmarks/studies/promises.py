@@ -122,7 +122,7 @@ def mapies(ladder: Ladder, promise: Promise) -> tuple[float, float]:
 
 def _risk(ladder: Ladder, promise: Promise, tau: float, labels: Integers | None) -> float:
     """Return the mean loss at a tau."""
-    return float(ladder.losses(promise.rule, labels)[np.arange(len(ladder)), ladder.rungs(tau)].mean())
+    return float(ladder.at(tau, ladder.losses(promise.rule, labels)).mean())
 
 
 def to_markdown(found: Sequence[Found], images: int, redraws: int) -> str:

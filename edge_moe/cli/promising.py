@@ -90,9 +90,6 @@ def _table(found: Sequence[Offer], title: str) -> Table:
     table.add_column(f"mean {unit.name}\n(predicted)", justify="right")
     for place, one in enumerate(found):
         kept = one.kept
-        if not kept.enough:
-            table.add_row(one.match.label, str(one.max_experts), "too few images")
-            continue
         cells = [
             f"{'* ' if not place and len(found) > 1 else ''}{one.match.label}",
             str(one.max_experts),

@@ -79,7 +79,7 @@ def inspect(bundle: BundlePath, json: Json = False) -> None:
         typer.echo(line)
     for name, one in operating.items():
         if one.certificate is not None:
-            problem = stale(one.certificate, digests[name], one.default_tau, one.default_max_experts)
+            problem = stale(one)
             why = "" if problem is None else f" DOES NOT STAND: {problem}"
             typer.echo(f"{name} at its default tau promises {in_words(one.certificate)}{why}")
     if len(manifest.sets) > 1:
