@@ -7,8 +7,7 @@ command -v apksigner > /dev/null || { echo "there is no apksigner; install it: a
 tools=$PWD/../../tools/target
 home=${JAVA_HOME:-$(dirname "$(dirname "$(readlink -f "$(command -v javac)")")")}
 framework=$(echo "$tools"/frameworks/android-all-15-*.jar)
-aapt2=$PWD/resources/aapt2
-bundletool() { java -cp "$tools/bundletool/*" com.android.tools.build.bundletool.BundleToolMain "$@"; }
+bundletool() { ../../play/bundletool.sh "$@"; }
 
 # One dex file of what is used: of Kotlin's library, of Jackson, of LiteRT.
 rm -rf dex base base.zip demo.aab demo.apks demo.apk
@@ -29,12 +28,12 @@ bundletool build-bundle --modules=base.zip --output=demo.aab
 bundletool validate --bundle=demo.aab > /dev/null
 [ -f debug.keystore ] || keytool -genkeypair -keystore debug.keystore -storepass android -alias demo -dname CN=demo \
     -keyalg RSA -keysize 2048 -validity 10000 2> /dev/null
-bundletool build-apks --bundle=demo.aab --output=demo.apks --mode=universal --aapt2="$aapt2" \
+bundletool build-apks --bundle=demo.aab --output=demo.apks --mode=universal \
     --ks=debug.keystore --ks-pass=pass:android --ks-key-alias=demo > /dev/null
 jar xf demo.apks universal.apk
 mv universal.apk demo.apk
 
 apksigner verify --min-sdk-version 26 demo.apk
-permissions=$("$aapt2" dump permissions demo.apk | grep uses-permission || true)
+permissions=$("$tools/aapt2" dump permissions demo.apk | grep uses-permission || true)
 [ -z "$permissions" ] || { echo "the app asks for a permission: $permissions" >&2; exit 1; }
 ls -l demo.apk demo.aab base.zip

@@ -2,17 +2,12 @@
 # Resources and manifest -> R.java, what the tests take them from, and what goes into the app; all in target/.
 set -eu
 cd "$(dirname "$0")"
-case $(uname -s) in Darwin) system=macosx ;; *) system=linux ;; esac
 framework=$(echo ../tools/target/frameworks/android-all-15-*.jar)
 work=$PWD/target/resources
 out=$PWD/target/generated
 rm -rf "$work" "$out"
 mkdir -p "$work" "$out/java" "$out/test/com/android/tools"
-(cd "$work" && jar xf ../../../tools/target/jars/apktool-lib.jar "prebuilt/$system/aapt2")
-aapt2=$work/aapt2
-mv "$work/prebuilt/$system/aapt2" "$aapt2"
-rm -r "$work/prebuilt"
-chmod +x "$aapt2"
+aapt2=$(../tools/aapt2.sh)
 
 # Gradle puts it there itself: the package is that of build.gradle.kts.
 sed 's/<manifest /<manifest package="org.edgemoe.demo" /' src/main/AndroidManifest.xml > "$work/AndroidManifest.xml"

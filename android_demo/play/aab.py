@@ -21,7 +21,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 HERE = Path(__file__).resolve().parent
-AAPT2 = HERE / "target/aapt2"  # which bundletool.sh brings
+AAPT2 = HERE.parent / "tools/target/aapt2"  # which bundletool.sh brings
 MANIFEST = "manifest/AndroidManifest.xml"
 SOURCE = "src/main/AndroidManifest.xml"
 ASSETS = "src/main/assets"

@@ -26,6 +26,7 @@ import org.junit.Test
 import org.junit.runner.RunWith
 import org.robolectric.RobolectricTestRunner
 import org.robolectric.RuntimeEnvironment
+import org.robolectric.android.controller.ActivityController
 import org.robolectric.annotation.Config
 import org.robolectric.shadows.ShadowDialog
 import java.util.Locale
@@ -148,6 +149,10 @@ class MainActivityTest : OnPhone() {
         controller.get().drag(controller.get().view(R.id.tau), 0.2f, 0.45f)
         controller.get().drag(controller.get().view(R.id.most), 0f, 1f / 3)
         controller.get().answered()
+        assertTheSameAfterDeath(controller)
+    }
+
+    private fun assertTheSameAfterDeath(controller: ActivityController<MainActivity>) {
         val before = controller.get().seen()
         val state = Bundle()
         controller.pause().stop().saveInstanceState(state).destroy()
@@ -163,13 +168,7 @@ class MainActivityTest : OnPhone() {
         controller.get().receive(PHOTOGRAPH_ASKED, photograph(jpeg(300, 200)))
         controller.get().answered()
         assertEquals("Your photograph, 300 by 200 pixels", controller.get().view<View>(R.id.image).contentDescription)
-        val before = controller.get().seen()
-        val state = Bundle()
-        controller.pause().stop().saveInstanceState(state).destroy()
-        app.begin()
-        val again = open(state = state).get()
-        again.answered()
-        assertEquals(before, again.seen())
+        assertTheSameAfterDeath(controller)
     }
 
     @Test
