@@ -15,7 +15,7 @@ from edge_moe.benchmarks.report.tables import alike_cells, part_cells, peer_cell
 from edge_moe.benchmarks.report.words import Look, accuracy, interval, look, macs, percent, plural, tau
 from edge_moe.benchmarks.units import Unit
 
-__all__ = ["Dot", "Mark", "View", "draw"]
+__all__ = ["Dot", "Mark", "View", "draw", "lines", "over_tau"]
 
 _TAU, _TAU_RANGE = "tau (larger: more images exit early)", (-0.03, 1.03)
 _QUANTILES = [*np.linspace(0, 0.9, 91).tolist(), *np.linspace(0.905, 0.99, 18).tolist(), 0.995, 0.999, 1.0]
@@ -87,7 +87,12 @@ def _view(name: str, x: str, y: str, group: Sequence[Series], marks: Iterable[Ma
     return View(name, x, y, [mark for mark in marks if mark.dots], untrained=not trained, **more)
 
 
-def _lines(series: Sequence[Series]) -> Iterable[tuple[Series, list[PointCosts], str, Look]]:
+def over_tau(name: str, y: str, group: Sequence[Series], marks: Iterable[Mark], **more: Any) -> View:
+    """Return a view against tau; `more`: of its fields."""
+    return _view(name, _TAU, y, group, marks, x_range=_TAU_RANGE, **more)
+
+
+def lines(series: Sequence[Series]) -> Iterable[tuple[Series, list[PointCosts], str, Look]]:
     """Yield series, points in the order of tau, name and look for each max_experts of each series."""
     for one in series:
         for turn, (most, points) in enumerate(one.lines.items()):
@@ -109,23 +114,23 @@ def _cost(group: Sequence[Series], unit: Unit) -> View:
         marks = [Mark(one.counted, look(one.place), [replace(d, x=d.y, y=one.counted)], "bar") for one, d in dots]
         return _view(name, f"mean {title}", "", group, marks, rows=[m.name for m in marks], pictured=_WHISKERS)
     marks = []
-    for one, points, label, style in _lines(group):
+    for one, points, label, style in lines(group):
         if one.plain:  # costs as much whatever tau is
             level = [dot(one, points[0], x) for x in (0.0, 1.0)]
             marks.append(Mark(label, style, level, "level", note=", a plain network"))
         else:
             marks.append(Mark(label, style, [dot(one, point, point.tau) for point in points]))
-    return _view(name, _TAU, title, group, marks, band=True, x_range=_TAU_RANGE, pictured="bands from p10 to p90")
+    return over_tau(name, title, group, marks, band=True, pictured="bands from p10 to p90")
 
 
 def _beside_base(series: Sequence[Series]) -> View:
     """Against tau, divided by what the set's own base costs by itself: the same for every unit."""
     marks = [
         Mark(label, style, [Dot(p.tau, p.mean / one.base, _of_point(one, p)) for p in points if one.base])
-        for one, points, label, style in _lines([one for one in series if not one.plain])
+        for one, points, label, style in lines([one for one in series if not one.plain])
     ]
     name = "beside its base"
-    return _view(name, _TAU, "cost of one image / its base", series, marks, x_range=_TAU_RANGE, pictured=name)
+    return over_tau(name, "cost of one image / its base", series, marks, pictured=name)
 
 
 def _accuracy(group: Sequence[Series], unit: Unit | None) -> View:
@@ -138,7 +143,7 @@ def _accuracy(group: Sequence[Series], unit: Unit | None) -> View:
         return Dot(x, y, _of_point(one, point), low, high, tag="" if one.plain else tau(point.tau))
 
     marks = []
-    for one, points, label, style in _lines(group):
+    for one, points, label, style in lines(group):
         marks.append(Mark(label, style, [dot(one, p) for p in points if p.point.accuracy is not None]))
     every = [(d.x, d.y) for mark in marks for d in mark.dots]
     best = [Dot(*every[i], ()) for i in front(every)]
@@ -218,9 +223,9 @@ def _agreement(series: Sequence[Series], found: Sequence[SetsAlike], what: Liter
     for a in (a for a in found if not a.series.plain):
         told = _told(f"{a.series.label} and {a.reference.label}", alike_cells(a))
         dots[a.point] = Dot(a.point.tau, 100 * (a.answers if what == "answers" else a.routing), told)
-    marks = [Mark(name, style, [dots[p] for p in points if p in dots]) for _, points, name, style in _lines(series)]
+    marks = [Mark(name, style, [dots[p] for p in points if p in dots]) for _, points, name, style in lines(series)]
     y = f"images {'answered' if what == 'answers' else 'routed'} alike, %"
-    return _view(what, _TAU, y, series, marks, x_range=_TAU_RANGE)
+    return over_tau(what, y, series, marks)
 
 
 def _peers(one: Series, found: Sequence[Beside]) -> View:

@@ -5,14 +5,14 @@ Each bound is of one tau by itself. For a tau that is chosen `edge-moe choose --
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
 
-from edge_moe.benchmarks.report.charts import Dot, Mark, View
+from edge_moe.benchmarks.report.charts import Dot, Mark, View, lines, over_tau
 from edge_moe.benchmarks.report.series import Series
-from edge_moe.benchmarks.report.words import accuracy, look, percent, tau
+from edge_moe.benchmarks.report.words import accuracy, percent, tau
 from edge_moe.certificates import in_words
 from edge_moe.promise import CONFIDENCE, Ladder, Rule, bound
 
@@ -27,13 +27,8 @@ _RULES: dict[Rule, tuple[str, str]] = {
 def views(series: Sequence[Series]) -> list[View]:
     """Return the answers that are kept against tau and, where labels are known, the accuracy: seen, and promised."""
     mixtures = [one for one in series if not one.plain]
-    found = []
-    for rule, (name, y) in _RULES.items():
-        marks = [mark for one in mixtures for mark in _marks(one, rule) if mark.dots]
-        if marks:
-            trained = any(one.results.bundle.trained for one in mixtures)
-            found.append(View(name, "tau", y, marks, untrained=not trained, x_range=(-0.03, 1.03)))
-    return found
+    found = [over_tau(name, y, mixtures, _marks(mixtures, rule)) for rule, (name, y) in _RULES.items()]
+    return [view for view in found if view.marks]
 
 
 def notes(series: Sequence[Series]) -> list[str]:
@@ -46,16 +41,15 @@ def notes(series: Sequence[Series]) -> list[str]:
     ]
 
 
-def _marks(one: Series, rule: Rule) -> list[Mark]:
-    """Return two lines for each max_experts: what was seen, and what is promised."""
-    results = one.results
-    known = results.labels is not None and results.bundle.trained
-    if rule != "changed" and not known:
-        return []
-    labels = np.array(results.labels) if known else None
-    found = []
-    for turn, (experts, points) in enumerate(one.lines.items()):
-        ladder = Ladder.of(one.one.decisions, experts)
+def _marks(mixtures: Sequence[Series], rule: Rule) -> Iterator[Mark]:
+    """Yield two lines for each max_experts of each: what was seen, and what is promised."""
+    for one, points, name, style in lines(mixtures):
+        results = one.results
+        known = results.labels is not None and results.bundle.trained
+        if rule != "changed" and not known:
+            continue
+        labels = np.array(results.labels) if known else None
+        ladder = Ladder.of(one.one.decisions, points[0].point.max_experts)
         losses = ladder.losses(rule, labels)
         whole = 1.0 if labels is None or rule == "changed" else float((ladder.full == labels).mean())
         seen, kept = [], []
@@ -71,7 +65,5 @@ def _marks(one: Series, rule: Rule) -> list[Mark]:
             )
             seen.append(Dot(point.tau, 100 * (whole - float(at.mean())), told))
             kept.append(Dot(point.tau, 100 * least, told))
-        name = one.counted if len(one.lines) == 1 else f"{one.counted}, up to {experts}"
-        style = replace(look(one.place), symbol=look(one.place + 6 * turn).symbol)
-        found += [Mark(name, style, seen), Mark(f"{name}, promised", replace(style, dash="dot"), kept, "level")]
-    return found
+        yield Mark(name, style, seen)
+        yield Mark(f"{name}, promised", replace(style, dash="dot"), kept, "level")
