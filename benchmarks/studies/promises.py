@@ -87,9 +87,14 @@ def redraw(results: Results, places: Sequence[int], text: str, redraws: int, see
         )
         progress.advance(step)
     broken, tau, exited, seen_broken = np.array(found, dtype=np.float64).T
-    means = (float(column.mean()) for column in (broken, exited, seen_broken))
-    share, exit_rate, by_eye = means
-    return Found(text, name, share, float(np.median(tau)), exit_rate, by_eye)
+    return Found(
+        promise=text,
+        sets=name,
+        broken=float(broken.mean()),
+        tau=float(np.median(tau)),
+        exits=float(exited.mean()),
+        seen_broken=float(seen_broken.mean()),
+    )
 
 
 def mapies(ladder: Ladder, promise: Promise) -> tuple[float, float]:

@@ -4,9 +4,12 @@ import java.io.IOException
 import java.nio.file.Files
 import java.nio.file.Path
 
-private const val MANIFEST = "manifest.json"
-private const val OPERATING = "operating.json"
-private const val MOST_JSON_BYTES = 16L shl 20 // of either
+/** What the bundle is, and what may be chosen later: the two files that name themselves. */
+const val MANIFEST = "manifest.json"
+const val OPERATING = "operating.json"
+
+/** Of either; what is larger is not read. */
+const val MOST_JSON_BYTES = 16L shl 20
 private const val TODO = "copy or convert the bundle again"
 
 /** Where the files of a bundle lie: a folder, or on a phone the asset packs that it came in. */

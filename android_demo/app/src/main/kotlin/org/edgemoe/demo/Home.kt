@@ -5,16 +5,15 @@ import edgemoe.core.Bundle
 import edgemoe.core.BundleError
 import edgemoe.core.Folder
 import edgemoe.core.IntegrityError
+import edgemoe.core.MANIFEST
+import edgemoe.core.MOST_JSON_BYTES
+import edgemoe.core.OPERATING
 import edgemoe.core.StorageError
 import edgemoe.core.parseManifest
 import java.io.File
 import java.io.IOException
 
-private const val MANIFEST = "manifest.json"
-private const val OPERATING = "operating.json"
-private const val MOST_JSON_BYTES = 16L shl 20
 private const val SPARE_BYTES = 16L shl 20 // that an app had better leave
-
 private const val PERCENT = 100L
 
 /**
