@@ -11,6 +11,7 @@ import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
@@ -20,7 +21,7 @@ from edge_moe.output import writing
 from edge_moe.progress import Progress
 from edge_moe.records import Count, Digest, Strict, file_sha256, to_json
 
-__all__ = ["HALF", "Item", "SetUp", "cache_folder"]
+__all__ = ["HALF", "Item", "Licence", "SetUp"]
 
 _BROUGHT = "brought.json"
 HALF = ".half"  # how names end of what is not whole: the next set-up removes it
@@ -33,6 +34,14 @@ class Item(Strict, frozen=True):
     version: str
     bytes: Count  # that have to be fetched
     made_from: Digest  # of all that decides its files: what is fetched, and sources that are compiled
+
+
+class Licence(NamedTuple):
+    """What a person has to agree to before all is brought."""
+
+    words: str  # whose it is, and what of
+    item: str  # the folder that it is in: it is brought before the person is asked
+    file: str  # in that folder
 
 
 class _File(Strict, frozen=True):
@@ -51,6 +60,7 @@ class SetUp(ABC):
     """The folders of one kind of target, and how each is brought."""
 
     items: Sequence[Item]
+    licence: Licence | None = None  # None: nobody has to be asked
 
     def __init__(self, folder: Path) -> None:
         """`folder`: of this kind alone, in `cache_folder()` as a rule."""
@@ -100,6 +110,14 @@ class SetUp(ABC):
             IntegrityError: something has other bytes than were pinned.
             OutputError: no space, no permission, or another process does this right now.
         """
+        self._install(self.items, progress)
+
+    def bring_licence(self, progress: Progress) -> None:
+        """Bring the folder with the licence alone, for a person to read; raises as `install`."""
+        assert self.licence is not None, "nobody has to be asked"
+        self._install([item for item in self.items if item.name == self.licence.item], progress)
+
+    def _install(self, items: Sequence[Item], progress: Progress) -> None:
         step = f"setting up {self.folder.name}"
         with writing(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -108,8 +126,8 @@ class SetUp(ABC):
             with writing(self.folder):
                 for half in self.folder.glob(f".*{HALF}"):  # what a kill left
                     remove(half)
-            missing = [item for item in self.items if not self.is_there(item)]
-            progress.start(step, len(self.items), len(self.items) - len(missing))
+            missing = [item for item in items if not self.is_there(item)]
+            progress.start(step, len(items), len(items) - len(missing))
             for item in missing:
                 with writing(self.folder / item.name):
                     self._bring(item)
@@ -151,10 +169,3 @@ def _files(folder: Path) -> dict[str, _File]:
         for file in sorted(folder.rglob("*"))
         if file.is_file() and not file.is_symlink() and file != folder / _BROUGHT
     }
-
-
-def cache_folder() -> Path:
-    """Return where set-ups lie: EDGE_MOE_CACHE, or the user's own cache folder."""
-    given = os.environ.get("EDGE_MOE_CACHE")
-    home = os.environ.get("XDG_CACHE_HOME")
-    return Path(given) if given else (Path(home) if home else Path.home() / ".cache") / "edge-moe"

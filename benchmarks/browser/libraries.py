@@ -13,7 +13,8 @@ from typing import NamedTuple
 import msgspec
 
 from edge_moe.benchmarks.fetch import Npm, untar
-from edge_moe.benchmarks.set_up import Item, SetUp, cache_folder
+from edge_moe.benchmarks.set_up import Item, SetUp
+from edge_moe.brought import cache_folder
 from edge_moe.errors import BackendError
 from edge_moe.records import sha256
 

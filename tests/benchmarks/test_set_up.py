@@ -8,7 +8,6 @@ import msgspec
 import pytest
 
 from edge_moe import IntegrityError, OutputError
-from edge_moe.benchmarks import set_up
 from edge_moe.benchmarks.set_up import Item, SetUp
 from edge_moe.progress import Silent
 from tests.cli.conftest import small_disk
@@ -135,14 +134,3 @@ def test_a_full_disk(core):
     assert not list(core.folder.glob(".*.half"))
     core.install(Silent())
     assert core.complete
-
-
-def test_where_it_lies(monkeypatch, tmp_path):
-    monkeypatch.setenv("EDGE_MOE_CACHE", str(tmp_path / "mine"))
-    assert set_up.cache_folder() == tmp_path / "mine"
-    monkeypatch.delenv("EDGE_MOE_CACHE")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-    assert set_up.cache_folder() == tmp_path / "xdg/edge-moe"
-    monkeypatch.delenv("XDG_CACHE_HOME")
-    monkeypatch.setenv("HOME", str(tmp_path))
-    assert set_up.cache_folder() == tmp_path / ".cache/edge-moe"

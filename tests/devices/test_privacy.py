@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edge_moe.benchmarks.set_up import cache_folder
+from edge_moe.brought import cache_folder
 from tests.cli.test_app import COMMANDS
 
 pytestmark = pytest.mark.devices

@@ -11,8 +11,9 @@ from pathlib import Path
 import msgspec
 
 from edge_moe.benchmarks import fetch
-from edge_moe.benchmarks.set_up import Item, SetUp, cache_folder
+from edge_moe.benchmarks.set_up import Item, SetUp
 from edge_moe.benchmarks.targets.arm.pins import QEMU
+from edge_moe.brought import cache_folder
 from edge_moe.progress import Silent
 from edge_moe.records import sha256
 from tests.phone import pins

@@ -17,10 +17,10 @@ from edge_moe.benchmarks.elsewhere import golden_problem
 from edge_moe.benchmarks.fitting import refuse_unfit
 from edge_moe.benchmarks.job import Job
 from edge_moe.benchmarks.runner.native import NATIVE, unsupported
-from edge_moe.benchmarks.set_up import cache_folder
 from edge_moe.benchmarks.target import Availability, Prices, Session
 from edge_moe.benchmarks.targets.adb.on_phone import PIP, OnPhone, has_adb
 from edge_moe.benchmarks.targets.adb.set_up import AdbSetUp
+from edge_moe.brought import cache_folder
 from edge_moe.bundle import ArtifactSet, Bundle, PartSpec
 from edge_moe.converters.ranking import row_of
 from edge_moe.errors import BackendError, EdgeMoeError, UsageError

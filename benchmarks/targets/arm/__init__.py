@@ -11,11 +11,11 @@ from edge_moe.backends import Tensor
 from edge_moe.benchmarks.fitting import refuse_unfit
 from edge_moe.benchmarks.job import Job
 from edge_moe.benchmarks.runner.native import NATIVE, unsupported
-from edge_moe.benchmarks.set_up import cache_folder
 from edge_moe.benchmarks.target import Availability, Prices, Session, Target
 from edge_moe.benchmarks.targets.arm.cores import CORES
 from edge_moe.benchmarks.targets.arm.emulator import Emulator
 from edge_moe.benchmarks.targets.arm.set_up import ArmSetUp
+from edge_moe.brought import cache_folder
 from edge_moe.bundle import ArtifactSet, Bundle, PartSpec
 from edge_moe.errors import BackendError, UsageError
 from edge_moe.progress import Progress

@@ -12,7 +12,7 @@ import time
 import pytest
 
 from edge_moe.benchmarks.results import load
-from edge_moe.benchmarks.set_up import cache_folder
+from edge_moe.brought import cache_folder
 from tests.benchmarks.targets.ssh import arm_board
 from tests.fixtures import JOB
 from tests.sshd import HOST, Sshd, sshd
