@@ -17,6 +17,8 @@ from edge_moe.backends import OpenPart, Tensor
 from edge_moe.bundle import expert_name
 from edge_moe.errors import BackendError, DataError
 
+_AT_ONCE = 16  # samples that a part is handed: what has many processes to run it with uses them, and progress is seen
+
 __all__ = [
     "Decisions",
     "Outputs",
@@ -95,33 +97,26 @@ def batches(
     """
     names = [expert_name(k) for k in range(experts)]
     base, gate = part("base"), part("gate") if experts else None
+    wanted = ["logits", *(["features", "embedding"] if experts else [])]
     samples = iter(tensors)
     empty = True
     while True:
         base_logits, gate_logits, features = [], [], []
-        for x in islice(samples, chunk):
-            base.invoke(x if x.ndim == 4 else x[np.newaxis])
-            base_logits.append(base.output("logits")[0])
-            if gate is None:
-                continue
-            features.append(base.output("features"))
-            gate.invoke(base.output("embedding"))
-            gate_logits.append(gate.output("logits")[0])
+        some = islice(samples, chunk)
+        while few := list(islice(some, _AT_ONCE)):
+            found = base.each(wanted, [x if x.ndim == 4 else x[np.newaxis] for x in few])
+            base_logits += found["logits"]
+            if gate is not None:
+                features += found["features"]
+                gate_logits += gate.each(["logits"], found["embedding"])["logits"]
         if not base_logits:
             break
-        by_expert = []
-        for name in names:
-            expert = part(name)
-            rows = []
-            for feature in features:
-                expert.invoke(feature)
-                rows.append(expert.output("logits")[0])
-            by_expert.append(np.stack(rows))
+        by_expert = [np.concatenate(part(name).each(["logits"], features)["logits"]) for name in names]
         empty = False
         if not experts:
-            yield Outputs.of_base(np.stack(base_logits))
+            yield Outputs.of_base(np.concatenate(base_logits))
             continue
-        outputs = Outputs(np.stack(base_logits), np.stack(gate_logits), np.stack(by_expert, axis=1))
+        outputs = Outputs(np.concatenate(base_logits), np.concatenate(gate_logits), np.stack(by_expert, axis=1))
         _check_widths(outputs, experts)
         yield outputs
     if empty:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
+from edge_moe import backends
 from edge_moe.errors import BackendError
 from edge_moe.manifest import ArtifactSet, Manifest, RunsOn
 from edge_moe.processor import this_processor
@@ -16,9 +17,13 @@ _log = logging.getLogger(__name__)
 
 
 def unmet(runs_on: RunsOn) -> str | None:
-    """Return in words what this machine lacks; None: the set can run here, as far as can be known."""
-    if runs_on.npu is not None:  # no backend of today can use one
-        return f"it needs the NPU {runs_on.npu}, which is not here"
+    """Return in words what this machine lacks; None: the set can be answered here, as far as can be known."""
+    if runs_on.npu is not None:  # no backend of today can use one; some know what it answers
+        emulated = next((one for one in backends.table.records() if one.npu == runs_on.npu), None)
+        if emulated is None:
+            return f"it needs the NPU {runs_on.npu}, which is not here"
+        problem: str | None = backends.missing(emulated.name)
+        return problem
     if not runs_on.processor:
         return None
     there = this_processor().flags

@@ -114,6 +114,13 @@ def pixels(image: bytes, spec: Preprocessing) -> npt.NDArray[np.uint8]:
         return resize_crop(to_rgb(opened), spec)
 
 
+def _for_npu(one: Any, scale: float | None) -> Any:
+    """Return the set as if it were one of an NPU, with an input of integers in steps of `scale`."""
+    (taken,) = one["parts"]["base"]["inputs"]
+    base = {**one["parts"]["base"], "inputs": [{**taken, "dtype": "int8", "scale": scale, "zero_point": 3}]}
+    return {**one, "runs_on": {"processor": [], "npu": "an NPU"}, "parts": {**one["parts"], "base": base}}
+
+
 def _sound(raw: Any) -> bool:
     try:
         parse_manifest(msgspec.json.encode(raw), "it")
@@ -140,6 +147,9 @@ def _changes(raw: Any) -> Iterator[tuple[str, tuple[str | int, ...], Any, bool]]
     yield "no network", ("network",), None, False
     yield "height and width", ("preprocessing", "resize"), [32, 40], False
     yield "a processor's feature", ("sets", 0, "runs_on", "processor"), ["avx512_vnni"], False
+    yield "an NPU's set", ("sets", 0), _for_npu(at("sets", 0), 0.5), False
+    yield "an NPU's integers that mean nothing", ("sets", 0), _for_npu(at("sets", 0), None), False
+    yield "integers of a set for no NPU", (*part, "inputs", 0, "dtype"), "int8", False
     yield "one set alone", ("sets",), at("sets")[:1], False
     for key in sorted(raw.keys() - {"network"}):
         yield f"no {key}", (key,), None, True

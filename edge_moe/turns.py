@@ -11,7 +11,7 @@ import ctypes
 import os
 import threading
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
 
 from edge_moe.backends.base import OpenPart, PartTensors, Tensor
@@ -76,6 +76,11 @@ class SharedPart(OpenPart):
         """Return an output of the last `invoke`; raises as that does."""
         with self._turn:
             return self.part.output(name)
+
+    def each(self, names: Sequence[str], inputs: Sequence[Tensor]) -> dict[str, list[Tensor]]:
+        """Run the part on several inputs in one turn; raises as `invoke` does."""
+        with self._turn:
+            return self.part.each(names, inputs)
 
     def tensors(self) -> PartTensors:
         """Return the tensors of the artifact; raises as `invoke` does."""

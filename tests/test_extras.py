@@ -23,11 +23,11 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from edge_moe import Runtime
-from edge_moe.backends import get, names, record
+from edge_moe.backends import get, native, record
 from edge_moe.bundle import Bundle
 from edge_moe.cli.extras import _EXTRAS, extra_of, tools
 
-BACKENDS = names()
+BACKENDS = native()  # an NPU's has no extra: it has a set-up
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 OPTIONAL = PROJECT["optional-dependencies"]
@@ -309,7 +309,7 @@ gate = load_checkpoint(Path(sys.argv[1])).mixture.gate.eval()
 folder = Path(sys.argv[2])
 samples = np.load(folder / "samples.npy")
 said = {}
-for backend in backends.names():
+for backend in backends.native():
     tools = toolchain.get(backend)
     graph = tools.trace(gate, "gate", samples[0])
     wanted = [recipes.get(backend, name) for name in ("int8", "fp32")]

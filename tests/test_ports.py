@@ -53,6 +53,7 @@ def test_sound_and_unsound_ones_by_name():
         "no network",
         "height and width",
         "a processor's feature",
+        "an NPU's set",
         "one set alone",
     ]
 

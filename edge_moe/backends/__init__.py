@@ -14,12 +14,30 @@ from edge_moe.backends.base import Backend, OpenPart, PartTensor, PartTensors, T
 from edge_moe.backends.table import Record
 from edge_moe.errors import UsageError
 
-__all__ = ["Backend", "OpenPart", "PartTensor", "PartTensors", "Record", "Tensor", "get", "load", "names", "record"]
+__all__ = [
+    "Backend",
+    "OpenPart",
+    "PartTensor",
+    "PartTensors",
+    "Record",
+    "Tensor",
+    "get",
+    "load",
+    "missing",
+    "names",
+    "native",
+    "record",
+]
 
 
 def names() -> tuple[str, ...]:
     """Return the names of the backends, the default first."""
     return tuple(one.name for one in table.records())
+
+
+def native() -> tuple[str, ...]:
+    """Return the names of those whose artifacts a processor runs, and no NPU."""
+    return tuple(one.name for one in table.records() if one.npu is None)
 
 
 def record(name: str) -> Record:
@@ -34,6 +52,16 @@ def get(name: str) -> Backend:
     """Return the backend called `name`; raise UsageError for an unknown one."""
     backend: Backend = load(record(name).runtime)()
     return backend
+
+
+def missing(name: str) -> str | None:
+    """Return what has to be done before the backend called `name` can be used; None: nothing, packages aside.
+
+    Raises:
+        UsageError: an unknown backend.
+    """
+    where = record(name).missing
+    return None if where is None else load(where)()
 
 
 def load(where: str) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
@@ -50,6 +50,18 @@ class OpenPart(ABC):
     @abstractmethod
     def output(self, name: str) -> Tensor:
         """Return a copy of the output called `name` of the last `invoke`."""
+
+    def each(self, names: Sequence[str], inputs: Sequence[Tensor]) -> dict[str, list[Tensor]]:
+        """Run the part on several inputs, each as `invoke` takes it -> the outputs of these names, one an input.
+
+        One after the other; a backend that can do it faster with many does.
+        """
+        found: dict[str, list[Tensor]] = {name: [] for name in names}
+        for x in inputs:
+            self.invoke(x)
+            for name, rows in found.items():
+                rows.append(self.output(name))
+        return found
 
     def native_call(self) -> Callable[[Tensor], Any]:
         """Return a function from the part's input to its logits, as the library's own documentation would have it.

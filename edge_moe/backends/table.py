@@ -23,6 +23,11 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     executes: tuple[str, ...]  # packages that may execute, as pip names them, the better first
     imports: dict[str, str]  # module -> the extra that brings it: what a conversion imports, beside torch
     runs_on: str  # for a person
+    # The NPU that its artifacts are for, as a manifest's runs_on has it; here an emulator answers. None: they run here.
+    npu: str | None = None
+    missing: str | None = (
+        None  # "module:function" that returns what has to be done before it can be used; None: nothing
+    )
 
 
 _RECORDS = {
@@ -60,6 +65,19 @@ _RECORDS = {
             executes=("executorch", "torch"),
             imports={"executorch": "executorch", "torchao": "convert"},
             runs_on="CPU, by XNNPACK",
+        ),
+        Record(
+            name="ethos-u",
+            suffix=".tosa",
+            runtime="edge_moe.backends.ethos_u:EthosU",
+            toolchain="edge_moe.converters.ethos_u.toolchain:EthosUToolchain",
+            recipes="edge_moe.converters.ethos_u.recipes",
+            extra="convert",
+            executes=(),
+            imports={"executorch": "executorch", "torchao": "convert"},
+            runs_on="Arm's Ethos-U, for which Vela compiles it; here by the reference model of TOSA",
+            npu="ethos-u",
+            missing="edge_moe.backends.ethos_u:missing",
         ),
     )
 }

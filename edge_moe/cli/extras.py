@@ -5,8 +5,8 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Sequence
 
-from edge_moe.backends import names, record
-from edge_moe.errors import MissingExtraError
+from edge_moe.backends import missing, names, record
+from edge_moe.errors import BackendError, MissingExtraError
 from edge_moe.sets import patterns
 
 __all__ = ["extra_of", "require", "require_conversion", "tools"]
@@ -54,7 +54,10 @@ def require_conversion(purpose: str, sets: Sequence[str], backends: Sequence[str
 
     Raises:
         UsageError: names that cannot be, or an unknown backend.
+        BackendError: tools that are no packages are not set up.
     """
     wanted = [name for one in patterns(sets, backends, recipes) for name in one.backends] + list(backends)
     for backend in dict.fromkeys(wanted or names()[:1]):
         require("convert", f"{purpose} --backend {backend}", *tools(backend))
+        if problem := missing(backend):
+            raise BackendError(f"{purpose} --backend {backend} cannot begin: {problem}")

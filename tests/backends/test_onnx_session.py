@@ -130,7 +130,8 @@ def test_nobody_else_opens_a_session():
     files = [file for folder in ("edge_moe", "converters", "benchmarks") for file in (ROOT / folder).rglob("*.py")]
     assert len(files) > 50
     found = {file.relative_to(ROOT).as_posix() for file in files if words.search(file.read_text())}
-    assert found == {"edge_moe/backends/onnx_session.py"}
+    # And the NPU's, which runs the vendor's plug-in and nothing of ours, in a process of its own.
+    assert found == {"edge_moe/backends/onnx_session.py", "benchmarks/targets/qnn/child.py"}
 
 
 def test_all_four_get_the_option(monkeypatch):
