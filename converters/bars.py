@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from edge_moe import backends
 from edge_moe.converters import recipes
 from edge_moe.converters.kernels import KernelNoise
 from edge_moe.converters.layers import Ranking
@@ -74,18 +75,18 @@ def advice(key: SetKey, ranked: dict[str, Ranking]) -> str:
         names |= {one.layer: None for one in noisy[:1]}
         # Of less than a tenth of the noise that a layer receives, nobody can tell whether it is its own.
         names |= {one.layer: None for one in noisy if one.own_sqnr_db < min(_BROKEN_DB, one.input_sqnr_db + 10)}
-    safer = recipes.book(key.backend).safest
-    keep = " ".join(f"--keep-float {name}" for name in names)
+    safer = recipes.book(key.backend).safer(key.recipe)
+    on_npu = backends.record(key.backend).npu is not None  # where nothing can stay in float
+    keep = "" if on_npu else " ".join(f"--keep-float {name}" for name in names)
     ways = [f"keep them in float with {keep}"] if keep else []
-    if key.recipe != safer:
+    if safer is not None:
         ways.append(f"try --recipe {key.backend}/{safer}")
     ways += ["take more --calibration-images, lower --min-agreement or --min-routing, or add --keep-going"]
     return "; ".join([*words, ", ".join(ways)])
 
 
 def _suspect(key: SetKey, part: str, kernels: KernelNoise) -> str:
-    safer = recipes.book(key.backend).safest
-    another = f"--recipe {key.backend}/{safer}" if key.recipe != safer else f"--recipe {key.backend}/{recipes.FLOAT}"
+    another = f"--recipe {key.backend}/{recipes.book(key.backend).safer(key.recipe) or recipes.FLOAT}"
     return (
         f"the layers of {part} are not to blame: without {key.backend}'s kernels its int8 graph follows fp32 at "
         f"{kernels.graph_sqnr_db:.0f} dB, but with them the artifact follows that graph at only "

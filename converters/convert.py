@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from edge_moe.converters import bars, failing, layers_picture, package, parity, rank
+from edge_moe.converters import bars, failing, flips, layers_picture, package, parity, rank
 from edge_moe.converters.failing import listed
 from edge_moe.converters.judge import Judge
 from edge_moe.converters.layers import Ranking
@@ -137,6 +137,12 @@ class _Conversion:
         return {name: recipes for name, recipes in self.wanted.items() if name not in self.failed}
 
     @property
+    def tried(self) -> Wanted:
+        """The same, with the candidates of the row where no recipe was asked for: other rows may have others."""
+        row = {name: tuple(key.recipe for key in keys) for name, keys in self.candidates.items()}
+        return {name: recipes or row[name] for name, recipes in self.alive.items()}
+
+    @property
     def left_out(self) -> dict[str, str]:
         """Backends that failed, and sets that were asked for and cannot be made, with the reason."""
         asked = [SetKey(backend, name) for backend, names in self.alive.items() for name in names]
@@ -181,7 +187,7 @@ class _Conversion:
         while keys := rank.next_to_try(self.judge.missed, unmade, self.alive, self.candidates, every=every):
             self._make(keys)
             self._judge(keys)
-        for backend, why in rank.hopeless(unmade, self.alive).items():
+        for backend, why in rank.hopeless(unmade, self.tried).items():
             self._fail(backend, why)
         self._rank()
         missed = self.judge.missed
@@ -273,6 +279,7 @@ class _Conversion:
             sets={str(key): one.parts for key, one in verdicts.items()},
             routed={str(key): one.routed for key, one in verdicts.items() if one.routed},
             default_taus={str(key): one.default_tau for key, one in verdicts.items()},
+            flips=tuple(flips.found(shipped, self.judge.verdicts, config, options.max_experts)),
             accuracy=self._accuracy(),
             missed_bars={str(key): one.missed for key, one in verdicts.items()},
             shipped=[str(key) for key in shipped],

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from edge_moe import backends
 from edge_moe.binding import described
 from edge_moe.bundle import (
     MANIFEST,
@@ -126,7 +127,7 @@ def _artifact_set(
     return ArtifactSet(
         backend=key.backend,
         recipe=RecipeRecord(name=key.recipe, settings=maker.recipes[key].settings(options.calibration_images)),
-        runs_on=RunsOn(),
+        runs_on=RunsOn(npu=None if key.is_float else backends.record(key.backend).npu),
         parts=artifacts,
         made_from=maker.keys.made_from[key],
         golden=golden,

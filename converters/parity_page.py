@@ -34,6 +34,7 @@ def to_markdown(report: Report) -> str:
         lines += [] if name in report.left_out else [f"**{name} cannot be made:** {why}", ""]
     for remark in report.made_anew:
         lines += [remark, ""]
+    lines += _flips(report)
     lines += _bars(report)
     for backend, one in report.ranked.items():
         lines += _ranked(report, backend, one)
@@ -50,6 +51,11 @@ def to_markdown(report: Report) -> str:
         lines += [f"| {what} | {seconds:.1f} |" for what, seconds in sorted(report.seconds.items())]
         lines += [""]
     return "\n".join([*lines, *_made(report)]).rstrip() + "\n"
+
+
+def _flips(report: Report) -> list[str]:
+    """Say how often an NPU answers otherwise than a processor."""
+    return [line for one in report.flips for line in (f"{one.words}. Each is at its own default tau.", "")]
 
 
 def _is_plain(report: Report) -> bool:

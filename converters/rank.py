@@ -7,6 +7,7 @@ from typing import TypeAlias
 
 import msgspec
 
+from edge_moe import backends
 from edge_moe.converters import recipes
 from edge_moe.converters.options import Wanted
 from edge_moe.converters.recipe import Recipe
@@ -102,5 +103,6 @@ def choose(
         best = next((key for key in made if not missed[key]), safest if safest in made else next(iter(made), None))
         keys = [SetKey(backend, name) for name in asked] + ([] if best is None else [best])
         keys = [*(key for key in keys if key not in unmade), SetKey(backend, FLOAT)]
-        shipped += [key for key in dict.fromkeys(keys) if not key.is_float or ship_float]
+        runs = ship_float and (FLOAT in asked or backends.record(backend).npu is None)  # an NPU has no use for it
+        shipped += [key for key in dict.fromkeys(keys) if not key.is_float or runs]
     return shipped

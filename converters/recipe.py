@@ -8,7 +8,7 @@ import msgspec
 
 from edge_moe.sets import FLOAT
 
-__all__ = ["A53", "A76", "AVX2", "BROWSER", "FLOAT", "NOTHING", "STOCK_WORDS", "VNNI", "X86", "Recipe", "Seen"]
+__all__ = ["A53", "A76", "AVX2", "BROWSER", "FLOAT", "NOTHING", "QNN", "STOCK_WORDS", "VNNI", "X86", "Recipe", "Seen"]
 
 
 class Recipe(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,4 +69,5 @@ STOCK_WORDS: dict[str, Any] = {"floats": "", "why": "for comparison", "when": "n
 # browser's are called as the devices are on which it was found.
 VNNI, AVX2, A76, A53 = "x86 with AVX512-VNNI", "x86 with AVX2", "arm:cortex-a76", "arm:cortex-a53"
 BROWSER = "browser"
+QNN = "qnn"  # every chip: what an NPU takes, and what no processor's row has
 X86 = (VNNI, AVX2, "x86 with AVX, without FMA", "x86 with SSE4.2")

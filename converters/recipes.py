@@ -30,12 +30,20 @@ class Book(NamedTuple):
 
     @property
     def candidates(self) -> tuple[str, ...]:
-        """What may be shipped where none was asked for, in the order of the first row."""
+        """What may be shipped on one target or another where none was asked for, in the order of the first row."""
         return tuple(dict.fromkeys(name for order in self.orders.values() for name in order))
 
     def order(self, row: str) -> tuple[str, ...]:
         """Return the candidates in the order of `row`; of one that is not in the table, that of the first."""
         return self.orders.get(row) or next(iter(self.orders.values()))
+
+    def safer(self, recipe: str) -> str | None:
+        """Return the safest where it is another, and some target has both among its candidates; None: there is none.
+
+        What an NPU takes as a whole is no help to a processor, and the other way round.
+        """
+        alike = any({recipe, self.safest} <= set(order) for order in self.orders.values())
+        return self.safest if alike and recipe != self.safest else None
 
 
 def book(backend: str) -> Book:

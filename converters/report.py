@@ -5,7 +5,7 @@ One record each for what the four steps of a conversion found; `parity_page.py` 
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import msgspec
 
@@ -20,6 +20,7 @@ __all__ = [
     "Accuracy",
     "Agreement",
     "Bars",
+    "Flips",
     "Machine",
     "Missed",
     "PartParity",
@@ -99,6 +100,23 @@ class Spread(_Strict, frozen=True):
     points_apart: float
 
 
+class Flips(_Strict, frozen=True):
+    """How often a set for an NPU answers otherwise than one for a processor, each at its own default tau."""
+
+    set: str
+    other: str
+    share: float  # of the images
+    images: int
+
+    limit: ClassVar[float] = 0.03  # up to here it is what rounding does
+
+    @property
+    def words(self) -> str:
+        """It in a sentence."""
+        text = f"{self.set} answers {self.share:.2%} of {self.images} images otherwise than {self.other}"
+        return text if self.share <= self.limit else f"{text}: more than the {self.limit:.0%} that rounding does"
+
+
 class Bars(_Strict, frozen=True):
     """What a set has to reach before it is shipped."""
 
@@ -142,6 +160,7 @@ class Report(_Strict, frozen=True, kw_only=True):
     sets: dict[str, list[PartParity]]
     routed: dict[str, list[Routing]]  # at tau 0, in between, and at the set's default tau
     default_taus: dict[str, float]
+    flips: tuple[Flips, ...] = ()  # of the shipped sets that are for an NPU
     accuracy: Accuracies | None  # None: no labels, or nothing was learned
     missed_bars: dict[str, list[Missed]]
     shipped: list[str]  # the default first

@@ -14,7 +14,7 @@ from edge_moe.converters.interface import Floats, channels_first
 from edge_moe.converters.sharing import is_within, with_feeders
 from edge_moe.errors import ConversionError
 
-__all__ = ["quantized"]
+__all__ = ["anonymous", "calibrate", "check_no_batch_norm", "quantized"]
 
 _BATCH = 16  # images that are calibrated on at once
 _aten = torch.ops.aten
@@ -36,9 +36,9 @@ def quantized(graph: Any, samples: Floats, recipe: ExecuTorchRecipe, example: tu
 
     _spell_out(graph, recipe)
     graph = prepare_pt2e(graph, _quantizer(graph, recipe))  # folds BatchNorm too
-    _check_no_batch_norm(graph)
+    check_no_batch_norm(graph)
     if not recipe.is_float:
-        _calibrate(graph, samples if recipe.ranges == "calibrated" else samples[:1], example)
+        calibrate(graph, samples if recipe.ranges == "calibrated" else samples[:1], example)
     graph = convert_pt2e(graph)
     _give_outputs_their_own(graph)
     _give_readers_their_own(graph)
@@ -57,7 +57,7 @@ def _spell_out(module: Any, recipe: ExecuTorchRecipe) -> None:
 
         def call(operator: Any, *arguments: Any, like: Any = node) -> Any:
             made = graph.call_function(operator, arguments)
-            made.meta = _anonymous(like.meta)
+            made.meta = anonymous(like.meta)
             return made
 
         with graph.inserting_before(node):
@@ -77,7 +77,7 @@ def _spell_out(module: Any, recipe: ExecuTorchRecipe) -> None:
     module.recompile()
 
 
-def _anonymous(meta: dict[str, Any]) -> dict[str, Any]:
+def anonymous(meta: dict[str, Any]) -> dict[str, Any]:
     """Return `meta` of a node without what the quantizer would take the operator in its place for the old one by."""
     kept = {key: value for key, value in meta.items() if key not in ("source_fn_stack", "torch_fn")}
     stack = dict(meta.get("nn_module_stack") or {})
@@ -154,7 +154,7 @@ def _wanted(graph: Any, recipe: ExecuTorchRecipe) -> Callable[[Any], bool]:
 
 
 @torch.no_grad()
-def _calibrate(graph: Any, samples: Floats, example: tuple[torch.Tensor, ...]) -> None:
+def calibrate(graph: Any, samples: Floats, example: tuple[torch.Tensor, ...]) -> None:
     """Show the observers what flows through `graph`; those of weights need one pass, with dynamic ranges too."""
     if not len(samples):
         graph(*example)
@@ -203,7 +203,8 @@ def _ranges(node: Any) -> Any:
     return scale.args[0] if getattr(scale, "args", ()) else None
 
 
-def _check_no_batch_norm(module: Any) -> None:
+def check_no_batch_norm(module: Any) -> None:
+    """Raise ConversionError where a BatchNorm was not folded."""
     for node in module.graph.nodes:
         if "batch_norm" in str(node.target):
             raise ConversionError(f"BatchNorm of {module_of(node)!r} follows no convolution, so it cannot be folded")

@@ -27,9 +27,8 @@ from edge_moe.converters.recipe import FLOAT, Recipe
 from edge_moe.converters.toolchain import COMPARED, LayerTensors, Structure, Toolchain
 from edge_moe.errors import ConversionError
 
-__all__ = ["ExecuTorchToolchain"]
+__all__ = ["ExecuTorchToolchain", "reason", "where", "without_warnings"]
 
-_FLOAT = next(one for one in RECIPES if one.name == FLOAT)
 _PREFIX = "part."  # of a part's tensors and modules in the traced module
 _WITH_WEIGHTS = (torch.ops.aten.conv2d.default, torch.ops.aten.linear.default)
 
@@ -39,6 +38,7 @@ class ExecuTorchToolchain(Toolchain):
 
     backend = "executorch"
     packages = ("torch", "torchao", "executorch")
+    _float: Recipe = next(one for one in RECIPES if one.name == FLOAT)
 
     def trace(self, part: nn.Module, kind: Kind, example: Floats) -> bytes:
         """Export the graph of `part`; its weights are replaced by name."""
@@ -46,7 +46,7 @@ class ExecuTorchToolchain(Toolchain):
         # Not the example itself: an axis that numpy added has a stride of 0, which ExecuTorch refuses.
         zeros = channels_first(np.zeros(example.shape, np.float32))
         try:
-            with _without_warnings():
+            with without_warnings():
                 program = torch.export.export(module, (zeros,))
                 _check_maps(program)
                 written = io.BytesIO()
@@ -68,9 +68,9 @@ class ExecuTorchToolchain(Toolchain):
     ) -> Iterator[bytes]:
         """Put the weights into the graph, quantize, lower."""
         for recipe, origin in zip(recipes, origins or (None,) * len(recipes), strict=True):
-            with _without_warnings():
-                graph, example, names = _quantized(traced, part, samples, recipe)
-                yield _to_pte(torch.export.export(graph, example), names, origin)
+            with without_warnings():
+                graph, example, names = self._quantized(traced, part, samples, recipe)
+                yield self._lower(graph, example, names, recipe, origin)
 
     def structure(self, artifact: bytes) -> Structure:
         """Count the delegates that an artifact calls, and the operators outside of them."""
@@ -86,8 +86,8 @@ class ExecuTorchToolchain(Toolchain):
         self, traced: bytes, part: nn.Module, kind: Kind, samples: Floats, recipe: Recipe
     ) -> Iterator[LayerTensors]:
         """Run both in torch, before they are lowered: within a delegate no tensor can be read."""
-        with _without_warnings():
-            runs = [_Watched(_quantized(traced, part, samples, one)[0]) for one in (_FLOAT, recipe)]
+        with without_warnings():
+            runs = [_Watched(self._quantized(traced, part, samples, one)[0]) for one in (self._float, recipe)]
         for sample in samples[:COMPARED]:
             found = [run.layers(channels_first(sample)) for run in runs]
             for (layer, x, y), (_, x8, y8) in zip(*found, strict=True):
@@ -97,11 +97,47 @@ class ExecuTorchToolchain(Toolchain):
         self, artifact: bytes, traced: bytes, part: nn.Module, samples: Floats, recipe: Recipe
     ) -> Iterator[Floats]:
         """Run the graph that was lowered in torch."""
-        with _without_warnings():
-            graph, _, _ = _quantized(traced, part, samples, recipe)
+        with without_warnings():
+            graph, _, _ = self._quantized(traced, part, samples, recipe)
             with torch.no_grad():
                 for sample in samples[:COMPARED]:
                     yield graph(channels_first(sample))["logits"].numpy()
+
+    def _quantize(self, graph: Any, samples: Floats, recipe: Recipe, example: tuple[Tensor, ...]) -> Any:
+        """Return the torch.fx module `graph` quantized by `recipe`, with ranges from `samples` [N, 1, ...].
+
+        Raises:
+            ConversionError: the quantizer does not take it.
+        """
+        assert isinstance(recipe, ExecuTorchRecipe)
+        return quantized(graph, samples, recipe, example)
+
+    def _lower(
+        self, graph: Any, example: tuple[Tensor, ...], names: list[str], recipe: Recipe, origin: Origin | None
+    ) -> bytes:
+        """Return the artifact of what `_quantize` gave.
+
+        Raises:
+            ConversionError: an operator is not taken; names it, and the module.
+        """
+        return _to_pte(torch.export.export(graph, example), names, origin)
+
+    def _quantized(
+        self, traced: bytes, part: nn.Module, samples: Floats, recipe: Recipe
+    ) -> tuple[Any, tuple[Tensor, ...], list[str]]:
+        """Return the graph of `part`, quantized by `recipe`; an example of its input; the names of its outputs."""
+        program = torch.export.load(io.BytesIO(traced))
+        example: tuple[Tensor, ...] = program.example_inputs[0]
+        # The graph's operators take any batch; what would not is the check of the input's shape.
+        graph: Any = program.module(check_guards=False)
+        try:
+            graph.load_state_dict({_PREFIX + name: value for name, value in part.state_dict().items()})
+            graph = self._quantize(graph, samples, recipe, example)
+        except ConversionError:
+            raise
+        except Exception as error:  # as above
+            raise ConversionError(f"torchao cannot apply recipe {recipe.name!r}: {reason(error)}") from error
+        return graph, example, [str(name) for name in program.call_spec.out_spec.context]
 
 
 class _BaseIO(nn.Module):
@@ -174,25 +210,6 @@ def _exact(node: Any) -> Any:
     return node
 
 
-def _quantized(
-    traced: bytes, part: nn.Module, samples: Floats, recipe: Recipe
-) -> tuple[Any, tuple[Tensor, ...], list[str]]:
-    """Return the graph of `part`, quantized by `recipe`; an example of its input; the names of its outputs."""
-    assert isinstance(recipe, ExecuTorchRecipe)
-    program = torch.export.load(io.BytesIO(traced))
-    example: tuple[Tensor, ...] = program.example_inputs[0]
-    # The graph's operators take any batch; what would not is the check of the input's shape.
-    graph: Any = program.module(check_guards=False)
-    try:
-        graph.load_state_dict({_PREFIX + name: value for name, value in part.state_dict().items()})
-        graph = quantized(graph, samples, recipe, example)
-    except ConversionError:
-        raise
-    except Exception as error:  # as above
-        raise ConversionError(f"torchao cannot apply recipe {recipe.name!r}: {_reason(error)}") from error
-    return graph, example, [str(name) for name in program.call_spec.out_spec.context]
-
-
 def _check_maps(program: Any) -> None:
     """Refuse maps of one pixel: they are in either order of axes, and the program and XNNPACK choose differently."""
     values = [*program.example_inputs[0], *(node.meta["val"] for node in program.graph.output_node().all_input_nodes)]
@@ -211,9 +228,9 @@ def _to_pte(program: Any, names: list[str], origin: Origin | None = None) -> byt
     try:
         edge = to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()], constant_methods=constants)
     except Exception as error:  # as above
-        where = _where(program, str(error))
+        place = where(program, str(error))
         raise ConversionError(
-            f"ExecuTorch cannot lower the part: {where}{_reason(error)}; replace the operator, or leave the backend out"
+            f"ExecuTorch cannot lower the part: {place}{reason(error)}; replace the operator, or leave the backend out"
         ) from error
     called = [node for node in edge.exported_program().graph.nodes if node.op == "call_function"]
     inside = [node for node in called if "executorch_call_delegate" in str(node.target)]
@@ -226,7 +243,7 @@ def _to_pte(program: Any, names: list[str], origin: Origin | None = None) -> byt
     return bytes(edge.to_executorch().buffer)
 
 
-def _where(program: Any, message: str) -> str:
+def where(program: Any, message: str) -> str:
     """Return "module (operator): " for the operator that `message` names, "" where it names none."""
     for node in program.graph.nodes:
         if node.op == "call_function" and str(node.target) in message:
@@ -234,13 +251,14 @@ def _where(program: Any, message: str) -> str:
     return ""
 
 
-def _reason(error: Exception, line: int = 0) -> str:
+def reason(error: Exception, line: int = 0) -> str:
+    """Return one line of what a tool said, the first by default."""
     lines = [line.strip() for line in str(error).strip().split("\n") if line.strip()] or [type(error).__name__]
     return lines[min(line, len(lines) - 1)][:300]
 
 
 @contextmanager
-def _without_warnings() -> Iterator[None]:
+def without_warnings() -> Iterator[None]:
     """Keep off what torch, torchao and ExecuTorch warn each other of; nobody here can act on it."""
     with warnings.catch_warnings():
         for category in (DeprecationWarning, FutureWarning, UserWarning):

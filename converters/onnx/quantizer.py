@@ -69,6 +69,8 @@ def quantize(model: bytes, ranges: Ranges, recipe: OnnxRecipe, slots: Slots) -> 
     content = onnx.load_from_string(model)
     chosen = _clipped(content, ranges) if recipe.clip_ranges else ranges
     data = {name: TensorData(lowest=np.float32(low), highest=np.float32(high)) for name, (low, high) in chosen.items()}
+    wide = recipe.activation_bits > 8  # than ONNX has integers in its opset 20; ONNX Runtime's own operators have them
+    options = {"OpTypesToExcludeOutputQuantization": [_LINEAR]} if recipe.float_logits else {}
     every = sorted({*QDQRegistry, *QLinearOpsRegistry})
     excluded = _kept_float(content, recipe, slots)
     try:
@@ -77,12 +79,12 @@ def quantize(model: bytes, ranges: Ranges, recipe: OnnxRecipe, slots: Slots) -> 
             True,  # per channel
             False,  # the full range of int8: where products saturate, sessions take unsigned weights (onnx_session.py)
             QuantType.QInt8,
-            QuantType.QUInt8,
+            QuantType.QUInt16 if wide else QuantType.QUInt8,
             TensorsData(CalibrationMethod.MinMax, data),
             [],
             excluded,
             every if recipe.operators == ("*",) else list(recipe.operators),
-            {"OpTypesToExcludeOutputQuantization": [_LINEAR]} if recipe.float_logits else {},
+            options | ({"UseQDQContribOps": True} if wide else {}),
         )
         quantizer.quantize_model()
     except (ValueError, RuntimeError, KeyError) as error:

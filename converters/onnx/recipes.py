@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
-from edge_moe.converters.recipe import A53, A76, AVX2, FLOAT, NOTHING, VNNI, X86, Recipe, Seen
+from edge_moe.converters.recipe import A53, A76, AVX2, FLOAT, NOTHING, QNN, VNNI, X86, Recipe, Seen
 
 __all__ = ["GOALS", "ORDERS", "RECIPES", "SAFEST", "SEEN", "STOCK", "OnnxRecipe"]
 
 
 class OnnxRecipe(Recipe, frozen=True, kw_only=True):
-    """How onnxruntime.quantization treats the operators of a part: QDQ, QUInt8 activations, QInt8 weights."""
+    """How onnxruntime.quantization treats the operators of a part: QDQ, unsigned activations, QInt8 weights."""
 
     opset: int = 20
     ir_version: int = 10
+    activation_bits: Literal[8, 16] = 8
     operators: tuple[str, ...] = ()  # in int8; "*" is every one that has an integer kernel
     # A graph is float up to its first convolution that does this many multiply-accumulates for each activation that
     # goes in or out, and integer from there on: early maps are large and shallow, and blocked float kernels are better
@@ -28,7 +29,8 @@ class OnnxRecipe(Recipe, frozen=True, kw_only=True):
         """Return everything that is needed to do it again."""
         settings = super().settings(calibration_images)
         if not self.is_float:
-            settings |= {"format": "QDQ", "statistic": "min-max", "activations": "uint8, asymmetric, per tensor"}
+            activations = f"uint{self.activation_bits}, asymmetric, per tensor"
+            settings |= {"format": "QDQ", "statistic": "min-max", "activations": activations}
         return settings
 
     def _of_float(self, settings: dict[str, Any]) -> dict[str, Any]:
@@ -77,6 +79,18 @@ RECIPES = (
         operators=("*",),
     ),
     STOCK,
+    OnnxRecipe(
+        name="int8-a16",
+        int8="weights; what lies between layers, and the logits, in 16 bits",
+        floats="hard-swish, inputs and outputs",
+        why="an NPU has integers alone, and 65,536 levels lose next to nothing; on a processor it is slower than fp32",
+        when="on Qualcomm's HTP, where int8-stock misses a bar",
+        operators=("*",),
+        activation_bits=16,
+        integer_hard_swish=False,
+        float_logits=False,
+        clip_ranges=False,
+    ),
 )
 # As LiteRT's.
 # Ms on one thread of an Intel Xeon with VNNI, base / expert of MobileNetV3-Small at 224 pixels (docs/full-size.md):
@@ -87,7 +101,9 @@ _ON_X86 = ("int8", "int8-heavy", "int8-all", "int8-stock")
 # Millions of instructions, cortex-a76 and cortex-a53: int8-all 25.91 / 7.17 and 36.59 / 11.02, int8-stock 29.35 / 8.39
 # and 40.03 / 12.24, int8 53.74 / 7.17 and 57.59 / 11.02, int8-heavy 76.73 / 30.20 and 79.30 / 32.77.
 _ON_ARM = ("int8-all", "int8-stock", "int8", "int8-heavy")
-ORDERS = {VNNI: _ON_X86, AVX2: _ON_X86, A76: _ON_ARM, A53: _ON_ARM}
+# What Qualcomm's HTP takes as a whole (docs/devices.md); the first costs less, the other follows fp32.
+_ON_QNN = ("int8-stock", "int8-a16")
+ORDERS = {VNNI: _ON_X86, AVX2: _ON_X86, A76: _ON_ARM, A53: _ON_ARM, QNN: _ON_QNN}
 SAFEST = "int8-heavy"  # follows fp32 most closely
 # Measured by `python -m edge_moe.benchmarks.studies.kernels`, see converters/tolerances.py.
 SEEN = Seen(fp32=2.6e-6, int8=2.8e-4, processors=X86)

@@ -14,6 +14,7 @@ from edge_moe.cli.network import ExpectAccuracy
 from edge_moe.cli.sets import Backends, Recipes, split
 
 if TYPE_CHECKING:
+    from edge_moe.benchmarks.target import Target
     from edge_moe.converters.ranking import Ranker
     from edge_moe.converters.report import Report
 
@@ -42,7 +43,7 @@ def convert(
         typer.Option(
             "--set",
             help="Sets to make: litert/int8, or litert for the first of its recipes that meets the bars; several with "
-            "commas, the default first. By default litert.",
+            "commas, the default first. By default litert, or the backend that the device of --for takes alone.",
         ),
     ] = None,
     backend: Backends = None,
@@ -91,11 +92,13 @@ def convert(
     """Quantize every part, measure the artifacts, and package them as a bundle."""
     import os
 
+    from edge_moe.benchmarks import targets
     from edge_moe.cli.extras import require_conversion
     from edge_moe.cli.stopping import stop
     from edge_moe.errors import LeftOutError
 
-    named = {"sets": split(sets), "backends": split(backend), "recipes": split(recipe)}
+    device = targets.get(target)
+    named = _named(device, split(sets), split(backend), split(recipe))
     require_conversion("edge-moe convert", **named)
 
     from edge_moe.converters.convert import ConversionOptions
@@ -119,7 +122,7 @@ def convert(
         tau=tau,
         max_experts=max_experts,
     )
-    ranker = _ranker(target, measure=measure and not all(options.wanted().values()))
+    ranker = _ranker(device, measure=measure and not all(options.wanted().values()))
     left_out = None
     try:
         with stop.going_on(lambda: bool(works(partial_path(output)))), shown_progress() as progress:
@@ -146,18 +149,25 @@ def convert(
         )
 
 
-def _ranker(name: str, *, measure: bool) -> Ranker:
-    """Return what ranks recipes for the device `name`; unless `measure`, by the committed order of its row.
+def _named(
+    device: Target, sets: tuple[str, ...], backends: tuple[str, ...], recipes: tuple[str, ...]
+) -> dict[str, tuple[str, ...]]:
+    """Return what was named, as options; where no backend was, that of the artifacts which the device takes alone."""
+    if device.own_backend is not None and not sets and not backends and not any("/" in one for one in recipes):
+        backends = (device.own_backend,)
+    return {"sets": sets, "backends": backends, "recipes": recipes}
+
+
+def _ranker(target: Target, *, measure: bool) -> Ranker:
+    """Return what ranks recipes for a device; unless `measure`, by the committed order of its row.
 
     Raises:
-        UsageError: there is no such device, or it cannot rank.
+        UsageError: it cannot rank.
         MissingExtraError: what measures is not installed.
     """
-    from edge_moe.benchmarks import targets
     from edge_moe.benchmarks.ranking import TargetRanker, target_row
     from edge_moe.converters.ranking import Committed
 
-    target = targets.get(name)
     if not measure:
         return Committed(target_row(target))
     require("bench", "measuring what recipes cost ('edge-moe convert --no-measure' does without)", "psutil")
@@ -226,6 +236,8 @@ def _show(report: Report, output: Path) -> None:
                 table.add_row(name, median, spread, f"{misses} missed" if misses else "met")
             screen.print(table)
         typer.echo(f"{backend}: {ranked.why}")
+    for flips in report.flips:
+        typer.echo(flips.words)
     if report.accuracy:
         table = Table(title=f"accuracy, {report.accuracy.images} validation images")
         for column in ("", "accuracy", "95% interval"):

@@ -8,12 +8,13 @@ import pytest
 
 from edge_moe import Bundle, ConversionError, OutputError, Runtime
 from edge_moe.converters import measure, recipes
-from edge_moe.converters.ranking import row_of
+from edge_moe.converters.convert import ConversionOptions, convert
+from edge_moe.converters.ranking import Committed, row_of
 from edge_moe.converters.workers import FailedBackends
 from edge_moe.errors import LeftOutError
 from edge_moe.verify import verify
 from tests import own
-from tests.converters.quick import BOTH, STRICT, all_of, names
+from tests.converters.quick import BOTH, FAST, STRICT, all_of, names
 from tests.tiny import tree, visible
 
 
@@ -197,3 +198,14 @@ def test_if_none_can_be_made_the_backend_fails(make, made_here):
     with pytest.raises(LeftOutError, match="was written without litert: litert/base: no; the report is"):
         make(**BOTH)
     assert names(Bundle(make.path).manifest) == ["onnx/int8", "onnx/fp32"]
+
+
+def test_candidates_are_those_of_the_row(made_here, own_checkpoint, tiny_images, tmp_path):
+    """An NPU has others than a processor: that one of these could be made is no help, and nobody tried."""
+    made_here.unmade = {f"onnx/{name}": "no" for name in recipes.book("onnx").orders["qnn"]}
+    options, out = ConversionOptions(**(FAST | {"backends": ("onnx",), "recipes": ()})), tmp_path / "bundle"
+    with pytest.raises(ConversionError, match=r"^onnx/base: no$"):
+        convert(own_checkpoint, str(tiny_images), out, options, ranker=Committed("qnn"))
+    made_here.unmade = {"onnx/int8-a16": "no"}
+    report = convert(own_checkpoint, str(tiny_images), out, options, ranker=Committed("qnn"))
+    assert report.shipped == ["onnx/int8-stock", "onnx/fp32"]

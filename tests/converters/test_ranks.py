@@ -10,7 +10,7 @@ import torch
 
 from edge_moe import Runtime
 from edge_moe.anytime import softmax
-from edge_moe.backends import names
+from edge_moe.backends import native
 from edge_moe.bundle import Bundle, Preprocessing
 from edge_moe.converters.convert import ConversionOptions, convert
 from edge_moe.converters.interface import channels_last, kind_of, tensor_shapes, with_channels_last
@@ -24,7 +24,7 @@ from edge_moe.verify import verify
 from tests import own, ranks, whole
 
 SPEC = Preprocessing(image_size=32, resize=32, mean=(0.5,) * 3, std=(0.25,) * 3)
-OPTIONS = ConversionOptions(backends=names(), recipes=("int8",), calibration_images=8, validation_images=8)
+OPTIONS = ConversionOptions(backends=native(), recipes=("int8",), calibration_images=8, validation_images=8)
 FEATURES = {**ranks.FEATURES, own.NAME: (1, 8, 8, 80)}
 
 
@@ -39,7 +39,7 @@ def test_every_backend_takes_it(base: str, experts: int, tmp_path: Path, made_he
     convert(tmp_path / "checkpoint", NOISE, tmp_path / "bundle", OPTIONS)
 
     manifest = Bundle(tmp_path / "bundle").manifest
-    assert {one.backend for one in manifest.sets} == set(names())
+    assert {one.backend for one in manifest.sets} == set(native())
     given = {name: {one.name: one.shape for one in spec.outputs} for name, spec in manifest.parts.items()}
     if experts:
         assert given["base"] == {"logits": (1, 3), "features": FEATURES[base], "embedding": (1, ranks.WIDTH)}
@@ -56,7 +56,7 @@ def test_every_backend_takes_it(base: str, experts: int, tmp_path: Path, made_he
     images = list(open_data(NOISE, "val").sample(4).tensors(SPEC))
     with torch.no_grad():
         outputs = checkpoint.mixture(torch.from_numpy(np.concatenate(images).transpose(0, 3, 1, 2)))
-    for backend in names():
+    for backend in native():
         with Runtime(tmp_path / "bundle", tau=0.0, backend=backend, recipe="fp32") as runtime:
             found = collect(runtime.part, experts, images)
             for logits, expected in zip(vars(found).values(), outputs, strict=True):

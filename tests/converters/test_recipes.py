@@ -7,7 +7,7 @@ import json
 import msgspec
 import pytest
 
-from edge_moe.backends import names
+from edge_moe.backends import names, record
 from edge_moe.converters import recipes
 from edge_moe.errors import UsageError
 from edge_moe.sets import patterns
@@ -17,19 +17,31 @@ EVERY = [(backend, name) for backend in BACKENDS for name in recipes.book(backen
 
 
 ROWS = ["x86 with AVX512-VNNI", "x86 with AVX2", "arm:cortex-a76", "arm:cortex-a53"]
+# What runs one backend's artifacts alone: a browser, and an NPU, whose recipes are not a processor's.
+MORE_ROWS = {"litert": ["browser"], "onnx": ["qnn"]}
+ON_NPUS = {"onnx": {"qnn": ("int8-stock", "int8-a16")}}
 
 
 def test_every_backend_has_recipes_and_the_candidates_are_among_them():
     for backend in BACKENDS:
         book = recipes.book(backend)
         assert recipes.FLOAT in book.recipes
-        assert list(book.orders) == ROWS + ["browser"] * (backend == "litert")  # a browser runs no other backend's
+        assert set(book.candidates) == set(book.recipes) - {recipes.FLOAT}
+        if record(backend).npu is None:
+            assert list(book.orders) == ROWS + MORE_ROWS.get(backend, [])
+        npus = ON_NPUS.get(backend, {})
+        own = {name for order in npus.values() for name in order} - set(book.orders[next(iter(book.orders))])
         for row, order in book.orders.items():  # all of them; some targets like others first
             assert book.order(row) == order
             assert len(set(order)) == len(order)
-            assert set(order) == set(book.candidates) == set(book.recipes) - {recipes.FLOAT}
+            assert set(order) == (set(npus[row]) if row in npus else set(book.candidates) - own)
         assert book.safest in book.candidates
-        assert book.order("a chip that nobody knows") == book.orders[ROWS[0]]
+        assert book.order("a chip that nobody knows") == next(iter(book.orders.values()))
+
+
+def test_a_safer_recipe_is_one_that_runs_there():
+    onnx = recipes.book("onnx")
+    assert (onnx.safer("int8"), onnx.safer("int8-heavy"), onnx.safer("int8-a16")) == ("int8-heavy", None, None)
 
 
 def test_the_stock_recipe_fits_parts_together():

@@ -18,6 +18,7 @@ from edge_moe.converters.onnx.quantizer import calibrate, quantize
 from edge_moe.converters.onnx.recipes import OnnxRecipe
 from edge_moe.converters.sharing import Slots
 from edge_moe.errors import ConversionError
+from edge_moe.verify import relative_error
 from tests.converters.conftest import KINDS, WORDS
 
 ALL = recipes.get("onnx", "int8-all")
@@ -70,12 +71,34 @@ def test_which_layers_are_integer(make_artifact, changes, integers):
 
 @pytest.mark.parametrize(
     ("name", "integers"),
-    [("fp32", set()), ("int8", {"classifier"}), ("int8-heavy", {"classifier"}), ("int8-all", LAYERS)],
+    [
+        ("fp32", set()),
+        ("int8", {"classifier"}),
+        ("int8-heavy", {"classifier"}),
+        ("int8-all", LAYERS),
+        ("int8-a16", LAYERS),
+    ],
 )
 def test_the_recipes_of_bundles(make_artifact, name, integers):
     """35 multiply-accumulates, or 30,000 weights, are more than a layer of this network has."""
     (model,) = make_artifact("onnx", "base", recipes.get("onnx", name))
     assert integer_layers(model) == integers
+
+
+def test_activations_of_16_bits(make_artifact, samples):
+    """Every activation, and ONNX Runtime runs it; what is left of the error is that of the weights."""
+    (fp32,) = make_artifact("onnx", "base", recipes.get("onnx", "fp32"))
+    given, answers, types = samples["base"], {}, {}
+    for name in ("int8-stock", "int8-a16"):
+        (model,) = make_artifact("onnx", "base", recipes.get("onnx", name))
+        graph = onnx.load_from_string(model).graph
+        tensors = {one.name: one.data_type for one in graph.initializer}
+        types[name] = {tensors[node.input[2]] for node in graph.node if node.op_type == "QuantizeLinear"}
+        answers[name] = [open_session(model).run(["logits"], {"image": x})[0] for x in given]
+    exact = [open_session(fp32).run(["logits"], {"image": x})[0] for x in given]
+    assert types == {"int8-stock": {TensorProto.UINT8}, "int8-a16": {TensorProto.UINT16}}
+    errors = {name: relative_error(np.stack(one), np.stack(exact)) for name, one in answers.items()}
+    assert errors["int8-a16"] < errors["int8-stock"]
 
 
 def test_what_onnx_runtime_makes_of_it(make_artifact, tmp_path):
