@@ -216,7 +216,8 @@ class SetResults:
                 PointCosts(
                     point=operating_point(decided, self.labels, self.recorded.macs, tau, most, self.groups),
                     raw=tuple(one.costs[self.unit.name] for one in told if self.unit.name in one.costs) or None,
-                    predicted=float(per_image(timed, self.prices).mean()),
+                    # What is not measured as a whole is known of every image, not of those alone that were timed.
+                    predicted=float(per_image(timed if told else decided, self.prices).mean()),
                     decided=decided,
                     routed_alike=_alike([one.ran for one in told], timed),
                 )

@@ -33,12 +33,13 @@ class TargetRanker:
         Raises:
             UsageError: it cannot rank, or cannot be used here.
         """
+        target = target.ranked_by()
         whole = target.available()[0]
         if not target.ranks or not whole.usable:
-            why = whole.detail if target.ranks else "it does not measure single parts"
+            unusable = f"{whole.detail}; choose another device with --for, such as host"
             raise UsageError(
-                f"{target.name} cannot rank recipes: {why}; choose another device with --for, such as host, or take "
-                "the committed order with --no-measure"
+                f"{target.name} cannot rank recipes: {unusable if target.ranks else target.no_ranking}, or take the "
+                "committed order with --no-measure"
             )
         self._target = target
         self.row = target_row(target)

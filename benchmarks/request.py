@@ -94,6 +94,7 @@ def check(bundle: Path, data: str, options: BenchOptions) -> Request:
     _check_target(target, options)
     selected = tuple(_selected(manifest, options, target))
     target.check(selected, options.threads)
+    target.examine(opened, selected)
     routed_by = _routed_by(manifest, options, selected)
     for artifacts in dict.fromkeys(one.backend for one in routed_by):
         backends.get(artifacts).version()
@@ -128,7 +129,11 @@ def _selected(manifest: Manifest, options: BenchOptions, target: Target) -> list
     """Return the sets that the options name, in the bundle's order; every name must be that of a set that runs."""
     manifest.select([Pattern((name,)) for name in options.backends])
     wanted = patterns(options.sets, options.backends, options.recipes)
-    return able(manifest, wanted) if target.is_here else manifest.select(wanted)
+    if target.is_here:
+        found = able(manifest, wanted)
+        return found if wanted else [one for one in found if one.runs_on.npu is None] or found
+    own = target.own_backend
+    return manifest.select(wanted or ([] if own is None else [Pattern((own,))]))
 
 
 def _check_target(target: Target, options: BenchOptions) -> None:

@@ -82,6 +82,7 @@ class Target(ABC):
     is_here: ClassVar[bool] = False  # whether it runs on this machine's own backends
     counts_exactly: ClassVar[bool] = False  # whether all rounds are alike, so that one is enough
     sustains: ClassVar[bool] = False  # whether its sessions run predictions without a pause
+    own_backend: ClassVar[str | None] = None  # of the artifacts that it takes, where it takes those of one alone
 
     def __init__(self, parameter: str = "") -> None:
         """`parameter`: what follows the colon.
@@ -126,6 +127,13 @@ class Target(ABC):
             BackendError: the target or a set cannot be used; says what to do.
         """
 
+    def examine(self, bundle: Bundle, sets: Sequence[ArtifactSet]) -> None:  # noqa: B027
+        """Return if the artifacts of these sets can be run there: asked after `check`, before minutes of other work.
+
+        Raises:
+            BackendError: one cannot; says what to do.
+        """
+
     def fingerprint(self) -> Any:
         """Return what its figures depend on beside the job: what is kept of a run is not mixed with another's."""
         return self.name
@@ -152,6 +160,14 @@ class Target(ABC):
     def hands_out(self) -> bool:
         """Whether `outputs` can be asked for."""
         return type(self).outputs is not Target.outputs
+
+    def tolerance(self, artifacts: ArtifactSet, part: str) -> float | None:
+        """Return the relative error up to which what it computes of a part is right; None: as the bundle has it.
+
+        A bundle's is for processors, whose right kernels hardly differ. What rounds elsewhere has one of its own: by
+        what was seen of it, with a margin, and small enough that another function fails.
+        """
+        return None
 
     def backend(self, bundle: Bundle, name: str) -> Backend:
         """Return what runs artifacts of `bundle` there, as if it were here: for `verify` and `Runtime`.
@@ -199,6 +215,15 @@ class Target(ABC):
     def ranks(self) -> bool:
         """Whether `price` can be asked for."""
         return type(self).price is not Target.price
+
+    @property
+    def no_ranking(self) -> str:
+        """Why `price` cannot be asked for, where it cannot, and what to do."""
+        return "it does not measure single parts; choose another device with --for, such as host"
+
+    def ranked_by(self) -> Target:
+        """Return what ranks recipes for it: itself, unless it stands for several of which one has to be named."""
+        return self
 
     def _keeps_outputs(self) -> UsageError:
         return UsageError(

@@ -27,6 +27,7 @@ class Unit(Strict, frozen=True, omit_defaults=True):
     deterministic: bool = False  # two runs count alike to the last digit: no interval, no slow moments
     less_is_better: bool = True
     seconds: Above0 | None = None  # how long one is; None: not a time, so that nothing a second follows from it
+    held: bool = False  # what is kept ready for an answer, such as bytes; else what an answer takes
 
     @property
     def shown(self) -> str:
@@ -45,6 +46,8 @@ class Unit(Strict, frozen=True, omit_defaults=True):
     def digits(self, value: float) -> str:
         """Return a cost, in what `shown` says, with as many digits as mean something."""
         shown = self.scaled(value)
+        if self.held:
+            return f"{shown:,.{1 if shown < _LARGE else 0}f}"
         if not self.is_time:
             return f"{shown:.3f}" if self.per != 1 else f"{shown:,.0f}"
         return f"{shown:.{4 if shown < _SMALL else 3 if shown < _LARGE else 1}f}"
@@ -85,7 +88,7 @@ UNITS = {
         _counted("dot_products", "dot product instructions", "dot products"),
         _counted("loads", "loads", "loads"),
         _counted("stores", "stores", "stores"),
-        Unit(name="sram_bytes", words="bytes of SRAM", symbol="KiB SRAM", per=1024, deterministic=True),
+        Unit(name="sram_bytes", words="bytes of SRAM", symbol="KiB SRAM", per=1024, deterministic=True, held=True),
         Unit(name="millijoules", words="millijoules", symbol="mJ"),
     )
 }

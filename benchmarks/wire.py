@@ -24,7 +24,9 @@ __all__ = [
     "Compiled",
     "Cost",
     "Costs",
+    "Detail",
     "Facts",
+    "Layer",
     "Limit",
     "Machine",
     "Opening",
@@ -117,6 +119,22 @@ class Compiled(Strict, frozen=True):
     version: str
 
 
+class Layer(Strict, frozen=True):
+    """One operator of a part, as the target's own tool has it."""
+
+    name: str
+    operator: str
+    costs: dict[str, Cost]  # by names of units, which need not be the opening's
+
+
+class Detail(Strict, frozen=True):
+    """What the target's own tool says of a part beside its costs, in one way to run it."""
+
+    way: str  # such as a memory mode, by its name
+    facts: Facts
+    layers: tuple[Layer, ...] = ()  # in the order in which they run
+
+
 class Peer(Strict, frozen=True):
     """What one would do otherwise, on the same timed images."""
 
@@ -159,6 +177,8 @@ class Opening(Strict, frozen=True, omit_defaults=True):
     how: str = ""  # whatever else has to be known where a figure stands, in words: "in a browser (WebAssembly)"
     # Set -> part -> what runs in the artifact's place; of a set that is not named the artifacts themselves.
     compiled: dict[str, dict[str, Compiled]] = msgspec.field(default_factory=dict)
+    # Set -> part -> what is known of it beside its costs.
+    details: dict[str, dict[str, tuple[Detail, ...]]] = msgspec.field(default_factory=dict)
     peers: tuple[Peer, ...] = ()
     limits: tuple[Limit, ...] = ()
     cpus: tuple[Count, ...] | None = None  # that the process was pinned to; None: not pinned, or not known

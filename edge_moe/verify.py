@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -25,9 +26,25 @@ from edge_moe.runtime import Runtime
 from edge_moe.sets import Pattern, SetKey, select
 from edge_moe.verify_shared import verify_shared
 
-__all__ = ["Check", "relative_error", "verify"]
+__all__ = ["Check", "Tolerance", "relative_error", "verify"]
+
+Tolerance: TypeAlias = Callable[[ArtifactSet, str], float | None]  # see `verify`
 
 _Golden = dict[str, dict[str, Tensor]]  # input -> tensor -> values
+
+
+class _Allowed(NamedTuple):
+    """How far something may be off."""
+
+    error: float
+    words: str
+
+    @classmethod
+    def of(cls, bundle: float, device: float | None) -> _Allowed:
+        """By the bundle's tolerance, or by the device's own where that is more."""
+        if device is not None and device > bundle:
+            return cls(device, f"the device's own tolerance {device:.1e}")
+        return cls(bundle, f"tolerance {bundle:.1e}")
 
 
 def verify(
@@ -38,6 +55,7 @@ def verify(
     sets: Sequence[SetKey] = (),
     threads: int = 1,
     engines: Callable[[str], Backend] | None = None,
+    tolerance: Tolerance | None = None,
 ) -> list[Check]:
     """Check the files, preprocessing and exit rule, and every part and the whole answers of the sets of a bundle.
 
@@ -48,6 +66,9 @@ def verify(
         sets: only these; none is all of them.
         threads: of the backend.
         engines: name of a backend -> what runs its artifacts, on another device than this one; None: this machine does.
+        tolerance: a set, one of its parts -> that device's own, where it rounds elsewhere than those that a bundle's
+            tolerances are for: an error up to it passes, where the bundle's is less. Which answer, by which experts,
+            has to be the same all the same. None: the bundle's holds.
 
     Returns:
         The checks in the order in which they were made. A part whose file was altered is not run. Of a set that cannot
@@ -74,11 +95,18 @@ def verify(
             checks.append(Check(str(artifacts.key), "set", passed, f"cannot run here: {needs}", skipped=passed))
             continue
         engine = backend if isinstance(backend, Backend) else (engines or backends.get)(artifacts.backend)
-        checks += _verify_set(opened, artifacts, engine, threads)
+        checks += _verify_set(opened, artifacts, engine, threads, tolerance or _bundles)
     return checks
 
 
-def _verify_set(bundle: Bundle, artifacts: ArtifactSet, backend: Backend, threads: int) -> list[Check]:
+def _bundles(artifacts: ArtifactSet, part: str) -> float | None:
+    """Say that a bundle's own tolerance holds."""
+    return None
+
+
+def _verify_set(
+    bundle: Bundle, artifacts: ArtifactSet, backend: Backend, threads: int, tolerance: Tolerance
+) -> list[Check]:
     name = str(artifacts.key)
     checks = _hashes(bundle, artifacts)
     intact = [part for part, check in zip(artifacts.parts, checks, strict=False) if check.passed]
@@ -90,9 +118,14 @@ def _verify_set(bundle: Bundle, artifacts: ArtifactSet, backend: Backend, thread
         return [*checks[:-1], Check(name, artifacts.golden.file.file, False, str(error))]
     checks += _certificate(bundle, artifacts)
     for part in intact:
-        checks += _verify_part(bundle, artifacts, backend, threads, part, golden)
+        allowed = _Allowed.of(artifacts.golden.allowed(part), tolerance(artifacts, part))
+        checks += _verify_part(bundle, artifacts, backend, threads, part, golden, allowed)
+    own = [one for one in (tolerance(artifacts, part) for part in artifacts.parts) if one is not None]
+    bundles = max((artifacts.golden.tolerance, *artifacts.golden.part_tolerances.values()))
+    largest = _Allowed.of(bundles, max(own, default=None))
     for sample in artifacts.golden.samples:
-        checks.append(_verify_whole(bundle, artifacts, backend, threads, sample, golden.get(sample.input, {})))
+        tensors = golden.get(sample.input, {})
+        checks.append(_verify_whole(bundle, artifacts, backend, threads, sample, tensors, largest))
     for role in artifacts.golden.missing:
         why = "no image was found for it about which right kernels are sure to agree"
         checks.append(Check(name, f"answer, {role}", True, why, skipped=True))
@@ -123,7 +156,13 @@ def _file(bundle: Bundle, name: str, artifact: Artifact) -> Check:
 
 
 def _verify_part(
-    bundle: Bundle, artifacts: ArtifactSet, backend: Backend, threads: int, part: str, golden: _Golden
+    bundle: Bundle,
+    artifacts: ArtifactSet,
+    backend: Backend,
+    threads: int,
+    part: str,
+    golden: _Golden,
+    allowed: _Allowed,
 ) -> list[Check]:
     """Run one part on every sample that has its outputs; tell the worst of each output."""
     name, spec = str(artifacts.key), bundle.manifest.parts[part]
@@ -135,7 +174,6 @@ def _verify_part(
     for which, one in samples.items():
         if missing := [key for key in (feed, *wanted) if key not in one]:
             return [Check(name, part, False, f"the golden sample {which} has no {', '.join(missing)}; convert again")]
-    allowed = artifacts.golden.allowed(part)
     worst: dict[str, tuple[float, Check]] = {}
     try:
         opened = backend.open(bundle.read(artifacts.parts[part]), threads=threads)
@@ -151,7 +189,7 @@ def _verify_part(
 
 
 def _outputs(
-    opened: OpenPart, samples: _Golden, feed: str, part: str, wanted: list[str], name: str, allowed: float
+    opened: OpenPart, samples: _Golden, feed: str, part: str, wanted: list[str], name: str, allowed: _Allowed
 ) -> Iterator[tuple[float, Check]]:
     """Yield how far off each output of each sample is, infinity where that is no number, and the check of it."""
     for one in samples.values():
@@ -167,6 +205,7 @@ def _verify_whole(
     threads: int,
     expected: GoldenSample,
     golden: dict[str, Tensor],
+    allowed: _Allowed,
 ) -> Check:
     name, what = str(artifacts.key), f"answer, {expected.role}"
     labels = bundle.manifest.labels
@@ -196,7 +235,6 @@ def _verify_whole(
             f"{at}: expected {_answer(bundle, labels[expected.label], expected.experts)}, "
             f"found {_answer(bundle, found.label, found.experts)}",
         )
-    allowed = max((artifacts.golden.tolerance, *artifacts.golden.part_tolerances.values()))
     _, compared = _compare(name, what, found.scores, golden[scores], allowed)
     alike = ""
     if not expected.exited:
@@ -210,13 +248,13 @@ def _verify_whole(
     )
 
 
-def _compare(set_name: str, what: str, found: Floats, expected: Floats, tolerance: float) -> tuple[float, Check]:
+def _compare(set_name: str, what: str, found: Floats, expected: Floats, allowed: _Allowed) -> tuple[float, Check]:
     if found.shape != expected.shape:
         detail = f"shape {list(found.shape)}, expected {list(expected.shape)}"
         return math.inf, Check(set_name, what, False, detail)
     error = relative_error(np.asarray(found), expected)
     # Not "error > tolerance": NaN fails.
-    check = Check(set_name, what, error <= tolerance, f"relative error {error:.1e}, tolerance {tolerance:.1e}")
+    check = Check(set_name, what, error <= allowed.error, f"relative error {error:.1e}, {allowed.words}")
     return (math.inf if math.isnan(error) else error), check
 
 

@@ -7,7 +7,6 @@ import json
 import subprocess
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from edge_moe import Bundle, Runtime
@@ -66,7 +65,7 @@ def test_what_it_answered_is_what_it_is_made_of(measured, tiny_bundle, tiny_imag
             assert part.others == {"sram_bytes": ((manifest.macs[part.part] / 8,),) * 2}
             assert found.opening.compiled[one.label][part.part].tool == "zlib"
         for point in one.points:
-            at = one.decisions.rows(np.array(found.timed)).at(point.point.tau, point.point.max_experts)
+            at = one.decisions.at(point.point.tau, point.point.max_experts)  # of parts alone: over every image
             experts = at.active @ [manifest.macs[f"expert_{k:02d}"] for k in range(2)]
             spent = manifest.macs["base"] + at.gate_ran * manifest.macs["gate"] + experts
             assert (point.raw, point.mean) == (None, pytest.approx(3 * spent.mean()))

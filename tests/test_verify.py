@@ -302,3 +302,37 @@ def test_a_role_without_an_image_is_a_line(make_bundle, fake_backend):
     path = make_bundle(edit=lambda raw: raw["sets"][0]["golden"].update(missing=["expert_02"]))
     (skipped,) = [one for one in verify(path, backend=fake_backend) if one.skipped]
     assert (skipped.what, skipped.passed) == ("answer, expert_02", True)
+
+
+@pytest.mark.parametrize(("own", "passes"), [(None, False), (5e-4, False), (2e-3, True)])
+def test_a_device_that_rounds_elsewhere_has_a_tolerance_of_its_own(make_bundle, fake_backend, own, passes):
+    path, asked = make_bundle(), []
+    weights = stored(path, "fake/int8/gate.npz")
+    replace(path, "fake/int8/gate.npz", npz(logits=weights["logits"] * 1.001), "parts", "gate")
+
+    def tolerance(artifacts, part):
+        asked.append((str(artifacts.key), part))
+        return own if part == "gate" else None
+
+    checks = verify(path, backend=fake_backend, tolerance=tolerance)
+    (gate,) = [one for one in checks if one.what == "gate.logits"]
+    assert (gate.passed, failures(checks) == []) == (passes, passes)
+    allowed = "tolerance 1.0e-05" if own is None else f"the device's own tolerance {own:.1e}"
+    assert gate.detail == f"relative error 1.0e-03, {allowed}"
+    assert all("the device's own" not in one.detail for one in checks if one.what.startswith("base."))
+    assert {part for _, part in asked} >= {"base", "gate", "expert_00"}
+
+
+def test_less_than_the_bundle_allows_is_never_asked_for(make_bundle, fake_backend):
+    checks = verify(make_bundle(), backend=fake_backend, tolerance=lambda artifacts, part: 0.0)
+    assert failures(checks) == []
+    assert all("the device's own" not in one.detail for one in checks)
+
+
+def test_which_answer_is_no_matter_of_tolerance(make_bundle, fake_backend):
+    path = make_bundle(tau=0.0)
+    weights = stored(path, "fake/int8/base.npz")
+    replace(path, "fake/int8/base.npz", npz(**(weights | {"logits": weights["logits"][:, ::-1]})), "parts", "base")
+    failed = failures(verify(path, backend=fake_backend, tolerance=lambda artifacts, part: 100.0))
+    assert [what for what, _ in failed] == [ANSWER]
+    assert "expected" in failed[0][1]

@@ -11,12 +11,14 @@ from dataclasses import dataclass, field
 from importlib import resources
 from typing import Any
 
-from edge_moe.benchmarks.report import charts, compare, promised, rows, story, sustained, tables
+from edge_moe.benchmarks.report import charts, compare, npu, promised, rows, story, sustained, tables
 from edge_moe.benchmarks.report.series import Series, best_products, build
 from edge_moe.benchmarks.report.words import file_names, listed
 from edge_moe.benchmarks.results import Results
 
 __all__ = ["Report", "Section", "asset", "collect", "filled"]
+
+_ONLY_TABLES = ("file", "wins", "relative", "tool")  # sections that are nothing else
 
 
 @dataclass
@@ -73,12 +75,13 @@ def collect(results: Sequence[Results], names: Sequence[str] | None = None) -> R
     }
     first = {"measured": tables.measured(results, files), "limits": tables.limits(results, files)}
     first |= {"starts": tables.starts(series), "wins": tables.wins(series, files), "sustained": sustained.table(series)}
+    first |= {"relative": npu.relative(series, files), "tool": npu.details(series, files)}
     sections: dict[str, Section] = {}
     for key, section in _prose(_facts(results, series)).items():
         found = [*([first[key]] if key in first else []), *(each[key] for each in of_sets if key in each)]
         section.views, section.tables = drawn.get(key, []), [table for table in found if table.rows]
         section.notes += notes.get(key, [])
-        empty = section.about or key in ("file", "wins")  # a chart, or tables, without anything in it
+        empty = section.about or key in _ONLY_TABLES  # a chart, or tables, without anything in it
         if section.views or section.tables or notes.get(key) or not empty:
             sections[key] = section
     sections["peers"].bullets, sections["peers"].terms = lost, tables.about_peers(results)

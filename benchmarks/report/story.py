@@ -68,7 +68,8 @@ def finding(one: Series) -> str:
     what, unit, base, labels = point.point, one.unit, one.lines[point.point.max_experts][-1], one.results.labels
     comma = "" if one.counted == one.label else ","
     who = f"{one.counted}, a plain network," if one.plain else f"At tau = {tau(what.tau)}, {one.counted}{comma}"
-    text = f"{who} answers in {unit.text(point.mean)} on average"
+    does = "needs" if unit.held else "answers in"
+    text = f"{who} {does} {unit.text(point.mean)} on average"
     text += " (predicted from its parts)" if point.raw is None else ""
     if start is not point:
         always = "always running an expert (tau = 0)" if start.tau == 0 else f"at tau = {tau(start.tau)}"
@@ -87,7 +88,7 @@ def finding(one: Series) -> str:
         )
         text += f" Image by image, beside tau = {tau(start.tau)}, {changes}."
     if not one.plain and base is not point and base.point.exit_rate == 1:
-        text += f" Its base alone (tau = {tau(base.tau)}) answers in {unit.text(base.mean)}, "
+        text += f" Its base alone (tau = {tau(base.tau)}) {does} {unit.text(base.mean)}, "
         text += f"{_change(base.mean, point.mean)} that"
         if base.point.accuracy is not None and labels is not None:
             text += f", at {percent(base.point.accuracy)} accuracy: image by image, the experts change it by "

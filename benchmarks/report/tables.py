@@ -24,7 +24,7 @@ __all__ = ["HEADER", "Table", "about_peers", "alike_cells", "header", "limits", 
 
 HEADER = ("tau", "exit rate", "mean MACs (M)", "accuracy", "median", "p10", "p90", "mean", "mean / predicted")
 _WORDS = frozenset({"", "set", "part", "file", "dtype", "library", "matrix product", "alternative", "verdict",
-                    "backend", "wins"})  # fmt: skip
+                    "backend", "wins", "on", "in", "way"})  # fmt: skip
 _VARY = frozenset({"max experts", "our tau"})  # only told where they are not the same in every row
 
 Cells = dict[str, str]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,9 +13,11 @@ from edge_moe.cli.extras import require
 
 if TYPE_CHECKING:
     from edge_moe.backends import Backend
+    from edge_moe.benchmarks.set_up import Licence, SetUp
     from edge_moe.bundle import Bundle
+    from edge_moe.verify import Tolerance
 
-__all__ = ["Device", "backend_on", "register"]
+__all__ = ["Device", "backend_on", "register", "tolerance_on"]
 
 Device = Annotated[str, typer.Option("--device", help="Where to run it; see 'edge-moe devices'.")]
 
@@ -51,10 +54,14 @@ def devices(context: typer.Context) -> None:
 def setup(
     device: Annotated[str, typer.Argument(help="A device of 'edge-moe devices'.")],
     remove: Annotated[bool, typer.Option("--remove", help="Remove what was set up.")] = False,
+    accept_licence: Annotated[
+        bool, typer.Option("--accept-licence", help="You have read the vendor's licence, and agree to it.")
+    ] = False,
 ) -> None:
     """Bring what a device needs on this machine into a cache folder, checked; may be stopped and repeated."""
     from edge_moe.benchmarks import targets
     from edge_moe.cli.stopping import stop
+    from edge_moe.errors import UsageError
     from edge_moe.progress import shown_progress
 
     needed = targets.get(device).set_up()
@@ -65,12 +72,37 @@ def setup(
         needed.remove()
         typer.echo(f"{needed.where} is removed")
         return
+    licence = None if needed.complete else needed.licence
+    if licence is not None and not accept_licence and not sys.stdin.isatty():
+        raise UsageError(
+            f"{device} is under a licence that has to be agreed to: {licence.words}; repeat the command in a "
+            "terminal, which shows it and asks, or with --accept-licence"
+        )
     names = ", ".join(f"{one.name} {one.version}" for one in needed.items)
     typer.echo(f"{device} needs {names}; to fetch: at most {_size(needed.bytes)}, into {needed.where}")
+    if licence is not None:
+        _agree(needed, licence, accept_licence)
     with stop.going_on(lambda: any(map(needed.is_there, needed.items))), shown_progress() as progress:
         needed.install(progress)
     kept = _size(needed.kept_bytes)
     typer.echo(f"{device} is set up, {kept}; 'edge-moe devices setup {device} --remove' takes it away")
+
+
+def _agree(needed: SetUp, licence: Licence, accepted: bool) -> None:
+    """Show the licence, and ask for agreement unless that was given.
+
+    Raises:
+        BackendError: it was refused; nothing is left.
+    """
+    from edge_moe.errors import BackendError
+    from edge_moe.progress import shown_progress
+
+    with shown_progress() as progress:
+        needed.bring_licence(progress)
+    typer.echo(f"{licence.words}.\nIts text: {needed.folder / licence.item / licence.file}")
+    if not accepted and not typer.confirm("Do you agree to it?"):
+        needed.remove()
+        raise BackendError("the licence was not agreed to, so nothing is set up")
 
 
 def _size(count: int) -> str:
@@ -86,3 +118,14 @@ def backend_on(device: str, bundle: Bundle, name: str) -> Backend:
     from edge_moe.benchmarks import targets
 
     return targets.get(device).backend(bundle, name)
+
+
+def tolerance_on(device: str) -> Tolerance:
+    """Return how far right answers of a device may be off, where it rounds elsewhere: see `Target.tolerance`.
+
+    Raises:
+        UsageError: there is no such device.
+    """
+    from edge_moe.benchmarks import targets
+
+    return targets.get(device).tolerance

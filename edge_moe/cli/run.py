@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 
 from edge_moe.cli.console import console
-from edge_moe.cli.devices import Device, backend_on
+from edge_moe.cli.devices import Device, backend_on, tolerance_on
 from edge_moe.cli.sets import Backend, Backends, Recipe, Recipes, Set, Sets, split
 from edge_moe.errors import EdgeMoeError, UsageError
 from edge_moe.text import printable
@@ -113,7 +113,8 @@ def verify(
     if expect_digest is not None:
         check_digest(opened.manifest, chosen[0], expect_digest)
     engines = None if device == "host" else lambda name: backend_on(device, opened, name)
-    checks = check(opened, sets=[one.key for one in chosen] if wanted else (), engines=engines)
+    own = None if device == "host" else tolerance_on(device)
+    checks = check(opened, sets=[one.key for one in chosen] if wanted else (), engines=engines, tolerance=own)
     table = Table(title=f"{bundle}{'' if engines is None else f' on {device}'}")
     for column in ("set", "what", "", "detail"):
         table.add_column(column)

@@ -44,7 +44,7 @@ TAUS = (0.0, 0.05, 0.1, 0.25, 0.5, 1.0)
 _BASE_MACS, _GATE_MACS, _EXPERT_MACS = 18.85, 0.002, 8.44
 # Milliseconds of base, gate and expert; other backends and recipes cost more by their place in the list.
 _COSTS = (0.40, 0.003, 0.19)
-_PER_MS = {"ms": 1.0, "instructions": 12e6, "cycles": 3e6}
+_PER_MS = {"ms": 1.0, "instructions": 12e6, "cycles": 3e6, "sram_bytes": 4e6}
 
 
 def make(

@@ -100,3 +100,21 @@ def test_large_networks_get_fewer_rounds(own_bundle, monkeypatch):
     _, samples = price(files, {"base": np.zeros((2, *shape), np.float32)}, 9, Silent())
     assert len(samples[one.key]["base"]) == 5
     assert len(opened) == 1
+
+
+class Several(Counter):
+    """Stands for several; one of them ranks for all."""
+
+    kind = "several"
+
+    def ranked_by(self):
+        return self if self.parameter else Several("first")
+
+
+def test_one_ranks_for_those_that_it_stands_for():
+    ranker = ranking.TargetRanker(Several())
+    assert (ranker.row, ranker.where) == ("several:first", "on several:first")
+
+
+def test_an_npu_takes_the_sets_of_its_kind():
+    assert {ranking.target_row(targets.get(name)) for name in ("qnn", "qnn:QCS9100", "qnn:SM8650")} == {"qnn"}

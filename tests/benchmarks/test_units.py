@@ -15,7 +15,8 @@ from edge_moe.benchmarks.units import MS, UNITS, Unit
         (MS, 1.5, "1.500 ms"),
         (MS, 120.04, "120.0 ms"),
         (UNITS["cycles"], 1_234_567, "1.235 M cycles"),
-        (UNITS["sram_bytes"], 2048, "2.000 KiB SRAM"),
+        (UNITS["sram_bytes"], 2048, "2.0 KiB SRAM"),
+        (UNITS["sram_bytes"], 4722 * 1024, "4,722 KiB SRAM"),
         (Unit(name="sparks", words="sparks"), 12_345, "12,345 sparks"),
     ],
 )

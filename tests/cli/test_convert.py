@@ -151,6 +151,31 @@ def test_where_no_recipe_is_named_the_best_for_a_device_is_found(cli, own_checkp
     assert f"litert: the committed order holds for {row_of()}: nothing was measured" in done.out
 
 
+def test_a_device_that_takes_the_artifacts_of_one_backend(cli, own_checkpoint, tiny_images, tmp_path):
+    """That is the backend where none is named; one that is named is made all the same."""
+    out = tmp_path / "bundle"
+    command = ("convert", own_checkpoint, "--data", tiny_images, "-o", out, "--for", "qnn", *FAST[:-2])
+
+    def made(*options):
+        done = cli(*command, "--force", *options)
+        assert done.code == 0, done.err
+        return [str(one.key) for one in Bundle(out).manifest.sets], done.out
+
+    sets, said = made("--no-measure")
+    assert sets == ["onnx/int8-stock", "onnx/fp32"]
+    assert "onnx: the committed order holds for qnn: nothing was measured" in said
+    assert made("--recipe", "int8-a16")[0] == ["onnx/int8-a16", "onnx/fp32"]
+    assert made("--recipe", "litert/int8")[0] == ["litert/int8", "litert/fp32"]
+    assert made("--set", "litert/int8")[0] == ["litert/int8", "litert/fp32"]
+    assert made("--backend", "litert", "--recipe", "int8")[0] == ["litert/int8", "litert/fp32"]
+
+
+def test_a_chip_without_an_estimate_cannot_rank(cli, own_checkpoint, tiny_images, tmp_path, made_here):
+    command = ("convert", own_checkpoint, "--data", tiny_images, "-o", tmp_path / "bundle", "--for", "qnn:SM8650")
+    cli(*command).refused(2, "QNN has no estimate for this chip", "--for qnn:QCS9100", "--no-measure")
+    assert made_here.calls == []
+
+
 def test_a_device_that_cannot_rank(cli, own_checkpoint, tiny_images, tmp_path, monkeypatch, made_here):
     command = ("convert", own_checkpoint, "--data", tiny_images, "-o", tmp_path / "bundle", "--for")
     cli(*command, "toaster").refused(2, "unknown device 'toaster'; expected one of host")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,16 @@ class Host(Target):
                 found.append(Availability(f"host, {name}", False, str(error)))
         return found
 
+    def check(self, sets: Sequence[ArtifactSet], threads: int) -> None:
+        """Refuse an NPU's sets: what their emulator takes here says nothing of the NPU."""
+        for one in sets:
+            if one.runs_on.npu is not None:
+                raise BackendError(
+                    f"{one.key} is for the NPU {one.runs_on.npu}, which is only emulated here: its answers can be had, "
+                    "and not its times; measure on a device of 'edge-moe devices' that is one, or choose others with "
+                    "--set"
+                )
+
     def open(self, job: Job, progress: Progress) -> Session:
         """Pin the process, load every set, and make the peers."""
         from edge_moe.benchmarks.targets.host.session import HostSession
@@ -75,7 +85,8 @@ class Host(Target):
         """Time them on one core."""
         from edge_moe.benchmarks.targets.host.price import price
 
-        return price(files, inputs, rounds, progress)
+        own = {key: parts for key, parts in files.items() if backends.record(key.backend).npu is None}
+        return price(own, inputs, rounds, progress)
 
     def backend(self, bundle: Bundle, name: str) -> Backend:
         """Return the backend itself."""

@@ -121,7 +121,7 @@ def test_the_data_inside():
 def test_a_section_for_every_question():
     _, _, reader = read(make(images=20, timed=3))
     assert [name for name in reader.ids if name != "report-data"] == [
-        "measured", "cost", "accuracy", "promise", "points", "file", "samples", "parts", "limits", "shares",
+        "measured", "cost", "relative", "accuracy", "promise", "points", "file", "samples", "parts", "limits", "shares",
         "agreement", "starts", "peers", "downloads", "limits-of-this", "glossary",
     ]  # fmt: skip
     _, _, reader = read(make(images=20, timed=3, labels=False, sets=(("litert", "int8"),), peers=False))

@@ -202,3 +202,11 @@ def test_intervals_over_originals_are_wider_and_said_to_be():
 
 def told_of(results):
     return collect([results])
+
+
+def test_what_is_held_is_not_what_an_answer_takes():
+    """Bytes that have to be at hand: nobody answers in them."""
+    found = told(unit="sram_bytes", raw=False).finding
+    assert "litert/int8 needs " in found
+    assert "Its base alone (tau = 1) needs " in found
+    assert "answers in" not in found

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from edge_moe.backends import names
+from edge_moe.backends import native
 from edge_moe.benchmarks.studies import full_size
 from edge_moe.bundle import Bundle
 from edge_moe.converters.recipes import book
@@ -44,14 +44,14 @@ def test_the_bundle_is_made_once_and_is_untrained(converted, tmp_path):
 
 
 def test_every_int8_recipe_is_in_the_bundle(converted, tmp_path):
-    bundles = [full_size.full_size_bundle(tmp_path, 1, Silent(), given) for given in (("litert",), names())]
+    bundles = [full_size.full_size_bundle(tmp_path, 1, Silent(), given) for given in (("litert",), native())]
     assert [bundle.name for bundle in bundles] == list(converted) and len(converted) == 2
     (checkpoint, _, options), (same, _, everything) = converted.values()
     assert checkpoint == same
     assert set(options.recipes) == {f"litert/{name}" for name in book("litert").recipes if name != "fp32"}
-    assert set(everything.recipes) == {f"{b}/{name}" for b in names() for name in book(b).recipes if name != "fp32"}
+    assert set(everything.recipes) == {f"{b}/{name}" for b in native() for name in book(b).recipes if name != "fp32"}
     assert everything.ship_float  # what they are compared with
-    assert set(everything.backends) == set(names())
+    assert set(everything.backends) == set(native())
 
 
 def test_inputs_are_images_and_what_the_base_makes_of_them(tiny_bundle, tiny_checkpoint):

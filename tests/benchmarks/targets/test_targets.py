@@ -10,9 +10,10 @@ from edge_moe.benchmarks import targets
 
 def test_targets_by_name():
     assert {name: targets.get(name).name for name in targets.kinds()} == {
-        name: name for name in ("host", "adb", "app", "arm", "browser", "ssh")
+        name: name for name in ("host", "adb", "app", "arm", "browser", "ethos-u", "qnn", "ssh")
     }
-    with pytest.raises(UsageError, match=r"expected one of host, adb, app, arm, browser, ssh .*'edge-moe devices'"):
+    words = r"one of host, adb, app, arm, browser, ethos-u, qnn, ssh .*'edge-moe devices'"
+    with pytest.raises(UsageError, match=words):
         targets.get("phone")
 
 

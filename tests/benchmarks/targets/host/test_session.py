@@ -42,7 +42,7 @@ def test_which_backends_are_there(monkeypatch):
         def version(self):
             raise BackendError("it does not work with numpy 3")
 
-    there = dict(zip(names(), (There, Missing, Broken), strict=True))
+    there = dict(zip(names(), (There, Missing, Broken, There), strict=True))
     monkeypatch.setattr(backends, "get", lambda name: there[name]())
     found = targets.get("host").available()
     assert [(one.what, one.usable) for one in found] == [
@@ -50,6 +50,7 @@ def test_which_backends_are_there(monkeypatch):
         ("host, litert", True),
         ("host, onnx", False),
         ("host, executorch", False),
+        ("host, ethos-u", True),
     ]
     assert found[1].detail == "a library 1.2"
     assert "pip install 'edge-moe[onnx]'" in found[2].detail

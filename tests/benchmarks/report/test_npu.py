@@ -1,0 +1,67 @@
+"""What an expert costs beside the base in every unit, and what a tool tells of parts: by hand."""
+
+from __future__ import annotations
+
+import msgspec
+
+from edge_moe.benchmarks.report import npu
+from edge_moe.benchmarks.report.series import build
+from edge_moe.benchmarks.units import UNITS, Unit
+from edge_moe.benchmarks.wire import Detail
+from tests.benchmarks.made import make
+
+INSIDE = Unit(name="inside", words="cycles, inside", symbol="M cycles, inside", per=1e6, deterministic=True)
+AT_A_CLOCK = Unit(name="clock", words="milliseconds", deterministic=True, seconds=1e-3)
+PRICES = {"base": (4e6, 1e6), "gate": (0.0, 0.0), **{f"expert_{k:02}": (3e6, 0.25e6) for k in range(4)}}
+
+
+def estimated():
+    """The made results, as if an NPU's compiler had told of two memory modes."""
+    found = make(images=20, timed=3)
+    units = (UNITS["cycles"], INSIDE, AT_A_CLOCK)
+    costs = {
+        part: {unit.name: (price,) for unit, price in zip(units, (*two, 1.0), strict=True)}
+        for part, two in PRICES.items()
+    }
+    details = {
+        "litert/int8": {
+            part: (Detail(way="a mode", facts={"flash bytes": 2048, "DRAM bytes": 0, "a note": "text"}),)
+            for part in PRICES
+        }
+    }
+    opening = msgspec.structs.replace(
+        found.opening, target="npu:one", units=units, provenance={}, limits=(), peers=(), details=details
+    )
+    sets = tuple(
+        msgspec.structs.replace(one, parts=costs, points=(), waking={}, bounds={}) for one in found.lines[0].sets
+    )
+    line = msgspec.structs.replace(found.lines[0], sets=sets, steps={}, peers=(), limits_ms=())
+    return msgspec.structs.replace(found, opening=opening, lines=(line,), rounds_asked=1)
+
+
+def rows(table):
+    return [dict(zip(table.columns, row, strict=True)) for row in table.rows]
+
+
+def test_an_expert_is_another_share_of_the_base_in_every_memory_mode():
+    series = build([estimated()], None)
+    found = rows(npu.relative(series[:1], ["one"]))
+    assert [row["in"] for row in found] == ["M MACs", "M cycles: cycles", "M cycles, inside: cycles, inside"]
+    _, outside, inside = found
+    # 3 / 4 of the base, and of the 7 that an image costs which wakes an expert an exit saves 3; 0.25 of 1.25.
+    assert (outside["on"], outside["base"], outside["expert / base"], outside["an exit saves"]) == (
+        *("npu:one", "4"),
+        *("0.75", "42.9%"),
+    )
+    assert (inside["expert / base"], inside["an exit saves"]) == ("0.25", "20.0%")
+
+
+def test_what_the_tool_told_is_in_kib_and_without_what_is_nothing():
+    found = rows(npu.details(build([estimated()], None), ["one"]))
+    assert {row["part"] for row in found} == set(PRICES)
+    assert found[0] == {"file": "one", "part": "base", "way": "a mode", "flash bytes": "2.0", "a note": "text"}
+
+
+def test_one_row_says_nothing():
+    assert npu.relative([], []).rows == ()
+    assert npu.details(build([make(images=20, timed=3)], None), ["one"]).rows == ()
