@@ -7,8 +7,10 @@
     cores          which recipe wins where: at full size on emulated Arm cores, and on this host
     footprint      the memory of a bundle with many experts, and what `import edge_moe` costs
     kernels        how far right kernels are apart, on two processors
+    npus           what base and expert cost on every Ethos-U, by memory mode
     promises       how often promises are broken, over images drawn anew
     recipes        what int8 is worth at full size, by backend and recipe
+    rounding       how far a device's answers are from this host's, where it rounds elsewhere
     speed          what the runtime adds to its parts, and what one would do otherwise
     tiny_imagenet  the photographs of docs/photographs.md, out of their zips
 

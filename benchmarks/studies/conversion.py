@@ -20,7 +20,7 @@ import msgspec
 import psutil
 import torch
 
-from edge_moe.backends import names
+from edge_moe.backends import native
 from edge_moe.benchmarks import machine
 from edge_moe.benchmarks.studies.full_size import TITLE, full_size_checkpoint
 from edge_moe.converters.convert import ConversionOptions, convert
@@ -130,7 +130,7 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, required=True, help="folder for conversion.json and bundles")
     parser.add_argument("--experts", type=int, default=20)
     parser.add_argument("--jobs", type=int, default=min(os.cpu_count() or 1, 4))
-    parser.add_argument("--backends", nargs="+", default=list(names()), choices=names())
+    parser.add_argument("--backends", nargs="+", default=list(native()), choices=native())
     arguments = parser.parse_args()
     arguments.output.mkdir(parents=True, exist_ok=True)
     with shown_progress() as progress:

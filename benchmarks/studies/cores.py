@@ -82,7 +82,7 @@ def to_markdown(found: Mapping[str, tuple[Unit, Costs]]) -> str:
 
 def _goals(name: str, unit: Unit, costs: Costs) -> list[str]:
     """Return how the best of LiteRT's recipes stands to its goal."""
-    ours = {key: parts for key, parts in costs.items() if _backend(key) == backends.names()[0]}
+    ours = {key: parts for key, parts in costs.items() if _backend(key) == backends.native()[0]}
     if name not in GOALS or not ours:
         return []
     best = min(ours, key=lambda key: sum(ours[key].values()))
@@ -104,7 +104,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Measure every backend and recipe at full size on several devices.")
     parser.add_argument("-o", "--output", type=Path, help="folder for cores.json, cores.md and the bundle")
     parser.add_argument("--devices", nargs="+", default=list(DEVICES))
-    parser.add_argument("--backends", nargs="+", default=list(backends.names()), choices=backends.names())
+    parser.add_argument("--backends", nargs="+", default=list(backends.native()), choices=backends.native())
     arguments = parser.parse_args()
     with workplace(arguments.output) as (folder, progress):
         bundle = full_size_bundle(folder, 1, progress, tuple(arguments.backends))

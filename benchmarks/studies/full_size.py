@@ -25,7 +25,7 @@ from edge_moe.progress import Progress, shown_progress
 from edge_moe.training.checkpoint import save_checkpoint
 from edge_moe.training.untrained import new_untrained
 
-__all__ = ["TITLE", "full_size_bundle", "full_size_checkpoint", "inputs", "workplace"]
+__all__ = ["TITLE", "bundle_of", "full_size_bundle", "full_size_checkpoint", "inputs", "workplace"]
 
 TITLE = "MobileNetV3-Small, 224 pixels, 1000 classes, UNTRAINED"
 _SIZE = 224
@@ -57,6 +57,18 @@ def full_size_bundle(folder: Path, experts: int, progress: Progress, backends: t
         wanted = tuple(f"{b}/{name}" for b in backends for name in recipes.book(b).recipes if name != recipes.FLOAT)
         options = ConversionOptions(  # what falls apart is timed as well
             backends=backends, recipes=wanted, calibration_images=32, validation_images=64, keep_going=True
+        )
+        checkpoint = full_size_checkpoint(folder, experts)
+        convert(checkpoint, NOISE, bundle, options, jobs=min(os.cpu_count() or 1, 4), progress=progress)
+    return bundle
+
+
+def bundle_of(folder: Path, experts: int, progress: Progress, sets: tuple[str, ...]) -> Path:
+    """Make a bundle of that checkpoint with these sets in `folder`, if it is not there."""
+    bundle = folder / f"bundle-{experts}-{'-'.join(sets).replace('/', '-')}"
+    if not bundle.exists():
+        options = ConversionOptions(
+            sets=sets, calibration_images=32, validation_images=16, ship_float=False, keep_going=True
         )
         checkpoint = full_size_checkpoint(folder, experts)
         convert(checkpoint, NOISE, bundle, options, jobs=min(os.cpu_count() or 1, 4), progress=progress)

@@ -123,7 +123,7 @@ def _eager(checkpoint: Path, part: str, x: _Floats) -> Callable[[], None]:
 
 def _goals(timings: dict[str, dict[str, Summary]], threads: int) -> list[Goal]:
     found = []
-    for backend in backends.names():
+    for backend in backends.native():
         book = recipes.book(backend)
         for part, least in book.goals.items():
             fp32, int8 = str(SetKey(backend, recipes.FLOAT)), str(SetKey(backend, book.candidates[0]))
@@ -173,7 +173,7 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, help="folder for recipes.json, recipes.md and the bundle")
     parser.add_argument("--rounds", type=int, default=40)
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
-    parser.add_argument("--backends", nargs="+", default=list(backends.names()), choices=backends.names())
+    parser.add_argument("--backends", nargs="+", default=list(backends.native()), choices=backends.native())
     arguments = parser.parse_args()
     with workplace(arguments.output) as (folder, progress), tempfile.TemporaryDirectory() as made:
         bundle = full_size_bundle(folder, 1, progress, tuple(arguments.backends))

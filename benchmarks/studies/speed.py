@@ -16,7 +16,7 @@ from pathlib import Path
 
 import msgspec
 
-from edge_moe.backends import names
+from edge_moe.backends import native
 from edge_moe.benchmarks.journal import Journal, journal
 from edge_moe.benchmarks.measured import MeasuredPeer, PointCosts, SetResults
 from edge_moe.benchmarks.options import BenchOptions
@@ -136,7 +136,7 @@ def _run(
 ) -> tuple[Results, Journal]:
     """Return what was measured, and the journal, from which an interrupted benchmark takes the runs that it has."""
     options = BenchOptions(
-        recipes=tuple(f"{backend}/{recipes.book(backend).candidates[0]}" for backend in names()),
+        recipes=tuple(f"{backend}/{recipes.book(backend).candidates[0]}" for backend in native()),
         max_experts=(1,),
         threads=threads,
         timed_images=40,
@@ -164,7 +164,7 @@ def main() -> None:
     folder: Path = arguments.output
     folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as kept, shown_progress() as progress:
-        bundle = full_size_bundle(folder, arguments.experts, progress, names())
+        bundle = full_size_bundle(folder, arguments.experts, progress, native())
         checkpoint = full_size_checkpoint(folder, arguments.experts)
         measured = [
             _run(bundle, checkpoint, kept, folder / f"run-{i}", threads, arguments.rounds, progress)
