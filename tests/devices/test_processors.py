@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from edge_moe.backends import names
+from edge_moe.backends import native
 from edge_moe.backends.onnx import UNSIGNED
 from edge_moe.bundle import Bundle
 from edge_moe.converters import recipes
@@ -16,7 +16,7 @@ from tests.devices.emulated import PROCESSORS, run_as
 
 pytestmark = pytest.mark.devices
 
-BACKENDS = names()
+BACKENDS = native()
 ONNX_INT8 = {f"onnx/{name}" for name in recipes.book("onnx").recipes} - {"onnx/fp32"}
 
 
