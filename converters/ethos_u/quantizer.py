@@ -15,8 +15,7 @@ from edge_moe.errors import ConversionError
 
 __all__ = ["FLOAT_PROFILE", "PROFILE", "quantized"]
 
-# What Ethos-U55 and U65 take. U85 takes more; what is written for the smaller ones is faster there, too: its own
-# profile leaves more transpositions in (docs/devices.md).
+# What Ethos-U55 and U65 take. U85 takes more, and this too: one artifact serves all.
 PROFILE = "TOSA-1.0+INT+int16+int4+u55"
 FLOAT_PROFILE = "TOSA-1.0+FP"
 _aten = torch.ops.aten

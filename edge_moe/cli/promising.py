@@ -124,7 +124,7 @@ def _remarks(one: Offer) -> list[str]:
             "is promised on them may be a little too good; promise it on others"
         )
     if kept.groups is not None:
-        found.append(over_groups(kept.groups, kept.samples, "What is promised is found"))
+        found.append(over_groups(kept.groups, kept.samples, "Promises"))
     return found
 
 
