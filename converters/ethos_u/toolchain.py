@@ -88,10 +88,11 @@ def _read(lowered: Any, names: list[str]) -> tuple[bytes, PartTensors]:
     edges |= {node for node in gives if _rounds(node, "dequantize") and node.args[0] in taken}
     outside = [node for node in called if node not in taken | edges | set(inside)]
     if outside:
-        operators = ", ".join(sorted({f"{node.target.name()} of {module_of(node)!r}" for node in outside}))
+        named = [node for node in outside if "quantize" not in node.target.name()] or outside  # not what only rounds
+        operators = ", ".join(sorted({f"{node.target.name()} of {module_of(node)!r}" for node in named}))
         raise ConversionError(
-            f"Ethos-U does not take {operators}, and has nothing to compute it with in float: replace the operator, or "
-            "leave the backend out"
+            f"Ethos-U does not take {operators}, and computes nothing in float: replace the operator; what can stay in "
+            "float is the whole part, by another backend's set"
         )
     if len(inside) != 1:
         raise ConversionError(f"the part became {len(inside)} graphs for the NPU instead of one")
