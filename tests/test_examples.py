@@ -34,9 +34,9 @@ ROOT = Path(__file__).parent.parent
 EXAMPLES = ROOT / "examples"
 SIZE, CLASSES, EXPERTS, IMAGES = 32, 4, 2, 8
 SPEC = Preprocessing(image_size=SIZE, resize=SIZE, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
-INT8 = {backend: recipes.book(backend).candidates[0] for backend in backends.names()}
+INT8 = {backend: recipes.book(backend).candidates[0] for backend in backends.native()}
 OPTIONS = ConversionOptions(
-    backends=backends.names(),
+    backends=backends.native(),
     recipes=tuple(f"{backend}/{name}" for backend, name in INT8.items()),
     calibration_images=IMAGES,
     validation_images=IMAGES,
@@ -87,7 +87,7 @@ def small(tmp_path_factory):
 
 def test_every_part_of_the_hand_written_network_is_whole_and_right(small):
     _, _, report = small
-    assert report.shipped == [f"{b}/{name}" for b in backends.names() for name in (INT8[b], "fp32")]
+    assert report.shipped == [f"{b}/{name}" for b in backends.native() for name in (INT8[b], "fp32")]
     for label, parts in report.sets.items():
         assert [row.part for row in parts] == ["base", "gate", "expert_00", "expert_01"]
         for row in parts:
@@ -110,7 +110,7 @@ def test_all_backends_give_the_answers_of_torch(small, images):
     coarse_experts = torch.stack([rounded(e, coarse.features, exact.features) for e in mixture.experts], dim=1)
     phi, g = torch.softmax(torch.from_numpy(base), 1).numpy(), torch.softmax(torch.from_numpy(gate), 1).numpy()
     scores = {}
-    for backend in backends.names():
+    for backend in backends.native():
         with Runtime(bundle, backend=backend, recipe="fp32", tau=0.0, max_experts=1) as runtime:
             answers = [runtime.predict_tensor(image) for image in images]
             scores[backend] = np.stack([answer.scores for answer in answers])
@@ -129,11 +129,11 @@ def test_all_backends_give_the_answers_of_torch(small, images):
         sums = coarse.logits + coarse_experts[torch.arange(IMAGES), most.indices]
         third = (most.values[:, None] * sums.softmax(1)).numpy()
         assert 0 < relative_error(int8, scores[backend]) < ALLOWED * relative_error(third, scores[backend]) < 0.3
-    for backend in backends.names()[1:]:
+    for backend in backends.native()[1:]:
         np.testing.assert_allclose(scores[backend], scores["litert"], rtol=1e-3, atol=1e-5)
 
 
-@pytest.mark.parametrize("backend", backends.names())
+@pytest.mark.parametrize("backend", backends.native())
 def test_a_resnet_of_one_s_own(backend, images, capfd):
     """Base and expert in this process: the weights of a ResNet18 take their time."""
     loaded = untrained("my_networks:wide_resnet18", 1)
@@ -214,7 +214,7 @@ def odd(architecture):
 """
 
 
-@pytest.mark.parametrize("backend", backends.names())
+@pytest.mark.parametrize("backend", backends.native())
 def test_an_operator_that_no_backend_takes(backend, tmp_path, monkeypatch, capfd):
     (tmp_path / "odd_network.py").write_text(ODD)
     monkeypatch.syspath_prepend(str(tmp_path))
