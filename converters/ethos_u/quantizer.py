@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-import numpy as np
 import torch
 
 from edge_moe.converters.ethos_u.recipes import EthosURecipe
@@ -49,18 +48,38 @@ def quantized(graph: Any, samples: Floats, recipe: EthosURecipe, example: tuple[
             f"an Ethos-U computes with integers alone, so {', '.join(recipe.keep_float)} cannot stay in float: leave "
             f"keep_float out, and where the answers are too far off take another recipe of the backend"
         )
+    _spell_out(graph)
     _end_sums(graph, _wide(graph, recipe))
     graph = prepare_pt2e(graph, _quantizer(graph, recipe))
     check_no_batch_norm(graph)
     if not recipe.is_float:
         _round_outputs_once(graph)
-        for one in (
-            samples[:, np.newaxis] if len(samples) else (samples,)
-        ):  # the quantizer's own view of a mean is of one
-            calibrate(graph, one, example)
+        calibrate(graph, samples, example)
         if recipe.statistic == "min-max":
             _set_ranges(graph)
     return convert_pt2e(graph)
+
+
+def _spell_out(module: Any) -> None:
+    """Write the mean of a map over H and W as pooling, for which there is an operator.
+
+    Arm's quantizer makes a sum, a product and a view of it, and these for a batch of one; it is calibrated on larger.
+    """
+    graph = module.graph
+    for node in list(graph.nodes):
+        if node.target is not _aten.mean.dim or node.kwargs or (value := node.args[0].meta["val"]).ndim != 4:
+            continue
+        if {axis % 4 for axis in node.args[1]} != {2, 3}:
+            continue
+        with graph.inserting_before(node):
+            result = graph.call_function(_aten.adaptive_avg_pool2d.default, (node.args[0], [1, 1]))
+            result.meta = anonymous(node.meta) | {"val": value.new_empty((*value.shape[:2], 1, 1))}
+            if node.args[2:] != (True,):
+                result = graph.call_function(_aten.flatten.using_ints, (result, 1))
+                result.meta = anonymous(node.meta)
+        node.replace_all_uses_with(result)
+        graph.erase_node(node)
+    module.recompile()
 
 
 def _wide(module: Any, recipe: EthosURecipe) -> list[Any]:
