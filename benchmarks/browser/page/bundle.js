@@ -8,6 +8,7 @@ import { Trouble } from "./trouble.js";
 const MANIFEST = "manifest.json";
 const OPERATING = "operating.json";
 const MOST = 16 << 20; // bytes of either
+const INTEGERS = ["int8", "uint8", "int16"];
 
 /**
  * Open a bundle.
@@ -124,7 +125,7 @@ function ofSet(manifest, set, expected) {
       const specs = new Map(manifest.parts[name][what].map((one) => [one.name, one]));
       const names = (tensors) => tensors.map((one) => one.name).sort().join();
       if (names(part[what]) !== names(manifest.parts[name][what])) return `has other ${what} of ${name}`;
-      const wrong = part[what].find((one) => unlike(one, specs.get(one.name)));
+      const wrong = part[what].find((one) => unlike(one, specs.get(one.name), set.runs_on?.npu));
       if (wrong) return `has ${wrong.name} of ${name} in another shape or type`;
     }
   const { samples } = set.golden;
@@ -137,10 +138,13 @@ function ofSet(manifest, set, expected) {
   return null;
 }
 
-function unlike({ shape, layout, dtype }, spec) {
+/** A graph for an NPU may have integers at its ends, of which it is known what they mean. */
+function unlike({ shape, layout, dtype, scale }, spec, npu) {
   const [batch, height, width, channels] = spec.shape;
   const turned = ["NCHW", "NHWC_in_NCHW"].includes(layout) && spec.shape.length === 4;
-  return String(shape) !== String(turned ? [batch, channels, height, width] : spec.shape) || dtype !== spec.dtype;
+  if (String(shape) !== String(turned ? [batch, channels, height, width] : spec.shape)) return true;
+  const rounded = (npu ?? null) !== null && INTEGERS.includes(dtype) && (scale ?? null) !== null;
+  return dtype !== spec.dtype && !rounded;
 }
 
 function files({ sets, golden, network }) {
