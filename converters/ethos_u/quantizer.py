@@ -31,8 +31,11 @@ _SUMS = _LAYERS | {_aten.batch_norm.default}  # which is folded into the layer b
 _READ_SUMS = _SUMS | _FLAT.keys() | {_aten.relu.default, _aten.relu_.default}  # as they should
 _LARGE = 1e30
 _IMAGE_CHANNELS = 4  # at most
-# Images that are answered go beyond the range of those that were calibrated on. Of 16 bits, two are left for them.
+# Images that are answered go beyond the range of those that were calibrated on. Of 16 bits, two are left for them; but
+# one before a function, which the NPU has as a table of 513 numbers over the whole range, with straight lines between
+# them: the wider, the coarser where the function bends.
 _HEADROOM = 4.0
+_TABLE_HEADROOM = 2.0
 
 
 def quantized(graph: Any, samples: Floats, recipe: EthosURecipe, example: tuple[torch.Tensor, ...]) -> Any:
@@ -158,7 +161,7 @@ def _round_outputs_once(module: Any) -> None:
 
 
 def _set_ranges(module: Any) -> None:
-    """Give ranges of 16 bits headroom, and cut those of 8 to what the function that follows tells apart.
+    """Give ranges of 16 bits headroom, and cut all to what the function that follows tells apart.
 
     All below -3 is nothing to hard-swish, and rounding to integers ends at the first and the last of them. Where these
     stand for the numbers from which a function is flat, nothing is lost, and every step between them is finer.
@@ -169,10 +172,12 @@ def _set_ranges(module: Any) -> None:
         if hasattr(observer, "min_val"):
             limits.setdefault(observer, set()).update(_FLAT.get(user.target) for user in node.users)
     for observer, found in limits.items():
+        is_cut = len(found) == 1 and None not in found
         if observer.dtype == torch.int16:
-            observer.min_val.mul_(_HEADROOM)
-            observer.max_val.mul_(_HEADROOM)
-        elif len(found) == 1 and None not in found:
+            headroom = _TABLE_HEADROOM if is_cut else _HEADROOM
+            observer.min_val.mul_(headroom)
+            observer.max_val.mul_(headroom)
+        if is_cut:
             low, high = found.pop()
             observer.min_val.clamp_(min=low)
             observer.max_val.clamp_(max=high)
