@@ -75,7 +75,8 @@ def collect(results: Sequence[Results], names: Sequence[str] | None = None) -> R
     }
     first = {"measured": tables.measured(results, files), "limits": tables.limits(results, files)}
     first |= {"starts": tables.starts(series), "wins": tables.wins(series, files), "sustained": sustained.table(series)}
-    first |= {"relative": npu.relative(series, files), "tool": npu.details(series, files)}
+    relative, in_words = npu.relative(series, files)
+    first |= {"relative": relative, "tool": npu.details(series, files)}
     sections: dict[str, Section] = {}
     for key, section in _prose(_facts(results, series)).items():
         found = [*([first[key]] if key in first else []), *(each[key] for each in of_sets if key in each)]
@@ -84,6 +85,8 @@ def collect(results: Sequence[Results], names: Sequence[str] | None = None) -> R
         empty = section.about or key in _ONLY_TABLES  # a chart, or tables, without anything in it
         if section.views or section.tables or notes.get(key) or not empty:
             sections[key] = section
+    if "relative" in sections:
+        sections["relative"].bullets = in_words
     sections["peers"].bullets, sections["peers"].terms = lost, tables.about_peers(results)
     return Report(
         results, files, series, *story.subject(results), finding, story.mended(series[0], finding),

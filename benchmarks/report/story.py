@@ -139,14 +139,14 @@ def over(results: Sequence[Results]) -> list[str]:
 
 
 def provenance(results: Sequence[Results]) -> list[str]:
-    """Return where costs are from: a sentence for each target and unit of which they are."""
-    found = {}
+    """Return where costs are from: a sentence for each target, for all of its units of which it is the same."""
+    found: dict[str, dict[str, None]] = {}  # the sentence's end -> units, in their order
     for file in results:
         for unit in file.opening.units:
             words = "estimated for" if file.provenance(unit.name) == "estimated" else f"{file.provenance(unit.name)} on"
             how = f", {file.opening.how}" if file.opening.how else ""
-            found[f"Costs in {unit.words} are {words} {file.target}{how}."] = True
-    return [" ".join(found)]
+            found.setdefault(f"are {words} {file.target}{how}.", {})[unit.words] = None
+    return [" ".join(f"Costs in {listed(units)} {end}" for end, units in found.items())]
 
 
 def lost(series: Sequence[Series], found: Sequence[Beside]) -> list[str]:

@@ -12,7 +12,7 @@ from edge_moe.benchmarks import five_runs
 from edge_moe.benchmarks.measured import PointCosts
 from edge_moe.benchmarks.report.compare import Beside, SetsAlike, peer_name
 from edge_moe.benchmarks.report.series import Part, Series, native_dtype
-from edge_moe.benchmarks.report.words import accuracy, interval, macs, percent, plural, sentence, tau
+from edge_moe.benchmarks.report.words import accuracy, interval, listed, macs, percent, plural, sentence, tau
 from edge_moe.benchmarks.results import Results
 from edge_moe.benchmarks.samples import typical
 from edge_moe.benchmarks.units import Unit
@@ -248,9 +248,7 @@ def _facts(file: Results) -> Cells:
     memory = "" if m.memory_bytes is None else f"{m.memory_bytes / (1 << 30):.1f} GiB"
     each, size = " at each operating point" * bool(b.experts), f"{b.classes} classes, {size_text(b.image_size)} pixels"
     return {
-        "Target": f"{file.target}, costs in " + ", ".join(
-            f"{unit.name} ({file.obtained(unit.name)})" for unit in file.opening.units
-        ),
+        "Target": f"{file.target}, costs in {_obtained(file)}",
         "Machine": ", ".join(filter(None, (m.title, cpus, memory, m.system))),
         "Pinned to CPU": "not pinned or not told" if c.cpus is None else ", ".join(map(str, c.cpus)),
         "Threads": str(file.threads), "Load before, after": ", ".join(loads),
@@ -284,6 +282,14 @@ def _by_round(file: Results) -> Cells:
         words = "to" if len(numbers) == len(facts) else "and"
         found[f"{name} (told, by round)"] = f" {words} ".join(dict.fromkeys(map(str, ends)))
     return found
+
+
+def _obtained(file: Results) -> str:
+    """Return its units, and where their figures are from, once where it is the same for several."""
+    found: dict[str, list[str]] = {}
+    for unit in file.opening.units:
+        found.setdefault(file.obtained(unit.name), []).append(unit.name)
+    return ", ".join(f"{listed(units)} ({how})" for how, units in found.items())
 
 
 def _told(file: Results) -> Cells:

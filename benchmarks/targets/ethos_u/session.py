@@ -55,7 +55,7 @@ class EthosUSession(Session):
             ),
             versions={str(one.key): VERSION for one in job.sets},
             provenance={unit.name: estimated for unit in own},
-            how=f"by Vela for {config.system}, added up part by part",
+            how=f"by Vela for {config.system}",
             compiled={
                 str(key): {
                     part: Compiled(

@@ -96,11 +96,7 @@ class QnnSession(Session):
             ),
             versions={str(one.key): VERSION for one in job.sets},
             provenance={unit.name: estimated for unit in units} if self._estimated else {},
-            how=(
-                "by QNN at the end of its compilation, added up part by part"
-                if self._estimated
-                else f"as files (latency: {NEEDED})"
-            ),
+            how=("by QNN at the end of its compilation" if self._estimated else f"as files (latency: {NEEDED})"),
             compiled={
                 str(one.key): {part: made.compiled for part, made in parts.items()}
                 for one, parts in zip(job.sets, self._sets, strict=True)

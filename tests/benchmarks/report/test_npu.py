@@ -6,6 +6,7 @@ import msgspec
 
 from edge_moe.benchmarks.report import npu
 from edge_moe.benchmarks.report.series import build
+from edge_moe.benchmarks.report.story import highlight
 from edge_moe.benchmarks.units import UNITS, Unit
 from edge_moe.benchmarks.wire import Detail
 from tests.benchmarks.made import make
@@ -44,16 +45,32 @@ def rows(table):
 
 
 def test_an_expert_is_another_share_of_the_base_in_every_memory_mode():
-    series = build([estimated()], None)
-    found = rows(npu.relative(series[:1], ["one"]))
-    assert [row["in"] for row in found] == ["M MACs", "M cycles: cycles", "M cycles, inside: cycles, inside"]
+    series = build([estimated()], None)[:1]
+    table, words = npu.relative(series, ["one"])
+    found = rows(table)
+    assert [row["in"] for row in found] == ["M multiply-accumulates", "M cycles", "M cycles, inside"]
     _, outside, inside = found
     # 3 / 4 of the base, and of the 7 that an image costs which wakes an expert an exit saves 3; 0.25 of 1.25.
     assert (outside["on"], outside["base"], outside["expert / base"], outside["an exit saves"]) == (
-        *("npu:one", "4"),
+        *("npu:one", "4.000"),
         *("0.75", "42.9%"),
     )
     assert (inside["expert / base"], inside["an exit saves"]) == ("0.25", "20.0%")
+    # At tau = 0 every image wakes an expert; of those that exit later, each saves as much.
+    point, start = highlight(series[0])
+    assert (start.point.exit_rate, point.point.max_experts) == (0, 1)
+    expected = 3 * point.point.exit_rate / 7
+    assert outside["early exit saves"] == f"{expected:.1%} at tau {point.tau:.3g}"
+    assert len(words) == 1, "nothing here is estimated, so that only the first unit is told"
+    assert "an expert costs 0.75 of the base" in words[0]
+    assert f"early exit saves {expected:.1%} beside tau = 0" in words[0]
+
+
+def test_what_is_estimated_is_told_in_words_in_every_memory_mode():
+    made = estimated()
+    opening = msgspec.structs.replace(made.opening, provenance=dict.fromkeys(("cycles", "inside"), "estimated"))
+    _, words = npu.relative(build([msgspec.structs.replace(made, opening=opening)], None)[:1], ["one"])
+    assert [line.partition(":one, in ")[2].partition(": ")[0] for line in words] == ["cycles", "cycles, inside"]
 
 
 def test_what_the_tool_told_is_in_kib_and_without_what_is_nothing():
@@ -63,5 +80,6 @@ def test_what_the_tool_told_is_in_kib_and_without_what_is_nothing():
 
 
 def test_one_row_says_nothing():
-    assert npu.relative([], []).rows == ()
+    table, words = npu.relative([], [])
+    assert (table.rows, words) == ((), [])
     assert npu.details(build([make(images=20, timed=3)], None), ["one"]).rows == ()
