@@ -26,8 +26,11 @@ from edge_moe.benchmarks.sound import inconsistency
 from edge_moe.benchmarks.units import Unit
 from edge_moe.benchmarks.wire import SCHEMA_VERSION, Machine, Provenance, Round
 from edge_moe.errors import DataError
+from edge_moe.untrusted import Malformed, as_record, parsed, quoted, read
 
 __all__ = ["Results", "load"]
+
+_MOST_BYTES = 256 << 20  # ten million samples
 
 
 class Results(Header, frozen=True, kw_only=True, dict=True):
@@ -153,16 +156,19 @@ def load(file: Path) -> Results:
         file = file / "results.json"
     if not file.is_file():
         raise DataError(f"{file} does not exist; expected a results.json made by 'edge-moe bench'")
-    data = file.read_bytes()
+    data = b""
     try:
-        raw = msgspec.json.decode(data)
+        data = read(file, _MOST_BYTES)
+        raw = parsed(data)
         version = raw.get("schema_version") if isinstance(raw, dict) else None
         if version != SCHEMA_VERSION:
             newer = isinstance(version, int) and version > SCHEMA_VERSION
             todo = "update edge-moe" if newer else "measure again with 'edge-moe bench'"
-            raise DataError(f"{file} has schema version {version}; this edge-moe reads {SCHEMA_VERSION}: {todo}")
-        results = msgspec.convert(raw, Results)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            raise DataError(
+                f"{file} has schema version {quoted(version)}; this edge-moe reads {SCHEMA_VERSION}: {todo}"
+            )
+        results = as_record(raw, Results)
+    except Malformed as error:
         found = re.search(rb"[:,\[]\s*(NaN|-?Infinity)", data)  # which JSON does not have, but some writers write
         why = f"it holds {found[1].decode()} where a number should be" if found else str(error)
         raise DataError(f"{file} is not a results file: {why}; measure again") from None

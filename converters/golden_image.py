@@ -10,7 +10,8 @@ import numpy.typing as npt
 from PIL import Image
 
 from edge_moe.bundle import Preprocessing
-from edge_moe.preprocess import Source, prepare, to_rgb
+from edge_moe.decode import Source, to_rgb
+from edge_moe.preprocess import prepare
 
 __all__ = ["golden_image"]
 

@@ -16,7 +16,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -46,6 +45,7 @@ from edge_moe.operating import OPERATING, OperatingPoint, SetOperating, default_
 from edge_moe.records import sha256
 from edge_moe.sets import SetKey
 from edge_moe.soundness import inconsistency
+from edge_moe.untrusted import Malformed, as_record, parsed, quoted, read
 
 __all__ = [
     "GOLDEN_FEED",
@@ -144,11 +144,15 @@ def read_artifact(folder: Path, artifact: Artifact) -> bytes:
         IntegrityError: the file is missing, truncated or altered.
     """
     _check_size(folder, artifact)
-    data = _read_bytes(folder / artifact.file)
+    file = folder / artifact.file
+    try:
+        data = file.read_bytes()
+    except OSError as error:
+        raise _unreadable(file, error) from None
     found = sha256(data)
     if found != artifact.sha256:
         raise IntegrityError(
-            f"{folder / artifact.file} was altered: expected sha256 {artifact.sha256[:12]}..., "
+            f"{file} was altered: expected sha256 {artifact.sha256[:12]}..., "
             f"found {found[:12]}...; copy or convert the bundle again"
         )
     return data
@@ -156,7 +160,10 @@ def read_artifact(folder: Path, artifact: Artifact) -> bytes:
 
 def _check_size(folder: Path, artifact: Artifact) -> None:
     file = folder / artifact.file
-    size = file.stat().st_size if file.is_file() else None
+    try:
+        size = file.stat().st_size if file.is_file() else None
+    except OSError as error:  # a name that is too long, a folder that may not be entered
+        raise _unreadable(file, error) from None
     if size != artifact.bytes:
         found = "it is missing" if size is None else f"it has {size}"
         raise IntegrityError(
@@ -170,7 +177,13 @@ def _read_manifest(path: Path) -> Manifest:
         raise BundleError(f"{path} is not a folder; expected a bundle, made by 'edge-moe convert CHECKPOINT -o {path}'")
     if not file.is_file():
         raise BundleError(f"{path} has no {MANIFEST}; expected a bundle, made by 'edge-moe convert'")
-    return parse_manifest(_read_bytes(file), str(file), path)
+    try:
+        data = read(file)
+    except Malformed as error:
+        raise BundleError(f"{file} is not a manifest: {error}; convert the checkpoint again") from None
+    except OSError as error:
+        raise _unreadable(file, error) from None
+    return parse_manifest(data, str(file), path)
 
 
 def parse_manifest(data: bytes, name: str, folder: Path | None = None) -> Manifest:
@@ -180,14 +193,15 @@ def parse_manifest(data: bytes, name: str, folder: Path | None = None) -> Manife
         BundleError: they are no manifest, or one of another schema version, or one that cannot be true.
     """
     try:
-        raw = msgspec.json.decode(data)
+        raw = parsed(data)
         version = raw.get("schema_version") if isinstance(raw, dict) else None
         if version != SCHEMA_VERSION:
             raise BundleError(
-                f"{name} has schema version {version}; this edge-moe reads {SCHEMA_VERSION}: {_todo(version, folder)}"
+                f"{name} has schema version {quoted(version)}; this edge-moe reads {SCHEMA_VERSION}: "
+                f"{_todo(version, folder)}"
             )
-        manifest = msgspec.convert(raw, Manifest)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        manifest = as_record(raw, Manifest)
+    except Malformed as error:
         raise BundleError(f"{name} is not a manifest: {error}; convert the checkpoint again") from None
     problem = inconsistency(manifest)
     if problem:
@@ -195,11 +209,8 @@ def parse_manifest(data: bytes, name: str, folder: Path | None = None) -> Manife
     return manifest
 
 
-def _read_bytes(file: Path) -> bytes:
-    try:
-        return file.read_bytes()
-    except OSError as error:
-        raise BundleError(f"{file} cannot be read: {error.strerror}; check its permissions") from None
+def _unreadable(file: Path, error: OSError) -> BundleError:
+    return BundleError(f"{file} cannot be read: {error.strerror}; check its permissions")
 
 
 def _todo(version: Any, folder: Path | None) -> str:

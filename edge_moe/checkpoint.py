@@ -19,7 +19,8 @@ from edge_moe.bundle import Preprocessing, part_names
 from edge_moe.errors import CheckpointError
 from edge_moe.output import write_file
 from edge_moe.records import Digest, file_sha256, to_json
-from edge_moe.sizes import SMALLEST, height_width
+from edge_moe.sizes import LARGEST, SMALLEST, height_width
+from edge_moe.untrusted import Malformed, as_record, parsed, quoted, read
 
 __all__ = [
     "CONFIG",
@@ -48,7 +49,8 @@ _Count = Annotated[int, msgspec.Meta(ge=0)]
 _Positive = Annotated[int, msgspec.Meta(ge=1)]
 _Rate = Annotated[float, msgspec.Meta(gt=0.0)]
 _Share = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
-_Side = Annotated[int, msgspec.Meta(ge=SMALLEST)]
+_Side = Annotated[int, msgspec.Meta(ge=SMALLEST, le=LARGEST)]
+_Experts = Annotated[int, msgspec.Meta(ge=0, le=10_000)]
 
 
 class Architecture(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -135,7 +137,7 @@ class CheckpointConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
 
     schema_version: int = SCHEMA_VERSION
     architecture: Architecture
-    experts: _Count  # 0: a plain network, the base alone
+    experts: _Experts  # 0: a plain network, the base alone
     labels: tuple[str, ...]
     preprocessing: Preprocessing
     ensemble: Ensemble  # of base and expert, with `space`; of a plain network they decide nothing
@@ -162,14 +164,14 @@ def read_config(path: Path) -> CheckpointConfig:
         what = "has no " + CONFIG if path.is_dir() else "is not a folder"
         raise CheckpointError(f"{path} {what}; expected a checkpoint, made by 'edge-moe train', 'import' or 'init'")
     try:
-        raw = msgspec.json.decode(file.read_bytes())
+        raw = parsed(read(file))
         version = raw.get("schema_version") if isinstance(raw, dict) else None
         if version not in (1, SCHEMA_VERSION):
             newer = isinstance(version, int) and version > SCHEMA_VERSION
             todo = "update edge-moe, or train or import again" if newer else "train or import again"
-            raise CheckpointError(f"{file} has schema version {version}; this edge-moe reads 1 and 2: {todo}")
-        config = msgspec.convert(raw | {"schema_version": SCHEMA_VERSION}, CheckpointConfig)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            raise CheckpointError(f"{file} has schema version {quoted(version)}; this edge-moe reads 1 and 2: {todo}")
+        config = as_record(raw | {"schema_version": SCHEMA_VERSION}, CheckpointConfig)
+    except Malformed as error:
         raise CheckpointError(f"{file} is not a checkpoint's config: {error}; train or import again") from None
     if len(config.labels) != config.architecture.classes:
         raise CheckpointError(

@@ -20,6 +20,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from edge_moe.text import one_line
+
 __all__ = [
     "BackendError",
     "BundleError",
@@ -36,10 +38,20 @@ __all__ = [
 ]
 
 
+_LONGEST = 2000  # characters of a message
+
+
 class EdgeMoeError(Exception):
-    """Base of every error that edge-moe raises on purpose."""
+    """Base of every error that edge-moe raises on purpose.
+
+    Its message is one line that a terminal can show, whatever is in the names that it quotes.
+    """
 
     exit_code = 1
+
+    def __init__(self, *words: object) -> None:
+        """Take the message."""
+        super().__init__(*(one_line(one, _LONGEST) if isinstance(one, str) else one for one in words))
 
 
 class UsageError(EdgeMoeError, ValueError):

@@ -11,8 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_moe.bundle import Preprocessing
+from edge_moe.decode import to_rgb
 from edge_moe.errors import DataError, UsageError
-from edge_moe.preprocess import normalize, resize_crop, to_rgb
+from edge_moe.preprocess import normalize, resize_crop
 from edge_moe.text import nfc
 
 __all__ = ["LabelledImages", "Split"]

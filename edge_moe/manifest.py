@@ -32,6 +32,7 @@ __all__ = [
     "TensorSpec",
     "expert_name",
     "files",
+    "part_count",
     "part_names",
 ]
 
@@ -221,6 +222,11 @@ def expert_name(index: int) -> str:
 def part_names(experts: int) -> list[str]:
     """Return the names of the parts of a mixture of `experts` experts, in their order; a plain network is its base."""
     return ["base", *(["gate"] if experts else []), *map(expert_name, range(experts))]
+
+
+def part_count(experts: int) -> int:
+    """Return how many names `part_names` has."""
+    return experts + 2 if experts else 1
 
 
 def files(manifest: Manifest) -> list[Artifact]:

@@ -17,6 +17,7 @@ from edge_moe.digest import answers_digest
 from edge_moe.errors import BundleError
 from edge_moe.manifest import Manifest
 from edge_moe.records import Count, Digest, Fraction, Positive, Strict, to_json
+from edge_moe.untrusted import Malformed, as_record, parsed, quoted, read
 
 __all__ = [
     "OPERATING",
@@ -110,12 +111,14 @@ def read_operating(folder: Path, manifest: Manifest) -> Operating:
     if not file.is_file():
         raise BundleError(f"{folder} has no {OPERATING}, which holds the default tau of every set; {todo}")
     try:
-        raw = msgspec.json.decode(file.read_bytes())
+        raw = parsed(read(file))
         version = raw.get("schema_version") if isinstance(raw, dict) else None
         if version != SCHEMA_VERSION:
-            raise BundleError(f"{file} has schema version {version}; this edge-moe reads {SCHEMA_VERSION}: {todo}")
-        content = msgspec.convert(raw, Operating)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            raise BundleError(
+                f"{file} has schema version {quoted(version)}; this edge-moe reads {SCHEMA_VERSION}: {todo}"
+            )
+        content = as_record(raw, Operating)
+    except Malformed as error:
         raise BundleError(f"{file} is damaged: {error}; {todo}") from None
     except OSError as error:
         raise BundleError(f"{file} cannot be read: {error.strerror}; check its permissions") from None

@@ -20,9 +20,10 @@ from PIL import Image
 
 from edge_moe import vectors
 from edge_moe.bundle import parse_manifest
+from edge_moe.decode import to_rgb
 from edge_moe.errors import BundleError
 from edge_moe.manifest import Preprocessing
-from edge_moe.preprocess import resize_crop, to_rgb
+from edge_moe.preprocess import resize_crop
 from edge_moe.records import Count, Strict
 from edge_moe.vectors import Vectors
 
@@ -165,6 +166,7 @@ def _changes(raw: Any) -> Iterator[tuple[str, tuple[str | int, ...], Any, bool]]
     yield "experts below 0", ("experts",), -1, False
     yield "experts without parts", ("experts",), 3, False
     yield "parts without experts", ("experts",), 1, False
+    yield "more experts than anybody counts", ("experts",), 10**12, False
     yield "no label", ("labels",), [], False
     yield "a label too many", ("labels", len(raw["labels"])), "one more", False
     yield "a label that is no text", ("labels", 0), 1, False
@@ -176,6 +178,8 @@ def _changes(raw: Any) -> Iterator[tuple[str, tuple[str | int, ...], Any, bool]]
     yield "half a pixel", ("preprocessing", "image_size"), 31.5, False
     yield "resized to less than the crop", ("preprocessing", "resize"), 31, False
     yield "resized to less than the crop on one side", ("preprocessing", "resize"), [32, 31], False
+    yield "resized to more than anybody has", ("preprocessing", "resize"), 10**9, False
+    yield "another size than the base takes", ("preprocessing", "image_size"), 16, False
     yield "divided by 0", ("preprocessing", "std"), [0.5, 0, 0.5], False
     yield "two colours", ("preprocessing", "mean"), [0.5, 0.5], False
     yield "four colours", ("preprocessing", "mean"), [0.5, 0.5, 0.5, 0.5], False
@@ -192,6 +196,8 @@ def _changes(raw: Any) -> Iterator[tuple[str, tuple[str | int, ...], Any, bool]]
         ("is absolute", "/etc/passwd"),
         ("is a drive's", "C:base.tflite"),
         ("has a backslash", "litert\\base.tflite"),
+        ("has a NUL", "litert/base\0.tflite"),
+        ("is too long", "litert/" + "a" * 249),
     ):
         yield f"a path that {name}", (*part, "file"), path, False
     yield "a golden path that leaves the bundle", ("golden", "tensors", "file"), "../inputs.npz", False

@@ -18,10 +18,11 @@ from edge_moe.anytime import alpha, ensemble, softmax
 from edge_moe.backends import OpenPart
 from edge_moe.bundle import Manifest, expert_name
 from edge_moe.certificates import certify
+from edge_moe.decode import Source, to_rgb
 from edge_moe.errors import DataError, UsageError
 from edge_moe.fingerprints import fingerprint
 from edge_moe.operating import Certificate
-from edge_moe.preprocess import Source, normalize, resize_crop, to_rgb
+from edge_moe.preprocess import normalize, resize_crop
 from edge_moe.promise import Kept, Ladder, Promise, keep
 
 __all__ = ["Answering", "Recalibrated", "recalibrate", "too_few"]

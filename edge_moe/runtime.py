@@ -28,12 +28,13 @@ from edge_moe.backends import Backend, OpenPart, Tensor
 from edge_moe.bundle import ArtifactSet, Bundle, Manifest, expert_name
 from edge_moe.cache import ExpertCache
 from edge_moe.certificates import stale
+from edge_moe.decode import Source
 from edge_moe.digest import answers_digest, check_digest
 from edge_moe.errors import BundleError, DataError, UsageError
 from edge_moe.here import pick
 from edge_moe.operating import Certificate, SetOperating
 from edge_moe.prediction import Prediction, Scores
-from edge_moe.preprocess import Source, prepare
+from edge_moe.preprocess import prepare
 from edge_moe.sets import named
 from edge_moe.turns import SharedPart, Turn, let_go_in_children
 

@@ -9,6 +9,7 @@ import msgspec
 from edge_moe.errors import UsageError
 
 __all__ = [
+    "LARGEST",
     "SMALLEST",
     "Size",
     "StoredSize",
@@ -21,7 +22,7 @@ __all__ = [
 
 Size: TypeAlias = int | tuple[int, ...]  # of a square, or (H, W)
 
-SMALLEST = 8  # pixels a side that a network takes
+SMALLEST, LARGEST = 8, 8192  # pixels a side that a network takes
 
 # The same in a file. Not tuple[int, int]: msgspec 0.22 crashes on a union of that and a number with a bound.
 _Side = Annotated[int, msgspec.Meta(ge=1)]

@@ -6,16 +6,25 @@ from collections.abc import Iterable
 from pathlib import PurePosixPath
 
 from edge_moe.backends.base import PartTensor
-from edge_moe.manifest import Artifact, ArtifactSet, Manifest, TensorSpec, files, part_names
-from edge_moe.sizes import resize_problem
+from edge_moe.manifest import Artifact, ArtifactSet, Manifest, TensorSpec, files, part_count, part_names
+from edge_moe.sizes import LARGEST, height_width, resize_problem, size_text
+from edge_moe.text import counted
 
 __all__ = ["inconsistency", "leaving", "wrong_width"]
 
 _INTEGERS = ("int8", "uint8", "int16")
+_LONGEST_PATH = 255  # characters: what every file system has for one name
+_MOST_RESIZED = 8 * LARGEST  # pixels a side
 
 
 def inconsistency(manifest: Manifest) -> str | None:
     """Return what is wrong with the manifest; None where it is sound."""
+    # Counted first: the names of a number of experts that nothing else bears out are not made.
+    if len(manifest.parts) != part_count(manifest.experts):
+        return (
+            f"it has {len(manifest.parts):,} parts; expected {part_count(manifest.experts):,}, of "
+            f"{counted(manifest.experts)}"
+        )
     expected = part_names(manifest.experts)
     if list(manifest.parts) != expected:
         return f"its parts should be {', '.join(expected)}"
@@ -24,6 +33,8 @@ def inconsistency(manifest: Manifest) -> str | None:
     if not manifest.labels:
         return "it has no labels"
     if problem := wrong_width(manifest):
+        return problem
+    if problem := _wrong_image(manifest):
         return problem
     if too_small := resize_problem(manifest.preprocessing.resize, manifest.preprocessing.image_size):
         return f"its images would be resized to less than the crop: {too_small}"
@@ -96,10 +107,26 @@ def wrong_width(manifest: Manifest) -> str | None:
     return None
 
 
+def _wrong_image(manifest: Manifest) -> str | None:
+    """Return in words where images would be another size than the base takes, or a huge one; None where they are not.
+
+    A port makes room for an image before anything else holds its size against the network's.
+    """
+    spec = manifest.preprocessing
+    if max(spec.size) > LARGEST or max(height_width(spec.resize)) > _MOST_RESIZED:
+        return f"its images are larger than {LARGEST} pixels a side, or than {_MOST_RESIZED} before the crop"
+    taken = [one.shape for one in manifest.parts["base"].inputs]
+    if taken != [(1, *spec.size, 3)]:
+        return f"its images are {size_text(spec.image_size)}, but the base takes {', '.join(map(str, taken))}"
+    return None
+
+
 def leaving(paths: Iterable[Artifact]) -> str | None:
     """Return in words which path is not one inside of the bundle, on any system; None where all are."""
     for artifact in paths:
+        if len(artifact.file) > _LONGEST_PATH:
+            return f"the path {artifact.file[:40]!r}... has more than {_LONGEST_PATH} characters"
         inside = PurePosixPath(artifact.file)
-        if inside.is_absolute() or ".." in inside.parts or "\\" in artifact.file or ":" in artifact.file:
+        if inside.is_absolute() or ".." in inside.parts or any(one in artifact.file for one in "\\:\0"):
             return f"the path {artifact.file!r} leaves the bundle"
     return None

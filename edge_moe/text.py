@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import unicodedata
 from pathlib import Path
 
-__all__ = ["counted", "is_text", "nfc", "printable"]
+__all__ = ["counted", "is_text", "nfc", "one_line", "printable"]
+
+_JOINERS = "\u200c\u200d"  # between letters of some scripts, and in signs that are made of several
 
 
 def counted(experts: int) -> str:
@@ -29,5 +30,29 @@ def is_text(name: str) -> bool:
 
 
 def printable(path: Path | str) -> str:
-    r"""Return `path` with bytes that are no UTF-8 as \xNN."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
+    r"""Return `path` as a terminal can show it: bytes that are no UTF-8 as \xNN, and escaped what is no character.
+
+    A control character would move the cursor or hide what follows; one that turns the direction of writing makes a
+    name look like another.
+    """
+    text = str(path).encode("utf-8", "surrogateescape" if _only_bytes(str(path)) else "backslashreplace")
+    shown = text.decode("utf-8", "backslashreplace")
+    return shown if shown.isprintable() else "".join(map(_shown, shown))
+
+
+def one_line(text: str, most: int) -> str:
+    """Return `text` in one line that can be shown, of at most `most` characters: the middle is left out of a longer."""
+    line = printable(" ".join(text.split()))
+    half = (most - 5) // 2
+    return line if len(line) <= most else f"{line[:half]} ... {line[-half:]}"
+
+
+def _shown(character: str) -> str:
+    if character.isprintable() or character in _JOINERS:
+        return character
+    return character.encode("unicode_escape").decode()
+
+
+def _only_bytes(text: str) -> bool:
+    """Return whether every lone surrogate stands for a byte of a file's name."""
+    return not any("\ud800" <= one < "\udc80" or "\udcff" < one <= "\udfff" for one in text)

@@ -121,7 +121,8 @@ def change(*keys, to=None):
         (change("sets", 0, "made_from", "expert_03", to="0" * 64), "what parts were made from that it does not have"),
         (change("sets", to=[]), "it has no artifacts"),
         (change("labels", to=[]), "it has no labels"),
-        (change("experts", to=2), "its parts should be base, gate, expert_00, expert_01"),
+        (change("experts", to=2), "it has 5 parts; expected 4, of 2 experts"),
+        (change("experts", to=10**12), "it has 5 parts; expected 1,000,000,000,002, of 1000000000000 experts"),
         (change("experts", to="3"), "Expected `int`, got `str`"),
         (change("ensemble", to="voting"), "Invalid enum value 'voting'"),
         (change("preprocessing", "resize", to=3), "resized to less than the crop"),
@@ -151,8 +152,8 @@ def test_a_plain_network_is_a_base_alone(make_bundle):
     ("experts", "edit", "message"),
     [
         (0, change("experts", to=-1), "Expected `int` >= 0"),
-        (0, change("experts", to=1), "its parts should be base, gate, expert_00"),
-        (3, change("experts", to=0), "its parts should be base;"),
+        (0, change("experts", to=1), "it has 1 parts; expected 3, of 1 expert;"),
+        (3, change("experts", to=0), "it has 5 parts; expected 1, of a plain network;"),
         (
             0,
             change("sets", 0, "golden", "samples", 0, "max_experts", to=1),

@@ -40,3 +40,13 @@ def test_errors_cross_processes(name):
     error = getattr(errors, name)(*arguments)
     copy = pickle.loads(pickle.dumps(error))
     assert (type(copy), str(copy), copy.args) == (type(error), str(error), error.args)
+
+
+@pytest.mark.parametrize("name", [name for name in errors.__all__ if name != "MissingExtraError"])
+def test_a_message_is_one_line_that_can_be_shown(name):
+    """Names in it may be anything, for they are a file's or a stranger's."""
+    error = getattr(errors, name)("caf\udce9 is\nno\x1b[31m image " + "x" * 9000)
+    assert str(error).startswith("caf\\xe9 is no\\x1b[31m image xxx")
+    assert str(error).isprintable()
+    assert len(str(error)) <= 2000
+    assert str(pickle.loads(pickle.dumps(error))) == str(error)

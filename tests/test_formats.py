@@ -11,9 +11,9 @@ from PIL import EpsImagePlugin, Image, features
 
 from edge_moe import formats
 from edge_moe.data import open_data
+from edge_moe.decode import load_image
 from edge_moe.errors import DataError
 from edge_moe.formats import FORMATS, IMAGE_SUFFIXES
-from edge_moe.preprocess import load_image
 
 ROOT = Path(__file__).parent.parent
 PIXELS = np.full((16, 16, 3), (200, 100, 50), np.uint8)

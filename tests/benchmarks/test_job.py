@@ -10,7 +10,8 @@ import pytest
 from edge_moe import BundleError, DataError, OutputError
 from edge_moe.benchmarks.job import PLAN, image_names, read_job, read_rounds
 from edge_moe.bundle import Bundle
-from edge_moe.preprocess import load_image, prepare
+from edge_moe.decode import load_image
+from edge_moe.preprocess import prepare
 from tests.benchmarks.jobs import make_job, setting
 from tests.cli.conftest import small_disk
 from tests.fixtures import JOB

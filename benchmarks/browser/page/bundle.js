@@ -8,6 +8,8 @@ import { Trouble } from "./trouble.js";
 const MANIFEST = "manifest.json";
 const OPERATING = "operating.json";
 const MOST = 16 << 20; // bytes of either
+const LARGEST = 8192; // pixels a side
+const LONGEST_PATH = 255;
 const INTEGERS = ["int8", "uint8", "int16"];
 
 /**
@@ -89,6 +91,8 @@ function withDefaults(value, schema, root) {
 /** What the schema alone cannot rule out, in words: edge_moe/soundness.py. */
 function inconsistency(manifest) {
   const { parts, sets, labels, preprocessing, experts } = manifest;
+  // Counted first: the names of a number of experts that nothing else bears out are not made.
+  if (Object.keys(parts).length !== (experts ? experts + 2 : 1)) return "its parts are not those of its experts";
   const expected = partNames(experts);
   if (Object.keys(parts).join() !== expected.join()) return "its parts are not those of its experts";
   if (!sets.length) return "it has no artifacts";
@@ -98,6 +102,10 @@ function inconsistency(manifest) {
     const logits = spec.outputs.find((one) => one.name === "logits");
     if (String(logits?.shape) !== String([1, width])) return `${name} has not ${width} logits`;
   }
+  const image = [1, ...sides(preprocessing.image_size), 3];
+  if (Math.max(...image) > LARGEST || Math.max(...sides(preprocessing.resize)) > 8 * LARGEST) return "its images are huge";
+  if (parts.base.inputs.map((one) => String(one.shape)).join(";") !== String(image))
+    return "its images are not of the size that the base takes";
   if (tooSmall(preprocessing)) return "its images would be resized to less than the crop";
   if (!preprocessing.std.every((value) => value > 0)) return "its preprocessing divides by a std that is not above 0";
   if (new Set(sets.map(setName)).size < sets.length) return "two of its sets have the same name";
@@ -152,5 +160,6 @@ function files({ sets, golden, network }) {
   return [...sets.flatMap((set) => [...Object.values(set.parts), set.golden.file]), ...shared];
 }
 
-const isInside = (file) => !/^\/|[\\:]/.test(file) && !file.split("/").includes("..");
+const isInside = (file) =>
+  file.length <= LONGEST_PATH && !/^\/|[\\:\0]/.test(file) && !file.split("/").includes("..");
 

@@ -1,5 +1,8 @@
 package edgemoe.core
 
+private const val LARGEST = 8192 // pixels a side
+private const val LONGEST_PATH = 255 // characters
+
 /** What the types of a manifest alone cannot rule out: null where it is sound, else in words what is wrong. */
 internal fun inconsistency(manifest: Manifest): String? = with(manifest) {
     // Counted first: the names of a number of experts that nothing else bears out are not made.
@@ -9,6 +12,7 @@ internal fun inconsistency(manifest: Manifest): String? = with(manifest) {
     if (sets.isEmpty()) return "it has no artifacts"
     if (labels.isEmpty()) return "it has no labels"
     wrongWidth(this)?.let { return it }
+    wrongImage(this)?.let { return it }
     resizeProblem(preprocessing)?.let { return "its images would be resized to less than the crop: $it" }
     if (!preprocessing.std.all { it > 0 }) return "its preprocessing divides by a std that is not above 0"
     if (sets.distinctBy { it.key }.size < sets.size) return "two of its sets have the same name"
@@ -26,6 +30,17 @@ private fun wrongWidth(manifest: Manifest): String? {
         if (found != listOf(1, width)) return "$name gives logits $found, expected ${listOf(1, width)}"
     }
     return null
+}
+
+/** Where images would be another size than the base takes, or a huge one: room is made for them before it is asked. */
+private fun wrongImage(manifest: Manifest): String? {
+    val (image, resize) = manifest.preprocessing.let { it.imageSize to it.resize }
+    if (maxOf(image.height, image.width) > LARGEST || maxOf(resize.height, resize.width) > 8 * LARGEST) {
+        return "its images are larger than $LARGEST pixels a side, or than ${8 * LARGEST} before the crop"
+    }
+    val taken = manifest.parts.getValue("base").inputs.map { it.shape }
+    val expected = listOf(1, image.height, image.width, 3)
+    return if (taken == listOf(expected)) null else "its images are $expected, but the base takes $taken"
 }
 
 /** Why a picture, of whatever proportions, cannot be cropped once it was resized; null where it can. */
@@ -82,4 +97,4 @@ private fun unlike(what: String, here: List<PartTensor>, there: List<TensorSpec>
 
 /** Whether a path is not one inside of the bundle, on any system. */
 internal fun leaves(path: String) =
-    path.startsWith("/") || path.any { it == '\\' || it == ':' || it == '\u0000' } || ".." in path.split("/")
+    path.length > LONGEST_PATH || path.startsWith("/") || path.any { it == '\\' || it == ':' || it == '\u0000' } || ".." in path.split("/")

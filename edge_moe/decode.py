@@ -1,0 +1,195 @@
+"""Image file, PIL image or array -> RGB: the one place where bytes of somebody else's image are opened.
+
+Axis letters: H W height and width. Pixels are uint8.
+"""
+
+from __future__ import annotations
+
+import io
+import stat
+import warnings
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from edge_moe.errors import DataError
+from edge_moe.formats import not_built_in, openable
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+__all__ = ["Source", "load_image", "to_rgb"]
+
+Source: TypeAlias = "str | Path | bytes | BinaryIO | npt.NDArray[np.uint8] | Image.Image"
+
+_FORMATS = "expected an image such as .jpg or .png"
+# Files of these have no more than 16 bits a pixel, which Pillow scales to the whole of them.
+_SIXTEEN_BITS = ("PNG", "PPM")
+_ARRAYS = "expected a uint8 array [H, W], [H, W, 1], [H, W, 3] or [H, W, 4]"
+# A JPEG's size is two numbers in a small file, and at an eighth its decoder still goes over all of it.
+_MOST_REDUCED = 1_000_000_000  # pixels
+
+
+def load_image(source: str | Path | bytes | BinaryIO) -> Image.Image:
+    """Decode an image file, its bytes or a stream of them -> RGB, upright (EXIF), transparent pixels on white.
+
+    Of an animation the first frame. A JPEG of more pixels than Pillow takes (PIL.Image.MAX_IMAGE_PIXELS) is decoded at
+    a half, a quarter or an eighth of its sides, which its format allows.
+
+    Raises:
+        DataError: no file there, or not an image that can be decoded, or one of an absurd size.
+    """
+    if isinstance(source, str | Path):
+        file = Path(source)
+        _check_file(file)
+        return _opened(file, str(file), file.suffix)
+    stream = io.BytesIO(source) if isinstance(source, bytes | bytearray | memoryview) else source
+    return _opened(stream, "the image", "")
+
+
+def to_rgb(source: Source) -> Image.Image:
+    """Turn a file, its bytes, a PIL image of any mode, or a uint8 array [H, W], [H, W, 1|3|4] into an RGB image.
+
+    Transparent pixels go on white; 16-bit grey is scaled to 8 bits; EXIF orientation is honoured. Other deep pixels
+    are refused: whether 200 of 2^32 is nearly white or black, nothing in them tells.
+
+    Raises:
+        DataError: the source is none of these, is empty, or cannot be decoded.
+    """
+    if isinstance(source, str | Path | bytes | bytearray | memoryview) or hasattr(source, "read"):
+        return load_image(cast("str | Path | bytes | BinaryIO", source))
+
+    from PIL import Image
+
+    if isinstance(source, Image.Image):
+        return _upright_rgb(source, "the image")
+    if not isinstance(source, np.ndarray):
+        raise DataError(
+            f"cannot read an image from {type(source).__name__}; {_ARRAYS}, a path, a file's bytes or a PIL image"
+        )
+    if source.dtype != np.uint8:
+        raise DataError(
+            f"the array has dtype {source.dtype}; {_ARRAYS}: "
+            "for an already normalised float32 tensor use predict_tensor"
+        )
+    if not (source.ndim == 2 or (source.ndim == 3 and source.shape[2] in (1, 3, 4))) or source.size == 0:
+        raise DataError(f"the array has shape {list(source.shape)}; {_ARRAYS}: one image, not empty, channels last")
+    pixels = source[:, :, 0] if source.ndim == 3 and source.shape[2] == 1 else source
+    return _rgb(Image.fromarray(np.ascontiguousarray(pixels)), "the array")
+
+
+def _check_file(file: Path) -> None:
+    """Raise DataError where `file` is nothing that can be read to its end, before anything waits for it."""
+    try:
+        found = file.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        if file.is_symlink():
+            raise DataError(f"{file} is a link to {file.readlink()}, which does not exist; {_FORMATS}") from None
+        raise DataError(f"{file} does not exist; {_FORMATS}: check the path") from None
+    except (OSError, ValueError) as error:  # a loop of links, a name too long, a NUL in it
+        raise DataError(f"{file} cannot be read: {_reason(error)}; {_FORMATS}: check the path") from None
+    if stat.S_ISDIR(found.st_mode):
+        raise DataError(f"{file} is a folder; {_FORMATS}: name a file in it")
+    if not stat.S_ISREG(found.st_mode):
+        raise DataError(f"{file} is no file but {_kind(found.st_mode)}; {_FORMATS}: copy it into a file")
+    if found.st_size == 0:
+        raise DataError(f"{file} is empty; {_FORMATS}: copy it again")
+
+
+def _kind(mode: int) -> str:
+    kinds = {stat.S_ISFIFO: "a pipe", stat.S_ISCHR: "a device", stat.S_ISBLK: "a device", stat.S_ISSOCK: "a socket"}
+    return next((words for is_one, words in kinds.items() if is_one(mode)), "something else")
+
+
+def _reason(error: Exception) -> str:
+    return (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
+
+
+def _opened(source: Path | BinaryIO, name: str, suffix: str) -> Image.Image:
+    from PIL import Image, UnidentifiedImageError
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow remarks on odd metadata; the pixels are what counts
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        try:
+            with Image.open(source, formats=openable()) as image:
+                return _upright_rgb(image, name)
+        except (Image.DecompressionBombWarning, Image.DecompressionBombError):
+            return _reduced(source, name)
+        except UnidentifiedImageError:
+            if missing := not_built_in(suffix):
+                raise DataError(
+                    f"{name} is {missing}, which the installed Pillow was built without; update Pillow, or convert it"
+                ) from None
+            raise DataError(f"{name} is not an image; {_FORMATS}: convert it or leave it out") from None
+        except DataError:
+            raise
+        except Exception as error:  # on a malformed file Pillow's plugins raise nearly anything
+            raise DataError(f"{name} cannot be read: {_reason(error)}; {_FORMATS}: copy or convert it again") from None
+
+
+def _reduced(source: Path | BinaryIO, name: str) -> Image.Image:
+    """Decode a JPEG that is too large at a half, a quarter or an eighth of its sides."""
+    from PIL import Image, JpegImagePlugin
+
+    most = Image.MAX_IMAGE_PIXELS or _MOST_REDUCED
+    refused = DataError(f"{name} is too large; expected at most {most:,} pixels, or a JPEG: make it smaller")
+    if not isinstance(source, Path):
+        source.seek(0)
+    try:
+        image = JpegImagePlugin.JpegImageFile(source)
+    except Exception:
+        raise refused from None
+    with image:
+        width, height = image.size
+        scale = next((by for by in (2, 4, 8) if -(-width // by) * -(-height // by) <= most), None)
+        if scale is None or width * height > _MOST_REDUCED:
+            raise refused
+        image.draft("RGB", (max(1, width // scale), max(1, height // scale)))
+        if image.width * image.height > most:  # a kind of JPEG whose decoder cannot
+            raise refused
+        return _upright_rgb(image, name)
+
+
+def _upright_rgb(image: Image.Image, name: str) -> Image.Image:
+    from PIL import ImageOps
+
+    if 0 in image.size:
+        raise DataError(f"{name} has no pixels; {_FORMATS}")
+    try:
+        image.load()
+    except Exception as error:  # on a malformed file Pillow's decoders raise nearly anything
+        raise DataError(f"{name} cannot be decoded: {error}; {_FORMATS}: copy or convert it again") from None
+    sixteen = image.format in _SIXTEEN_BITS
+    with suppress(Exception):  # malformed EXIF is no reason to refuse good pixels
+        image = ImageOps.exif_transpose(image)
+    return _rgb(image, name, sixteen_bits=sixteen)
+
+
+def _rgb(image: Image.Image, name: str, *, sixteen_bits: bool = False) -> Image.Image:
+    """Turn pixels of any mode into RGB; with `sixteen_bits` those of mode I have no more than that."""
+    from PIL import Image
+
+    if image.mode == "RGB" and "transparency" not in image.info:
+        return image
+    if image.mode.startswith("I;16") or (image.mode == "I" and sixteen_bits):
+        return _rgb(Image.fromarray(_eight_bits(np.asarray(image))), name)
+    if image.mode in ("I", "F"):
+        kind = "32-bit integer" if image.mode == "I" else "float"
+        raise DataError(f"{name} has {kind} pixels, whose range is not known; expected 8 or 16 bits: convert it")
+    try:
+        if "transparency" in image.info or image.mode in ("LA", "La", "PA", "RGBA", "RGBa"):
+            image = image.convert("RGBA")
+            white = Image.new("RGBA", image.size, "white")
+            image = Image.alpha_composite(white, image)
+        return image.convert("RGB")
+    except Exception as error:  # of a palette, or a transparent colour, that is none
+        raise DataError(f"{name} has pixels of mode {image.mode}: {error}; convert it to RGB") from None
+
+
+def _eight_bits(pixels: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+    """[H, W] integers of 16 bits -> uint8, with 65535 becoming 255."""
+    return (pixels / 257 + 0.5).astype(np.uint8)
