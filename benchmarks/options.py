@@ -7,7 +7,7 @@ import math
 import msgspec
 
 from edge_moe.anytime import check_max_experts, check_tau
-from edge_moe.checks import check_at_least_one
+from edge_moe.checks import check_at_least_one, check_threads
 from edge_moe.errors import UsageError
 
 __all__ = ["FIVE_RUNS", "BenchOptions", "check_range"]
@@ -51,8 +51,8 @@ def check_range(options: BenchOptions, experts: int) -> None:
         check_tau(tau)
     for max_experts in options.max_experts or ():
         check_max_experts(max_experts, experts)
+    check_threads(options.threads)
     check_at_least_one(
-        threads=options.threads,
         timed_images=options.timed_images,
         rounds=options.rounds,
         validation_images=options.validation_images,

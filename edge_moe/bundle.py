@@ -13,13 +13,14 @@ hashed by `Bundle.read`, the only way to an artifact, so that a native library n
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from edge_moe.errors import BundleError, IntegrityError
+from edge_moe.errors import BundleError, IntegrityError, UsageError
 from edge_moe.manifest import (
     GOLDEN_FEED,
     MANIFEST,
@@ -82,10 +83,13 @@ class Bundle:
         """Read and check manifest and operating.json, and that every file that is named is there with its size.
 
         Raises:
+            UsageError: `path` is no path.
             BundleError: no bundle there, a manifest that is not one, another schema version; or an operating.json
                 that is missing, damaged, or of another manifest.
             IntegrityError: a file is missing or has another size.
         """
+        if not isinstance(path, str | os.PathLike):
+            raise UsageError(f"the bundle is {path!r}; expected the path of its folder")
         self.path = Path(path)
         manifest = _read_manifest(self.path)
         operating = read_operating(self.path, manifest)

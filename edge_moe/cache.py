@@ -28,6 +28,10 @@ class ExpertCache:
             UsageError: the budget does not admit the largest expert. Experts run one after the other, so that
                 one at a time is enough for any max_experts.
         """
+        if budget_bytes is not None and not (isinstance(budget_bytes, int | float) and budget_bytes >= 0):
+            raise UsageError(
+                f"expert_budget_bytes is {budget_bytes!r}; expected a number of bytes, or None for no limit"
+            )
         largest = max(sizes_bytes, default=0)  # a plain network has none
         if budget_bytes is not None and budget_bytes < largest:
             raise UsageError(

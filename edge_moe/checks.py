@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from edge_moe.errors import UsageError
 
-__all__ = ["check_at_least_one"]
+__all__ = ["check_at_least_one", "check_threads"]
+
+_MOST_THREADS = 1024  # of a number that no machine has, native code makes as many as it can, and ends the process
 
 
 def check_at_least_one(**counts: int | None) -> None:
@@ -12,3 +14,9 @@ def check_at_least_one(**counts: int | None) -> None:
     for name, count in counts.items():
         if count is not None and count < 1:
             raise UsageError(f"{name} is {count}; expected at least 1")
+
+
+def check_threads(threads: int) -> None:
+    """Raise UsageError unless `threads` is a number of threads that a backend can be asked for."""
+    if isinstance(threads, bool) or not isinstance(threads, int) or not 1 <= threads <= _MOST_THREADS:
+        raise UsageError(f"threads is {threads}; expected an integer from 1 to {_MOST_THREADS}")

@@ -28,6 +28,7 @@ from edge_moe.backends import Backend, OpenPart, Tensor
 from edge_moe.bundle import ArtifactSet, Bundle, Manifest, expert_name
 from edge_moe.cache import ExpertCache
 from edge_moe.certificates import stale
+from edge_moe.checks import check_threads
 from edge_moe.decode import Source
 from edge_moe.digest import answers_digest, check_digest
 from edge_moe.errors import BundleError, DataError, UsageError
@@ -77,7 +78,7 @@ class Runtime:
             backend: which backend's artifacts; None is the bundle's first. An object is used as it is.
             recipe: which recipe's artifacts, "int8" or "fp32"; None is the bundle's first. Of the sets that both allow
                 it is the first that can run on this machine; one before it is logged.
-            threads: of the backend, at least 1.
+            threads: of the backend, from 1 to 1024.
             expert_budget_bytes: how many bytes the artifacts of the loaded experts may have together; the least
                 recently used goes first. None is no limit.
             expect_digest: refuse artifacts that would answer otherwise, see `digest`. None is any.
@@ -88,8 +89,7 @@ class Runtime:
             BackendError: the backend refuses an artifact, or no such set can run on this machine.
             MissingExtraError: the backend is not installed.
         """
-        if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
-            raise UsageError(f"threads is {threads}; expected an integer of at least 1")
+        check_threads(threads)
         self._bundle = bundle if isinstance(bundle, Bundle) else Bundle(bundle)
         manifest = self._bundle.manifest
         self._set = pick(manifest, named(backend.name if isinstance(backend, Backend) else backend, recipe))

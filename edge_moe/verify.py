@@ -19,6 +19,7 @@ from edge_moe.anytime import Floats
 from edge_moe.backends import Backend, OpenPart, Tensor
 from edge_moe.bundle import GOLDEN_FEED, Artifact, ArtifactSet, Bundle, GoldenSample
 from edge_moe.certificates import in_words, stale
+from edge_moe.checks import check_threads
 from edge_moe.comparing import Check, relative_error
 from edge_moe.errors import BackendError, BundleError, EdgeMoeError, IntegrityError
 from edge_moe.here import unmet
@@ -64,7 +65,7 @@ def verify(
         backend: only this backend's sets; None is all of them. An object is used as it is.
         recipe: only the sets of this recipe; None is all of them.
         sets: only these; none is all of them.
-        threads: of the backend.
+        threads: of the backend, from 1 to 1024.
         engines: name of a backend -> what runs its artifacts, on another device than this one; None: this machine does.
         tolerance: a set, one of its parts -> that device's own, where it rounds elsewhere than those that a bundle's
             tolerances are for: an error up to it passes, where the bundle's is less. Which answer, by which experts,
@@ -76,10 +77,11 @@ def verify(
         asked for, or where none can run.
 
     Raises:
-        UsageError: the bundle has no such set.
+        UsageError: the bundle has no such set, or no backend so many threads.
         BundleError: the manifest is malformed, or a file is missing or has another size.
         MissingExtraError: the backend is not installed.
     """
+    check_threads(threads)
     opened = bundle if isinstance(bundle, Bundle) else Bundle(bundle)
     name = backend.name if isinstance(backend, Backend) else backend
     wanted = {one.key: one for one in opened.manifest.matching(name, recipe)}  # raises where there is none, as select

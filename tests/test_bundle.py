@@ -234,3 +234,9 @@ def test_unreadable(make_bundle, monkeypatch):
     monkeypatch.setattr("pathlib.Path.read_bytes", refuse)
     with pytest.raises(BundleError, match="cannot be read: Permission denied"):
         bundle.read(artifact)
+
+
+@pytest.mark.parametrize("path", [None, 3, b"bundle", ["bundle"]])
+def test_what_is_no_path(path):
+    with pytest.raises(UsageError, match=r"^the bundle is .*; expected the path of its folder$"):
+        Bundle(path)

@@ -189,7 +189,8 @@ def test_tensors_that_do_not_fit(runtime, x, message):
     [
         *(({"tau": t}, "tau is") for t in (float("nan"), -0.1, 1.1, "0.5", True)),
         *(({"max_experts": m}, "max_experts is") for m in (0, 4, True, 1.5)),
-        *(({"threads": t}, "threads is") for t in (0, -1, True, 1.0)),
+        *(({"threads": t}, "threads is") for t in (0, -1, True, 1.0, "2", 10**6, 2**31)),
+        *(({"expert_budget_bytes": b}, "expected a number of bytes, or None") for b in ("x", -1, [1], float("nan"))),
         ({"expert_budget_bytes": 1}, r"expert_budget_bytes is 1, but the largest expert has \d+ bytes"),
     ],
 )

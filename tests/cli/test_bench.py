@@ -161,7 +161,7 @@ def test_peers_with_a_checkpoint(cli, own_bundle, own_checkpoint, tmp_path, monk
         (["--tau", "-1"], ["tau is -1", "from 0"]),
         (["--max-experts", 0], ["max_experts is 0", "from 1 to 2"]),
         (["--max-experts", 3], ["max_experts is 3", "from 1 to 2"]),
-        (["--threads", 0], ["threads is 0", "at least 1"]),
+        (["--threads", 0], ["threads is 0", "from 1 to 1024"]),
         (["--images", 0], ["images", "at least 1"]),
         (["--validation-images", 0], ["validation_images", "at least 1"]),
         (["--rounds", 0], ["rounds is 0", "at least 1"]),
