@@ -59,6 +59,8 @@ RECIPES = (
     STOCK,
 )
 ROW = "ethos-u"
+# 8 bits first, 16 last, for these cost more (docs/npus.md has cycles and agreement). Of digits the first two answered
+# as fp32 on 98.4% to 99.4%; of photographs the bases of the three on 95.0%, 82.0% and 97.8%.
 ORDERS = {ROW: ("int8", "int8-stock", "int8-a16")}
 SAFEST = "int8-a16"
 SEEN = Seen(fp32=1e-6, int8=0.0, processors=("any",))
