@@ -6,9 +6,10 @@ Axis letters: Y classes.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from edge_moe.anytime import Floats, softmax
+from edge_moe.text import counted, printable
 
 __all__ = ["Prediction", "Scores"]
 
@@ -16,7 +17,7 @@ __all__ = ["Prediction", "Scores"]
 Scores: TypeAlias = Floats | tuple[float, tuple[Floats, ...]]
 
 
-@dataclass(slots=True, eq=False)  # not frozen: making a frozen one takes a device some microseconds longer
+@dataclass(slots=True, eq=False, repr=False)  # not frozen: making a frozen one takes a device some microseconds longer
 class Prediction:
     """The answer for one image, and what it took."""
 
@@ -29,6 +30,36 @@ class Prediction:
     # From the input tensor to the answer: without decoding an image, with loading an expert that is new.
     milliseconds: float
     _scores: Scores
+    _available: int = 0  # K
+
+    def __str__(self) -> str:
+        """Return "cat 93.1% (expert 2, 1 of 4; 8.35 M MACs)"."""
+        if not self._available:
+            by = ""
+        elif self.exited:
+            by = f"base alone, of {counted(self._available)}; "
+        else:
+            who = f"expert{'s' if len(self.experts) > 1 else ''} {', '.join(map(str, self.experts))}"
+            by = f"{who}, {len(self.experts)} of {self._available}; "
+        return f"{printable(self.label)} {self.probability:.1%} ({by}{self.macs / 1e6:.2f} M MACs)"
+
+    def __repr__(self) -> str:
+        """Return what `str` does, with the type."""
+        return f"<Prediction: {self}>"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return everything as json takes it: numbers, text, lists; `probabilities` [Y]."""
+        return {
+            "label": self.label,
+            "index": int(self.index),
+            "probability": float(self.probability),
+            "probabilities": [float(one) for one in self.probabilities],
+            "exited": self.exited,
+            "experts": [int(k) for k in self.experts],
+            "gate_ran": bool(self.gate_ran),
+            "macs": int(self.macs),
+            "milliseconds": float(self.milliseconds),
+        }
 
     @property
     def exited(self) -> bool:

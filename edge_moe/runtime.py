@@ -232,7 +232,7 @@ class Runtime:
         return self._experts.loaded
 
     def predict(self, source: Source) -> Prediction:
-        """Answer for one image: a file, a PIL image, or a uint8 array [H, W], [H, W, 1], [H, W, 3], [H, W, 4].
+        """Answer for one image: a file, its bytes, a stream, a PIL image, or a uint8 array [H, W] or [H, W, 1, 3 or 4].
 
         `milliseconds` of the answer does not include decoding and resizing the image.
 
@@ -313,6 +313,11 @@ class Runtime:
     def _answer(
         self, start: float, index: int, probability: float, experts: tuple[int, ...], gate_ran: bool, scores: Scores
     ) -> Prediction:
+        if probability != probability:  # NaN: the base's was looked for before
+            raise DataError(
+                f"the answer of expert {', '.join(map(str, experts))} is not a number; check how the input tensor was "
+                "normalised, and the expert's artifact by 'edge-moe verify'"
+            )
         macs = self._base_macs
         if gate_ran:
             macs += self._gate_macs
@@ -328,6 +333,7 @@ class Runtime:
             macs,
             (perf_counter() - start) * 1000,
             scores,
+            len(self._expert_macs),
         )
 
     def part(self, name: str) -> OpenPart:

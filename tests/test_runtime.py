@@ -210,6 +210,24 @@ def test_bad_settings_leave_the_old_ones(runtime):
     assert (runtime.tau, runtime.max_experts) == (0.2, 1)
 
 
+@pytest.mark.parametrize("most", [1, 2])
+@pytest.mark.parametrize("kind", ["bagging", "expert"])
+def test_an_experts_answer_that_is_no_number(make_bundle, fake_backend, kind, most):
+    with Runtime(make_bundle(kind=kind), backend=fake_backend, tau=0.0, max_experts=most) as runtime:
+        k = runtime.predict_tensor(X[0]).experts[0]
+        runtime.part(f"expert_{k:02d}").part.weights["logits"][:] = np.nan
+        with pytest.raises(DataError, match=rf"the answer of expert .*{k}.* is not a number"):
+            runtime.predict_tensor(X[0])
+
+
+def test_a_files_bytes_are_answered(runtime, tmp_path):
+    Image.effect_noise((20, 30), 50).save(tmp_path / "a.png")
+    expected = runtime.predict(tmp_path / "a.png")
+    found = runtime.predict((tmp_path / "a.png").read_bytes())
+    assert (found.index, found.probability) == (expected.index, expected.probability)
+    assert str(found).startswith(f"{found.label} {found.probability:.1%} (")
+
+
 def test_unknown_backend(make_bundle):
     with pytest.raises(UsageError, match="no artifacts for tpu/any recipe"):
         Runtime(make_bundle(), backend="tpu")

@@ -6,6 +6,7 @@ stopped by Ctrl-C, 143: stopped by SIGTERM.
 
 from __future__ import annotations
 
+import os
 import sys
 
 from edge_moe.cli.stopping import stop
@@ -15,6 +16,7 @@ __all__ = ["main"]
 
 def main() -> None:
     """Run the command line and exit with its code."""
+    _open_streams()
     stop.listen()  # before what takes time to import
     try:
         from edge_moe.cli.app import run_app
@@ -32,3 +34,13 @@ def main() -> None:
     except KeyboardInterrupt:  # on the way into the command, or out of it
         stop.now()
     stop.leave(code)
+
+
+def _open_streams() -> None:
+    """Open what was closed of stdin, stdout and stderr, as /dev/null: else a file that is opened takes its number."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free
+            setattr(sys, name, os.fdopen(number, "r" if name == "stdin" else "w", closefd=False))

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import logging
 import os
+import platform
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from io import TextIOWrapper
+from pathlib import Path
+from typing import Annotated
 
 import typer
 from typer.exceptions import Abort, TyperException
 
+from edge_moe import __version__
 from edge_moe.cli import (
     bench,
     choose,
@@ -37,11 +41,29 @@ __all__ = ["app", "run_app"]
 
 app = typer.Typer(
     name="edge-moe",
-    help="Deploy single-gated Mixtures of Experts on devices: int8 artifacts, early exit, honest benchmarks.",
     no_args_is_help=True,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
 )
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(
+            f"edge-moe {__version__}, Python {platform.python_version()}, {platform.system()} {platform.machine()}"
+        )
+        raise typer.Exit
+
+
+@app.callback()
+def _whole(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Deploy single-gated Mixtures of Experts on devices: int8 artifacts, early exit, honest benchmarks."""
+
+
 for group in (
     train,
     import_,
@@ -82,7 +104,7 @@ def _run() -> int:
             stream.reconfigure(errors="backslashreplace")
     try:
         with _notes():
-            result = app(standalone_mode=False)
+            result = app(_at_home(sys.argv[1:]), standalone_mode=False)
     except StoppedError as error:
         return _stopped(str(error))
     except EdgeMoeError as error:
@@ -120,6 +142,16 @@ def _run() -> int:
     if result == _STOPPED:  # which typer makes of Ctrl-C
         return _stopped(stop.words)
     return result if isinstance(result, int) else 0
+
+
+def _at_home(arguments: Sequence[str]) -> list[str]:
+    """Return the arguments with ~/ as the user's folder, also where the shell left it: quoted, or behind a sign."""
+    found = []
+    for one in arguments:
+        option, sign, value = one.partition("=") if one.startswith("--") else ("", "", one)
+        is_home = value == "~" or value.startswith("~/")
+        found.append(f"{option}{sign}{Path(value).expanduser()}" if is_home else one)
+    return found
 
 
 class _Notes(logging.Handler):

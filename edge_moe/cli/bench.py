@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from edge_moe.cli.console import console
+from edge_moe.cli.console import console, say
 from edge_moe.cli.extras import require
 from edge_moe.cli.sets import Backends, Recipes, Sets, split
 
@@ -120,13 +120,13 @@ def bench(
         if results.whole:
             kept.drop()
     _print(results)
-    typer.echo("\n".join(str(file) for file in files))
+    say("\n".join(str(file) for file in files))
     for line in _said(results):
-        typer.echo(line)
+        say(line)
     if results.peers:
-        typer.echo("what one would do otherwise stands in report.html, results.md and peers.csv")
+        say("what one would do otherwise stands in report.html, results.md and peers.csv")
     for remark in results.conditions.remarks:
-        typer.echo(f"edge-moe: warning: {remark}", err=True)
+        say(f"edge-moe: warning: {remark}", err=True)
     if not results.complete:
         raise StoppedError(
             f"stopped after {results.rounds} of {results.rounds_asked} rounds; {output} has these, marked partial; "

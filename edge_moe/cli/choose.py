@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.table import Table
 
-from edge_moe.cli.console import console
+from edge_moe.cli.console import console, say
 from edge_moe.cli.extras import require
 from edge_moe.cli.promising import promised, write_choice
 from edge_moe.cli.sets import Backend, Recipe, Set, split
@@ -126,7 +126,7 @@ def choose(
     if choice is None:
         choice = pick(found, wish, statistic=statistic, seed=seed)
     for doubt in found.doubts:
-        typer.echo(f"edge-moe: warning: {doubt}", err=True)
+        say(f"edge-moe: warning: {doubt}", err=True)
     screen = console()
     screen.print(_all(choice, f"{found.label}, {found.results.images} images of {found.results.data}"))
     chosen = choice.chosen
@@ -135,16 +135,16 @@ def choose(
     setting = f"tau {chosen.tau:g}, max_experts {chosen.max_experts}"
     screen.print(_promise(choice, chosen, setting))
     for line in (f"{setting}: {choice.reason}", *choice.notes):
-        typer.echo(line)
+        say(line)
     if max_accuracy_drop is not None:
-        typer.echo("a wish, as seen on these images: what is to hold for others is promised, with --promise")
+        say("a wish, as seen on these images: what is to hold for others is promised, with --promise")
     if found.results.groups is not None:
-        typer.echo(over_groups(len(set(found.results.groups)), found.results.images, "Halves and intervals"))
+        say(over_groups(len(set(found.results.groups)), found.results.images, "Halves and intervals"))
     now = found.bundle.operating(found.artifacts)
     before = f"tau {now.default_tau:g}, max_experts {now.default_max_experts}"
     if not write:
         whose = f"the default of {found.label}" if all_sets else "the bundle's default"
-        typer.echo(f"{whose} stays {before}; --write changes it")
+        say(f"{whose} stays {before}; --write changes it")
         return
     write_choice(found, chosen.tau, chosen.max_experts, all_sets=all_sets)
 

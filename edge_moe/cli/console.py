@@ -3,14 +3,36 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
+import typer
 from rich.console import Console
+from rich.text import Text
 
-__all__ = ["console"]
+from edge_moe.text import printable
+
+__all__ = ["console", "say"]
 
 _WIDTH = 120  # where stdout is no terminal and does not tell
 
 
 def console() -> Console:
-    """Return a console for stdout that neither colours by guessing nor reads [markup] into file names and labels."""
-    return Console(highlight=False, markup=False, emoji=False, width=None if sys.stdout.isatty() else _WIDTH)
+    """Return a console for stdout that neither colours by guessing nor reads [markup] into file names and labels.
+
+    Nor do their control characters reach the terminal, which would take them for commands.
+    """
+    return _Console(highlight=False, markup=False, emoji=False, width=None if sys.stdout.isatty() else _WIDTH)
+
+
+def say(text: object, *, err: bool = False) -> None:
+    """Print to stdout, or stderr, with control characters escaped as by `console`, but no line broken in two."""
+    typer.echo(_escaped(str(text)), err=err)
+
+
+def _escaped(text: str) -> str:
+    return "\n".join(map(printable, text.split("\n")))
+
+
+class _Console(Console):
+    def render_str(self, text: str, **how: Any) -> Text:
+        return super().render_str(_escaped(text), **how)

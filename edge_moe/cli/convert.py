@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from edge_moe.cli.console import console
+from edge_moe.cli.console import console, say
 from edge_moe.cli.extras import require
 from edge_moe.cli.network import ExpectAccuracy
 from edge_moe.cli.sets import Backends, Recipes, split
@@ -135,11 +135,11 @@ def convert(
                 force=force,
                 jobs=processes,
                 progress=progress,
-                say=typer.echo,
+                say=say,
                 ranker=ranker,
             )
     except LeftOutError as error:
-        typer.echo(str(error))  # before anything that looks like success
+        say(str(error))  # before anything that looks like success
         report, left_out = error.report, error
     _show(report, output)
     if left_out is not None:
@@ -189,12 +189,12 @@ def show_recipes() -> None:
             table.add_row(name, one.int8, one.floats, one.why, one.when)
         screen.print(table)
         for row, order in found.orders.items():
-            typer.echo(f"{row}: {', '.join(order)}")
-    typer.echo(
+            say(f"{row}: {', '.join(order)}")
+    say(
         "where none is named, 'edge-moe convert' measures those that meet the bars on the device that it is --for; the "
         "order above holds unless another is surely cheaper"
     )
-    typer.echo("choose with 'edge-moe convert --recipe NAME', or for one backend with --recipe BACKEND/NAME")
+    say("choose with 'edge-moe convert --recipe NAME', or for one backend with --recipe BACKEND/NAME")
 
 
 def _show(report: Report, output: Path) -> None:
@@ -235,9 +235,9 @@ def _show(report: Report, output: Path) -> None:
             for name, median, spread, misses in report.compared(backend):
                 table.add_row(name, median, spread, f"{misses} missed" if misses else "met")
             screen.print(table)
-        typer.echo(f"{backend}: {ranked.why}")
+        say(f"{backend}: {ranked.why}")
     for flips in report.flips:
-        typer.echo(flips.words)
+        say(flips.words)
     if report.accuracy:
         table = Table(title=f"accuracy, {report.accuracy.images} validation images")
         for column in ("", "accuracy", "95% interval"):
@@ -246,7 +246,7 @@ def _show(report: Report, output: Path) -> None:
             table.add_row(found.what, f"{found.accuracy:.2%}", f"{found.low:.2%} to {found.high:.2%}")
         screen.print(table)
         if report.accuracy.groups is not None:
-            typer.echo(over_groups(report.accuracy.groups, report.accuracy.images))
+            say(over_groups(report.accuracy.groups, report.accuracy.images))
     for name, layers in report.layers.items():
         screen.print(f"layers of {name}, the noisiest first, SQNR in dB:")
         table = Table()
@@ -257,14 +257,14 @@ def _show(report: Report, output: Path) -> None:
         screen.print(table)
         kernels = report.kernels.get(name)
         if kernels is not None and kernels.is_suspect:
-            typer.echo(
+            say(
                 f"a kernel of this processor is the suspect, not the layers: without the backend's kernels {name} "
                 f"follows fp32 at {kernels.graph_sqnr_db:.1f} dB, and with them that at {kernels.kernel_sqnr_db:.1f} dB"
             )
     if report.layers:
-        typer.echo(f"layers: {output / 'layers.png'}")
+        say(f"layers: {output / 'layers.png'}")
     for line in (*report.made_anew, *nothing_gained(Bundle(output).operating_sets)):
-        typer.echo(line)
+        say(line)
     if not report.trained:
         screen.print("UNTRAINED network: for latency only, its answers are noise")
-    typer.echo(f"bundle: {output}  (parity report: {output / 'parity.md'})")
+    say(f"bundle: {output}  (parity report: {output / 'parity.md'})")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from edge_moe.cli.console import console
+from edge_moe.cli.console import console, say
 from edge_moe.cli.extras import require
 
 if TYPE_CHECKING:
@@ -66,11 +66,11 @@ def setup(
 
     needed = targets.get(device).set_up()
     if needed is None:
-        typer.echo(f"{device} needs no set-up")
+        say(f"{device} needs no set-up")
         return
     if remove:
         needed.remove()
-        typer.echo(f"{needed.where} is removed")
+        say(f"{needed.where} is removed")
         return
     licence = None if needed.complete else needed.licence
     if licence is not None and not accept_licence and not sys.stdin.isatty():
@@ -79,13 +79,13 @@ def setup(
             "terminal, which shows it and asks, or with --accept-licence"
         )
     names = ", ".join(f"{one.name} {one.version}" for one in needed.items)
-    typer.echo(f"{device} needs {names}; to fetch: at most {_size(needed.bytes)}, into {needed.where}")
+    say(f"{device} needs {names}; to fetch: at most {_size(needed.bytes)}, into {needed.where}")
     if licence is not None:
         _agree(needed, licence, accept_licence)
     with stop.going_on(lambda: any(map(needed.is_there, needed.items))), shown_progress() as progress:
         needed.install(progress)
     kept = _size(needed.kept_bytes)
-    typer.echo(f"{device} is set up, {kept}; 'edge-moe devices setup {device} --remove' takes it away")
+    say(f"{device} is set up, {kept}; 'edge-moe devices setup {device} --remove' takes it away")
 
 
 def _agree(needed: SetUp, licence: Licence, accepted: bool) -> None:
@@ -99,7 +99,7 @@ def _agree(needed: SetUp, licence: Licence, accepted: bool) -> None:
 
     with shown_progress() as progress:
         needed.bring_licence(progress)
-    typer.echo(f"{licence.words}.\nIts text: {needed.folder / licence.item / licence.file}")
+    say(f"{licence.words}.\nIts text: {needed.folder / licence.item / licence.file}")
     if not accepted and not typer.confirm("Do you agree to it?"):
         needed.remove()
         raise BackendError("the licence was not agreed to, so nothing is set up")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from edge_moe.cli.console import say
 from edge_moe.cli.network import (
     ExpectAccuracy,
     Force,
@@ -128,17 +129,17 @@ def import_(
         space=one_of("space", default_or(space, (together and together.space) or "logit"), ("logit", "probability")),
     )
     rule = f"; {checkpoint.config.ensemble} in {checkpoint.config.space} space" if files else ""
-    typer.echo(f"{prepared}; labels {source}{rule}")
+    say(f"{prepared}; labels {source}{rule}")
     with making(output, "import", force=force):
         if images is not None:
             with shown_progress() as progress:
                 found = check_mixture(
-                    checkpoint, images.with_classes(names), expect_accuracy, say=typer.echo, progress=progress
+                    checkpoint, images.with_classes(names), expect_accuracy, say=say, progress=progress
                 )
             if found is None:
-                typer.echo(f"{images.name} has no labels: the accuracy is not known")
+                say(f"{images.name} has no labels: the accuracy is not known")
         save_checkpoint(output, checkpoint, force=force)
-    typer.echo(f"{output}: {architecture_}, {counted(len(files))}, {len(names)} classes, imported")
+    say(f"{output}: {architecture_}, {counted(len(files))}, {len(names)} classes, imported")
 
 
 def _check_parts(gate: Path | None, experts: Sequence[Path], rule: str | None) -> None:

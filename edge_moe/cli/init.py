@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from edge_moe.cli.console import console
+from edge_moe.cli.console import console, say
 from edge_moe.cli.network import (
     BaseName,
     Experts,
@@ -62,8 +62,8 @@ def init(
         network = architecture(base, classes, prepared)
         checkpoint = new_untrained(network, some_experts(experts), prepared.preprocessing, seed=seed)
         save_checkpoint(output, checkpoint, force=force)
-    typer.echo(prepared)
-    typer.echo(f"{output}: {base}, {counted(experts)}, {classes} classes, UNTRAINED (for latency only)")
+    say(prepared)
+    say(f"{output}: {base}, {counted(experts)}, {classes} classes, UNTRAINED (for latency only)")
 
 
 def macs(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from edge_moe.cli.console import console
+from edge_moe.cli.console import console, say
 from edge_moe.cli.sets import Sets, split
 from edge_moe.errors import UsageError
 
@@ -50,7 +50,7 @@ def pack(
     packs = lay_out(opened, output, chosen, name=name, force=force)
     console().print(_table(packs))
     names = ", ".join(str(one.key) for one in chosen or opened.manifest.sets[:1])
-    typer.echo(f"{output}: {names}; {output / 'README.txt'} says what to do with it")
+    say(f"{output}: {names}; {output / 'README.txt'} says what to do with it")
 
 
 def _table(packs: list[Pack]) -> Table:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import typer
 from rich.table import Table
 
-from edge_moe.cli.console import console
+from edge_moe.cli.console import console, say
 from edge_moe.sets import Pattern
 
 if TYPE_CHECKING:
@@ -42,21 +41,21 @@ def promised(
     found = offers(matches, wanted, max_experts)
     best = found[0]
     for doubt in best.match.doubts:
-        typer.echo(f"edge-moe: warning: {doubt}", err=True)
+        say(f"edge-moe: warning: {doubt}", err=True)
     results = best.match.results
     among = "" if len(found) == 1 else f", each of {len(found)} at delta / {len(found)} (* the cheapest)"
     screen = console()
     screen.print(_table(found, f"{wanted} at {confidence:g} confidence, {results.images:,} images{among}"))
     setting = f"tau {best.kept.tau:.10g}, max_experts {best.max_experts}"
-    typer.echo(f"{setting} of {best.match.label} promises {in_words(best.certificate)}")
+    say(f"{setting} of {best.match.label} promises {in_words(best.certificate)}")
     for line in _remarks(best):
-        typer.echo(line)
+        say(line)
     if write:
         write_choice(best.match, best.kept.tau, best.max_experts, all_sets=all_sets, certificate=best.certificate)
         return
     now = best.match.bundle.operating(best.match.artifacts)
     before = f"tau {now.default_tau:g}, max_experts {now.default_max_experts}"
-    typer.echo(f"the default of {best.match.label} stays {before}; --write changes it")
+    say(f"the default of {best.match.label} stays {before}; --write changes it")
 
 
 def write_choice(
@@ -70,14 +69,12 @@ def write_choice(
     wanted = Pattern((key.backend,), key.recipe)
     write_defaults(bundle, wanted, tau, max_experts, certificate=certificate, default_set=all_sets)
     before = f"tau {now.default_tau:g}, max_experts {now.default_max_experts}"
-    typer.echo(
-        f"{bundle}: the default of {match.label} is now tau {tau:.10g}, max_experts {max_experts}; it was {before}"
-    )
+    say(f"{bundle}: the default of {match.label} is now tau {tau:.10g}, max_experts {max_experts}; it was {before}")
     first = match.bundle.manifest.sets[0].key
     if key != first and all_sets:
-        typer.echo(f"{bundle} runs {key} where no set is named; it was {first}")
+        say(f"{bundle} runs {key} where no set is named; it was {first}")
     elif key != first:
-        typer.echo(f"{bundle} still runs {first} where no set is named; name this one with --set {key}")
+        say(f"{bundle} still runs {first} where no set is named; name this one with --set {key}")
 
 
 def _table(found: Sequence[Offer], title: str) -> Table:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from edge_moe.cli.console import say
 from edge_moe.cli.devices import Device, backend_on
 from edge_moe.cli.sets import Backend, Recipe, Set, split
 
@@ -57,15 +58,13 @@ def recalibrate(
             groups=None if images.groups is None else images.groups.tolist(),
         )
     setting = f"tau {found.tau:.10g}, max_experts {found.max_experts}"
-    typer.echo(f"{setting} of {key} promises {in_words(found.certificate)}")
-    typer.echo(
-        f"it is promised for images drawn as these were, one by one, answered by this set on {device}; others void it"
-    )
+    say(f"{setting} of {key} promises {in_words(found.certificate)}")
+    say(f"it is promised for images drawn as these were, one by one, answered by this set on {device}; others void it")
     now = opened.operating(key)
     before = f"tau {now.default_tau:.10g}, max_experts {now.default_max_experts}"
     if not write:
-        typer.echo(f"the default of {key} stays {before}; --write changes it")
+        say(f"the default of {key} stays {before}; --write changes it")
         return
     pattern, command = Pattern((key.backend,), key.recipe), "edge-moe recalibrate"
     write_defaults(bundle, pattern, found.tau, found.max_experts, certificate=found.certificate, command=command)
-    typer.echo(f"{bundle}: the default of {key} is now {setting}; it was {before}")
+    say(f"{bundle}: the default of {key} is now {setting}; it was {before}")

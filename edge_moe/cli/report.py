@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from edge_moe.cli.console import say
 from edge_moe.cli.extras import require
 
 __all__ = ["register"]
@@ -35,7 +36,7 @@ def report(
         loaded = [load(file) for file in files]
         written = write_report(loaded, output, names=[_name(file) for file in files], force=force)
     for file in written:
-        typer.echo(str(file))
+        say(str(file))
 
 
 def _name(file: Path) -> str:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
 
-from edge_moe.cli.console import console
+from edge_moe.cli.console import console, say
 from edge_moe.cli.devices import Device, backend_on, tolerance_on
 from edge_moe.cli.sets import Backend, Backends, Recipe, Recipes, Set, Sets, split
-from edge_moe.errors import EdgeMoeError, UsageError
+from edge_moe.errors import DataError, EdgeMoeError, UsageError
 from edge_moe.text import printable
 
 if TYPE_CHECKING:
@@ -19,6 +21,9 @@ if TYPE_CHECKING:
     from edge_moe.runtime import Prediction
 
 __all__ = ["register"]
+
+_MOST_BYTES = 1 << 30  # of an image on standard input
+_MILLISECONDS = "ms: from the input tensor to the answer; where an expert wakes for the first time, with opening it"
 
 BundlePath = Annotated[Path, typer.Argument(help="Made by 'edge-moe convert'.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -74,18 +79,18 @@ def inspect(bundle: BundlePath, json: Json = False) -> None:
             screen.print(_operating_points(name, one))
     for artifacts in manifest.sets:
         if needs := unmet(artifacts.runs_on):
-            typer.echo(f"{artifacts.key} cannot run here: {needs}")
+            say(f"{artifacts.key} cannot run here: {needs}")
     for line in nothing_gained(operating):
-        typer.echo(line)
+        say(line)
     for name, one in operating.items():
         if one.certificate is not None:
             problem = stale(one)
             why = "" if problem is None else f" DOES NOT STAND: {problem}"
-            typer.echo(f"{name} at its default tau promises {in_words(one.certificate)}{why}")
+            say(f"{name} at its default tau promises {in_words(one.certificate)}{why}")
     if len(manifest.sets) > 1:
-        typer.echo(f"where no set is named, {manifest.sets[0].key} runs")
+        say(f"where no set is named, {manifest.sets[0].key} runs")
     for name, digest in digests.items():
-        typer.echo(f"digest of {name}: {digest}")
+        say(f"digest of {name}: {digest}")
     tools = ", ".join(f"{name} {version}" for name, version in manifest.tools.items())
     rule = f"ensemble: {manifest.ensemble} in {manifest.space} space; " if manifest.experts else ""
     screen.print(f"{rule}made with {tools}")
@@ -129,16 +134,17 @@ def verify(
         first = f"{failed[0].set}, {failed[0].what}: {failed[0].detail}"
         raise IntegrityError(f"{len(failed)} of {len(checks)} checks failed; first: {first}")
     for one in skipped if quiet else ():
-        typer.echo(f"{one.set}, {one.what}: skipped, {one.detail}")
+        say(f"{one.set}, {one.what}: skipped, {one.detail}")
     left = f"; {len(skipped)} skipped" if skipped else ""
-    typer.echo(f"{bundle}: {len(checks) - len(skipped)} checks passed{left}")
+    say(f"{bundle}: {len(checks) - len(skipped)} checks passed{left}")
 
 
 def run(
     bundle: BundlePath,
-    images: Annotated[list[Path], typer.Argument(help="Image files.")],
+    images: Annotated[list[Path], typer.Argument(help="Image files, folders of them, or - for one on standard input.")],
     tau: Annotated[float | None, typer.Option(help="From 0 (never exit) to 1; the bundle's default.")] = None,
     max_experts: Annotated[int | None, typer.Option(help="The bundle's default.")] = None,
+    top: Annotated[int, typer.Option(help="How many classes to name, the likeliest first.")] = 1,
     set_: Set = None,
     backend: Backend = None,
     recipe: Recipe = None,
@@ -147,14 +153,20 @@ def run(
     threads: int = 1,
     json: Json = False,
 ) -> None:
-    """Classify images: class, probability, whether it exited early, which experts ran, MACs, milliseconds."""
+    """Classify images: class, probability, whether it exited early, which experts ran, MACs, milliseconds.
+
+    Milliseconds are from the input tensor to the answer, without decoding the image; the first image that wakes an
+    expert waits until its artifact is read, checked and opened, and that is in its milliseconds.
+    """
     import msgspec
 
     from edge_moe.bundle import Bundle
+    from edge_moe.checks import check_at_least_one
     from edge_moe.here import pick
     from edge_moe.runtime import Runtime
     from edge_moe.sets import patterns
 
+    check_at_least_one(top=top)
     rows: list[dict[str, Any]] = []
     failures: list[EdgeMoeError] = []
     opened = Bundle(bundle)
@@ -168,29 +180,58 @@ def run(
         threads=threads,
         expect_digest=expect_digest,
     ) as model:
-        for image in images:
+        sources = _sources(images)
+        for name, source in sources:
             # One bad file among many does not cost the answers for the others.
             try:
-                rows.append(_row(image, model.predict(image), clocked=device == "host"))
+                rows.append(_row(name, model.predict(source), model.manifest.labels, top, clocked=device == "host"))
             except EdgeMoeError as error:
-                if isinstance(error, UsageError) or len(images) == 1:
+                if isinstance(error, UsageError) or len(sources) == 1:
                     raise
                 failures.append(error)
-                rows.append({"image": printable(image), "error": printable(str(error))})
+                rows.append({"image": printable(name), "error": str(error)})
         if not model.manifest.trained:
-            typer.echo("UNTRAINED network: for latency only, its answers are noise", err=True)
+            say("UNTRAINED network: for latency only, its answers are noise", err=True)
     if json:
         typer.echo(msgspec.json.format(msgspec.json.encode(rows)).decode())
     else:
         console().print(_answers(rows, "base (exit)" if model.manifest.experts else "base"))
     if failures:
-        raise type(failures[0])(f"{len(failures)} of {len(images)} images could not be read; first: {failures[0]}")
+        raise type(failures[0])(f"{len(failures)} of {len(sources)} images could not be read; first: {failures[0]}")
 
 
-def _row(image: Path, prediction: Prediction, *, clocked: bool) -> dict[str, Any]:
+def _sources(given: Sequence[Path]) -> list[tuple[str, Path | bytes]]:
+    """Return the name and the file, or the bytes, of every image that was given; those of a folder sorted.
+
+    Raises:
+        DataError: a folder without an image, or nothing on standard input.
+    """
+    from edge_moe.folders import LeftOut, find_images
+
+    found: list[tuple[str, Path | bytes]] = []
+    for one in given:
+        if str(one) == "-":
+            data = sys.stdin.buffer.read(_MOST_BYTES)
+            if not data:
+                raise DataError("there is nothing on standard input; expected the bytes of an image")
+            found.append(("-", data))
+        elif one.is_dir():
+            left_out = LeftOut()
+            inside = find_images(one, left_out)
+            if not inside:
+                raise DataError(
+                    f"{one} has no images{f' (found {left_out})' if str(left_out) else ''}; name another folder"
+                )
+            found += [(str(file), file) for file in inside]
+        else:
+            found.append((str(one), one))
+    return found
+
+
+def _row(name: str, prediction: Prediction, labels: Sequence[str], top: int, *, clocked: bool) -> dict[str, Any]:
     """Return an answer; a clock here tells nothing about another device."""
-    return {
-        "image": printable(image),
+    row = {
+        "image": printable(name),
         "label": prediction.label,
         "probability": prediction.probability,
         "exited": prediction.exited,
@@ -198,19 +239,28 @@ def _row(image: Path, prediction: Prediction, *, clocked: bool) -> dict[str, Any
         "macs": prediction.macs,
         "milliseconds": prediction.milliseconds if clocked else None,
     }
+    if top > 1:
+        shares = prediction.probabilities
+        likeliest = sorted(range(len(shares)), key=lambda index: (index != prediction.index, -shares[index]))[:top]
+        row["top"] = [{"label": labels[index], "probability": float(shares[index])} for index in likeliest]
+    return row
 
 
 def _answers(rows: list[dict[str, Any]], alone: str) -> Table:
-    table = Table()
+    several = any("top" in row for row in rows)
+    table = Table(caption=_MILLISECONDS if any(row.get("milliseconds") for row in rows) else None)
     table.add_column("image", overflow="fold")
     table.add_column("class", overflow="fold")
     for column in ("probability", "answered by", "MACs (M)", "ms"):
         table.add_column(column, justify="right")
+    if several:
+        table.add_column("next", overflow="fold")
     for row in rows:
         if "error" in row:
-            table.add_row(row["image"], "could not be read", "", "", "", "")
+            table.add_row(row["image"], "could not be read")
             continue
         by = alone if row["exited"] else "base + expert " + ", ".join(map(str, row["experts"]))
+        others = ", ".join(f"{one['label']} {one['probability']:.1%}" for one in row.get("top", ())[1:])
         table.add_row(
             row["image"],
             row["label"],
@@ -218,6 +268,7 @@ def _answers(rows: list[dict[str, Any]], alone: str) -> Table:
             by,
             f"{row['macs'] / 1e6:.3f}",
             "" if row["milliseconds"] is None else f"{row['milliseconds']:.2f}",
+            *([others] if several else []),
         )
     return table
 

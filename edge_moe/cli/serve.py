@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from edge_moe.cli.console import say
 from edge_moe.cli.extras import require
 
 __all__ = ["register"]
@@ -47,16 +48,16 @@ def serve(
     runs_in_browser(opened)
     if export is not None:
         count = write(opened, libraries, export, force=force)
-        typer.echo(f"{export}: {count / (1 << 20):.1f} MiB, for any web server; open its index.html there")
+        say(f"{export}: {count / (1 << 20):.1f} MiB, for any web server; open its index.html there")
         return
     with Server(site_files(libraries) | bundle_files(opened), lan=lan, port=port) as server:
-        typer.echo(server.url)
+        say(server.url)
         if lan:
             import segno
 
             segno.make(server.url).terminal(compact=True)
-            typer.echo("whoever has this address may look, until the command is stopped")
-        typer.echo("Ctrl-C ends it")
+            say("whoever has this address may look, until the command is stopped")
+        say("Ctrl-C ends it")
         try:
             threading.Event().wait()
         except KeyboardInterrupt:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from edge_moe.cli.console import console
+from edge_moe.cli.console import console, say
 from edge_moe.cli.extras import require
 from edge_moe.cli.sets import Backend, Recipe, Set, split
 
@@ -68,25 +68,25 @@ def simulate(
             simulation = predict(bundle, profile, data, options, compare=compare, progress=progress)
         files = [] if output is None else write(simulation, output, force=force)
     if data == NOISE and simulation.bundle.trained:
-        typer.echo("edge-moe: warning: the images are noise: exit rates and costs are those of noise", err=True)
+        say("edge-moe: warning: the images are noise: exit rates and costs are those of noise", err=True)
     for doubt in _doubts(simulation):
-        typer.echo(f"edge-moe: warning: {profile}: {doubt}", err=True)
+        say(f"edge-moe: warning: {profile}: {doubt}", err=True)
     for doubt in simulation.comparison.remarks if simulation.comparison else ():
-        typer.echo(f"edge-moe: warning: {compare}: {doubt}", err=True)
+        say(f"edge-moe: warning: {compare}: {doubt}", err=True)
     if json:
         typer.echo(msgspec.json.format(msgspec.json.encode(simulation)).decode())
         return
     screen = console()
     screen.print(_points(simulation))
     if simulation.groups is not None:
-        typer.echo(over_groups(simulation.groups, simulation.images))
+        say(over_groups(simulation.groups, simulation.images))
     if simulation.comparison is not None:
         if simulation.comparison.points:
             screen.print(_compared(simulation.comparison, simulation.counted_in))
         for line in _verdict(simulation.comparison):
-            typer.echo(line)
+            say(line)
     for file in files:
-        typer.echo(file)
+        say(file)
 
 
 def _doubts(simulation: Simulation) -> list[str]:

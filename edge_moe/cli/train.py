@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from edge_moe.cli.console import console
+from edge_moe.cli.console import console, say
 from edge_moe.cli.network import (
     BaseName,
     Ensemble,
@@ -149,10 +149,10 @@ def train(
         stop.going_on(lambda: bool(works(work.folder))),
         shown_progress() as progress,
     ):
-        typer.echo(prepared)
+        say(prepared)
         if given is not None or expect_accuracy is not None or finetune != "all":
-            check_given_base(plan, expect_accuracy, say=typer.echo, progress=progress)
-        typer.echo(_planned(plan))
+            check_given_base(plan, expect_accuracy, say=say, progress=progress)
+        say(_planned(plan))
         processes = default_or(jobs, _default_jobs())
         config = run(plan, output, force=force, jobs=processes, workers=workers, progress=progress)
     _report(config, output)
@@ -209,5 +209,5 @@ def _report(config: CheckpointConfig, output: Path) -> None:
         table.add_row(f"share of expert {index}", f"{share:.1%}", "")
     console().print(table)
     if "validation_groups" in m:
-        typer.echo(over_groups(m["validation_groups"], m["validation_images"]))
-    typer.echo(f"checkpoint: {output}")
+        say(over_groups(m["validation_groups"], m["validation_images"]))
+    say(f"checkpoint: {output}")

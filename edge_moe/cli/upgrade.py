@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from edge_moe.cli.console import say
+
 __all__ = ["register"]
 
 
@@ -25,4 +27,4 @@ def upgrade(
     from edge_moe.upgrade import upgrade as run
 
     found = run(bundle, output)
-    typer.echo(f"{found.path}: {found.remark}" if found.changed else found.remark)
+    say(f"{found.path}: {found.remark}" if found.changed else found.remark)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import re
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -240,6 +242,58 @@ def test_one_bad_file_among_many_costs_only_its_own_answer(cli, tiny_bundle, ima
     assert "is not an image" in second["error"]
 
 
+def test_folders_and_standard_input_are_images_too(cli, tiny_bundle, image, tmp_path, monkeypatch):
+    folder = tmp_path / "some"
+    (folder / "inside").mkdir(parents=True)
+    for name in ("b.png", "a.png", "inside/c.png"):
+        shutil.copy(image, folder / name)
+    (folder / "notes.txt").write_text("no image")
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(Path(image).read_bytes())))
+    done = cli("run", tiny_bundle, folder, image, "-", "--json")
+    assert (done.code, done.err) == (0, "")
+    found = json.loads(done.out)
+    names = [str(folder / name) for name in ("a.png", "b.png", "inside/c.png")]
+    assert [row["image"] for row in found] == [*names, str(image), "-"]
+    assert len({(row["label"], row["probability"]) for row in found}) == 1
+
+
+def test_nothing_to_answer(cli, tiny_bundle, tmp_path, monkeypatch):
+    (tmp_path / "notes.txt").write_text("no image")
+    cli("run", tiny_bundle, tmp_path).refused(1, f"{tmp_path} has no images (found 1 file", "name another folder")
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"")))
+    cli("run", tiny_bundle, "-").refused(1, "there is nothing on standard input")
+
+
+def test_the_likeliest_classes(cli, tiny_bundle, image, opened):
+    (row,) = json.loads(cli("run", tiny_bundle, image, "--top", 2, "--json").out)
+    first, second = row["top"]
+    assert (first["label"], first["probability"]) == (row["label"], pytest.approx(row["probability"], rel=1e-5))
+    assert first["probability"] >= second["probability"]
+    (whole,) = json.loads(cli("run", tiny_bundle, image, "--top", 99, "--json").out)
+    assert whole["top"][:2] == row["top"]
+    assert sorted(one["label"] for one in whole["top"]) == sorted(CLASSES)
+    assert sum(one["probability"] for one in whole["top"]) == pytest.approx(1)
+    assert f"{second['label']} {second['probability']:.1%}" in cli("run", tiny_bundle, image, "--top", 2).out
+
+
+def test_what_milliseconds_hold_is_said(cli, tiny_bundle, image):
+    assert "from the input tensor to the answer" in " ".join(cli("run", tiny_bundle, image).out.split())
+
+
+def test_a_label_is_no_command_to_the_terminal(cli, bundle, image):
+    def rename(raw):
+        raw["labels"] = [f"\x1b[2J{label}\u202e" for label in raw["labels"]]
+
+    edit(bundle, rename)
+    agree(bundle)
+    for command in (("run", bundle, image), ("inspect", bundle)):
+        done = cli(*command)
+        assert (done.code, done.err) == (0, "")
+        assert "\x1b" not in done.out
+        assert "\u202e" not in done.out
+    assert "\\x1b[2J" in cli("run", bundle, image).out
+
+
 # --- what they refuse ---
 
 
@@ -251,7 +305,8 @@ def test_one_bad_file_among_many_costs_only_its_own_answer(cli, tiny_bundle, ima
         (["--tau", "nan"], ["tau is nan", "from 0 (never exit) to 1"]),
         (["--max-experts", "0"], ["max_experts is 0", "from 1 to 2"]),
         (["--max-experts", "3"], ["max_experts is 3", "from 1 to 2"]),
-        (["--threads", "0"], ["threads is 0", "at least 1"]),
+        (["--threads", "0"], ["threads is 0", "from 1 to 1024"]),
+        (["--top", "0"], ["top is 0", "at least 1"]),
         (["--recipe", "int4"], ["litert/int8, litert/fp32, onnx/int8, onnx/fp32"]),
         (["--backend", "tpu"], ["tpu", "litert/int8"]),
         (["--backend", "executorch"], ["executorch/any recipe", "it has litert/int8"]),
@@ -275,7 +330,7 @@ def half_an_image(file: Path) -> None:
     ("make", "words"),
     [
         (lambda file: None, ["does not exist", "check the path"]),
-        (lambda file: file.mkdir(), ["is a folder", "name a file in it"]),
+        (lambda file: file.mkdir(), ["has no images", "name another folder"]),
         (lambda file: file.write_bytes(b""), ["is empty", "copy it again"]),
         (not_an_image, ["is not an image", "convert it or leave it out"]),
         (half_an_image, ["copy or convert it again"]),

@@ -1,0 +1,5 @@
+"""python -m edge_moe: the command line, where the command itself is not on the path."""
+
+from edge_moe.cli import main
+
+main()
