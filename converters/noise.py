@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-__all__ = ["EIGHT_BITS_DB", "NO_NOISE_DB", "decibels", "ratio"]
+__all__ = ["EIGHT_BITS_DB", "NO_NOISE_DB", "db", "decibels", "ratio"]
 
 NO_NOISE_DB = 200.0  # stands for infinity, which JSON lacks
 # What 8 bits leave at their best: the rounding of a signal that fills 256 steps evenly has the power step^2 / 12, the
@@ -24,3 +24,10 @@ def decibels(noise_to_signal: float) -> float:
     if noise_to_signal == 0:
         return NO_NOISE_DB
     return float(np.clip(-10 * np.log10(noise_to_signal), -NO_NOISE_DB, NO_NOISE_DB))
+
+
+def db(value: float) -> str:
+    """Return a signal-to-noise ratio in dB for a person: "30.9", or in words where it is none."""
+    if abs(value) < NO_NOISE_DB:
+        return f"{value:.1f}"
+    return "no noise" if value > 0 else "no signal"

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from edge_moe.converters.kernels import KernelNoise
 from edge_moe.converters.layers import LayerNoise
+from edge_moe.converters.noise import db
 from edge_moe.converters.report import Accuracies, Ranked, Report, Spread
 from edge_moe.intervals import over_groups
 from edge_moe.sets import SetKey
+from edge_moe.text import in_markdown
 
 __all__ = ["to_markdown"]
 
@@ -15,25 +17,26 @@ _WORST = 8
 
 def to_markdown(report: Report) -> str:
     """Return the page."""
-    lines = [f"# Parity of {report.checkpoint}", ""]
+    lines = [f"# Parity of {in_markdown(report.checkpoint)}", ""]
     if not report.trained:
         lines += ["**UNTRAINED: random weights. Agreement and accuracy mean nothing here, and no bar applies.**", ""]
     experts = "; an expert counts on the images whose gate prefers it, through the base of its own set"
     if _is_plain(report):
         experts = ""
     lines += [
-        f"Measured on {report.images} images ({report.data}) with the artifacts of this bundle. Agreement is "
-        f"the share of images whose largest logit is the same as that of the same backend in fp32{experts}.",
+        f"Measured on {report.images} images ({in_markdown(report.data)}) with the artifacts of this bundle. "
+        "Agreement is the share of images whose largest logit is the same as that of the same backend in "
+        f"fp32{experts}.",
         "",
         f"Shipped: {', '.join(report.shipped)}. What else is here was tried and left out.",
         "",
     ]
     for backend, why in report.left_out.items():
-        lines += [f"**{backend} was left out of the bundle:** {why}", ""]
+        lines += [f"**{backend} was left out of the bundle:** {in_markdown(why)}", ""]
     for name, why in report.unmade.items():
-        lines += [] if name in report.left_out else [f"**{name} cannot be made:** {why}", ""]
+        lines += [] if name in report.left_out else [f"**{name} cannot be made:** {in_markdown(why)}", ""]
     for remark in report.made_anew:
-        lines += [remark, ""]
+        lines += [in_markdown(remark), ""]
     lines += _flips(report)
     lines += _bars(report)
     for backend, one in report.ranked.items():
@@ -92,7 +95,7 @@ def _bars(report: Report) -> list[str]:
 
 def _ranked(report: Report, backend: str, one: Ranked) -> list[str]:
     """Return why a set is the default of its backend."""
-    lines = [f"## The default of {backend}", "", f"Why this one: {one.why}.", ""]
+    lines = [f"## The default of {backend}", "", f"Why this one: {in_markdown(one.why)}.", ""]
     if not one.costs:
         return lines
     runs = ", ".join(f"{part} {share:.2f}" for part, share in one.shares.items())
@@ -117,7 +120,7 @@ def _set(report: Report, name: str) -> list[str]:
         same = row.against_fp32
         delegates, outside = row.structure or ("", "")
         error = "" if row.torch_error is None else f"{row.torch_error:.1e}"
-        compared = "reference |  | " if reference else f"{same.top1:.2%} | {same.cosine:.4f} | {same.sqnr_db:.1f}"
+        compared = "reference |  | " if reference else f"{same.top1:.2%} | {same.cosine:.4f} | {db(same.sqnr_db)}"
         lines += [
             f"| {row.part} | {row.bytes / 1024:.0f} | {delegates} | {outside} | {row.images} | {compared} | {error} |"
         ]
@@ -162,15 +165,15 @@ def _layers(name: str, layers: list[LayerNoise], kernels: KernelNoise | None) ->
     lines = [f"## Layers of {name}, the noisiest first", ""]
     lines += ["| layer | adds itself, SQNR dB | in, SQNR dB | out, SQNR dB |", "|---|---:|---:|---:|"]
     for one in layers[:_WORST]:
-        lines += [f"| {one.layer} | {one.own_sqnr_db:.1f} | {one.input_sqnr_db:.1f} | {one.sqnr_db:.1f} |"]
+        lines += [f"| {one.layer} | {db(one.own_sqnr_db)} | {db(one.input_sqnr_db)} | {db(one.sqnr_db)} |"]
     more = len(layers) - _WORST
     lines += ["", f"and {more} more, see parity.json"] if more > 0 else []
     if kernels is not None:
         suspect = ": **a kernel is the suspect, not the layers**" if kernels.is_suspect else ""
         lines += [
             "",
-            f"Of the logits, the graph without the backend's kernels has an SQNR of {kernels.graph_sqnr_db:.1f} dB; "
-            f"what the kernels of this processor make of it is {kernels.kernel_sqnr_db:.1f} dB off that{suspect}.",
+            f"Of the logits, the graph without the backend's kernels has an SQNR of {db(kernels.graph_sqnr_db)} dB; "
+            f"what the kernels of this processor make of it is {db(kernels.kernel_sqnr_db)} dB off that{suspect}.",
         ]
     return [*lines, ""]
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from edge_moe.backends.table import records
 from edge_moe.errors import OutputError
 
-__all__ = ["check_target", "partial_path", "remove_half_written", "write_file", "writing"]
+__all__ = ["check_target", "partial_path", "reason", "remove_half_written", "write_file", "writing"]
 
 
 def partial_path(target: Path) -> Path:
@@ -126,5 +126,16 @@ def writing(target: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        advice = "free some space and run again" if error.errno == errno.ENOSPC else "choose another target"
-        raise OutputError(f"cannot write {target}: {error.strerror or error}; {advice}") from error
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or _is_short(error)
+        advice = "free some space and run again" if full else "choose another target"
+        raise OutputError(f"cannot write {target}: {reason(error)}; {advice}") from error
+
+
+def reason(error: OSError) -> str:
+    """Return in words what the operating system refused."""
+    return "the disk is full" if _is_short(error) else error.strerror or str(error)
+
+
+def _is_short(error: OSError) -> bool:
+    """Return whether it is numpy's, which says how many numbers were written, and not why no more."""
+    return error.errno is None and " requested and " in str(error)

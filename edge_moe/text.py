@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from pathlib import Path
 
-__all__ = ["counted", "is_text", "nfc", "one_line", "printable"]
+__all__ = ["counted", "in_csv", "in_markdown", "is_text", "nfc", "one_line", "printable"]
 
 _JOINERS = "\u200c\u200d"  # between letters of some scripts, and in signs that are made of several
 
@@ -45,6 +46,22 @@ def one_line(text: str, most: int) -> str:
     line = printable(" ".join(text.split()))
     half = (most - 5) // 2
     return line if len(line) <= most else f"{line[:half]} ... {line[-half:]}"
+
+
+def in_markdown(text: str) -> str:
+    """Return `text` in one line that markdown leaves as it is: no link, no HTML, and no end of a table's cell."""
+    return re.sub(r"([\\|<>`\[\]])", r"\\\1", printable(" ".join(text.split())))
+
+
+def in_csv(cell: object) -> object:
+    """Return a cell that a spreadsheet does not take for a formula: text that begins like one gets an apostrophe."""
+    if not isinstance(cell, str) or not cell.startswith(("=", "+", "-", "@", "\t", "\r")):
+        return cell
+    try:
+        float(cell)
+    except ValueError:
+        return f"'{cell}"
+    return cell
 
 
 def _shown(character: str) -> str:

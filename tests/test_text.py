@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_moe.text import is_text, nfc, one_line, printable
+from edge_moe.text import in_csv, in_markdown, is_text, nfc, one_line, printable
 
 
 def test_accents_are_composed():
@@ -40,3 +40,23 @@ def test_one_line():
     assert one_line("  a\nb\t c ", 99) == "a b c"
     assert one_line("x" * 30, 30) == "x" * 30
     assert one_line("a" * 50 + "b" * 50, 25) == "a" * 10 + " ... " + "b" * 10
+
+
+def test_in_markdown():
+    assert in_markdown("[cat](javascript:alert(1)) <b>|\n`x`") == r"\[cat\](javascript:alert(1)) \<b\>\| \`x\`"
+    assert in_markdown("\x1b[2J") == r"\\x1b\[2J"
+
+
+@pytest.mark.parametrize(
+    ("cell", "expected"),
+    [
+        ("=1+1", "'=1+1"),
+        ("+cmd", "'+cmd"),
+        ("-x", "'-x"),
+        ("@SUM(A1)", "'@SUM(A1)"),
+        ("\t=1", "'\t=1"),
+        *((one, one) for one in ("cat", "-3.5", "+1e-3", "", "a=b", -3.5, None)),
+    ],
+)
+def test_a_spreadsheet_computes_nothing(cell, expected):
+    assert in_csv(cell) == expected

@@ -11,6 +11,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from edge_moe.benchmarks.decide.matching import Match
 from edge_moe.benchmarks.decide.operating_points import Candidate, Quantity, Statistic, candidates
 from edge_moe.benchmarks.units import Unit
@@ -70,7 +72,7 @@ class Choice:
         if quantity == "cost":
             return f"{self.unit.whole(value)} {self.unit.name}"
         if quantity == "macs":
-            return f"{value / 1e6:.4g} M"
+            return f"{np.format_float_positional(value / 1e6, precision=4, fractional=False, trim='-')} M"
         return f"{value:.3g} points" if quantity == "drop" else f"{100 * value:.4g}%"
 
 
@@ -225,15 +227,17 @@ def _closest(choice: Choice, ranked: Sequence[Candidate]) -> str:
         return sum(bound.relative_miss(one.a[bound.quantity].value) for bound in choice.bounds)
 
     nearest = min(ranked, key=miss)  # the first, hence the best, of equals
-    misses = [
-        f"its {choice.name(q)} of {choice.text(q, nearest.a[q].value)} misses {choice.text(q, bound.value)} "
-        f"by {choice.text(q, bound.miss(nearest.a[q].value))}"
-        for bound in choice.bounds
-        if bound.miss(nearest.a[q := bound.quantity].value)
+    missed = [one for one in choice.bounds if one.miss(nearest.a[one.quantity].value)]
+    told = [
+        f"its {choice.name(one.quantity)} {'are' if one.quantity == 'macs' else 'is'} "
+        f"{choice.text(one.quantity, nearest.a[one.quantity].value)}, your limit was "
+        f"{choice.text(one.quantity, one.value)}{' or more' if one.at_least else ''}"
+        for one in missed
     ]
+    todo = [f"{'ask for less of' if one.at_least else 'allow more'} {choice.name(one.quantity)}" for one in missed]
     return (
         f"no measured point satisfies the wish; tau {nearest.tau:g}, max_experts {nearest.max_experts} comes closest: "
-        f"{', '.join(misses)}; wish for less, or measure more points with 'edge-moe bench --tau'"
+        f"{', '.join(told)}; {' or '.join(todo)}, or measure more points with 'edge-moe bench --tau'"
     )
 
 

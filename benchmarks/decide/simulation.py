@@ -14,6 +14,7 @@ from edge_moe.benchmarks.wire import Machine, Provenance
 from edge_moe.bundle import OperatingPoint
 from edge_moe.output import write_file
 from edge_moe.sets import SetKey
+from edge_moe.text import in_csv
 from edge_moe.work import making
 
 __all__ = [
@@ -151,5 +152,5 @@ def _csv(simulation: Simulation) -> str:
         both = found.get((one.point.tau, one.point.max_experts))
         if both is not None:
             row |= {"compared_predicted": both.predicted, "compared_measured": both.measured}
-        table.writerow(row)
+        table.writerow({name: in_csv(cell) for name, cell in row.items()})
     return stream.getvalue()

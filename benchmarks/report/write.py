@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import re
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from gzip import compress
@@ -19,6 +18,7 @@ from edge_moe.benchmarks.report.words import DARK, LIGHT
 from edge_moe.benchmarks.results import Results
 from edge_moe.benchmarks.wire import SCHEMA_VERSION
 from edge_moe.output import write_file, writing
+from edge_moe.text import in_csv, in_markdown
 from edge_moe.work import making
 
 __all__ = ["csvs", "markdown", "page", "table", "write_report"]
@@ -92,21 +92,21 @@ def csvs(report: Report) -> dict[str, str]:
         columns = list(dict.fromkeys(column for row in rows for column in row))
         writer = csv.DictWriter(stream := io.StringIO(), columns, lineterminator="\n")
         writer.writeheader()
-        writer.writerows(rows)
+        writer.writerows({name: in_csv(cell) for name, cell in row.items()} for row in rows)
         found |= {f"{key}.csv": stream.getvalue()} if rows else {}
     return found
 
 
 def markdown(report: Report) -> str:
     """Return results.md, for terminals and git: the report without its charts."""
-    blocks = [f"# {_plain(report.title)}", *map(_plain, (report.subject, report.finding, report.mended))]
-    blocks += [f"**{_plain(warning)}**" for warning in report.warnings]
+    blocks = [f"# {in_markdown(report.title)}", *map(in_markdown, (report.subject, report.finding, report.mended))]
+    blocks += [f"**{in_markdown(warning)}**" for warning in report.warnings]
     for section in (section for key, section in report.sections.items() if key not in _PAGE_ALONE):
-        blocks += [f"## {_plain(section.title)}", *map(_plain, section.notes)]
-        blocks.append("\n".join(f"- {_plain(text)}" for text in section.bullets))
+        blocks += [f"## {in_markdown(section.title)}", *map(in_markdown, section.notes)]
+        blocks.append("\n".join(f"- {in_markdown(text)}" for text in section.bullets))
         for one in section.tables:
-            blocks += [f"### {_plain(one.title)}" if one.title else "", table(one)]
-        blocks.append("\n".join(f"- {_plain(name)}: {_plain(about)}" for name, about in section.terms))
+            blocks += [f"### {in_markdown(one.title)}" if one.title else "", table(one)]
+        blocks.append("\n".join(f"- {in_markdown(name)}: {in_markdown(about)}" for name, about in section.terms))
     return "\n\n".join(block for block in blocks if block) + "\n"
 
 
@@ -114,10 +114,5 @@ def table(one: Table) -> str:
     """Return a table in markdown; the rows that matter most are bold."""
     ruler = "".join("---|" if i < one.words else "---:|" for i in range(len(one.columns)))
     rows = [[f"**{cell}**" if cell and i in one.marked else cell for cell in row] for i, row in enumerate(one.rows)]
-    lines = ["| " + " | ".join(map(_plain, cells)) + " |" for cells in (one.columns, *rows)]
+    lines = ["| " + " | ".join(map(in_markdown, cells)) + " |" for cells in (one.columns, *rows)]
     return "\n".join([lines[0], f"|{ruler}", *lines[1:]]) if rows else ""
-
-
-def _plain(text: str) -> str:
-    """Return text that markdown leaves as it is, on one line."""
-    return re.sub(r"([\\|<>`])", r"\\\1", " ".join(text.split()))

@@ -35,7 +35,8 @@ from edge_moe.cli import (
 from edge_moe.cli.extras import extra_of
 from edge_moe.cli.stopping import stop
 from edge_moe.errors import EdgeMoeError, StoppedError
-from edge_moe.text import printable
+from edge_moe.output import reason
+from edge_moe.text import one_line, printable
 
 __all__ = ["app", "run_app"]
 
@@ -83,6 +84,7 @@ for group in (
     group.register(app)
 
 _STOPPED = 130
+_LONGEST = 2000  # characters of an error
 # How torch begins what it says of a DataLoader worker that was killed, wherever that was noticed.
 _DATA_WORKER = "DataLoader worker (pid"
 
@@ -136,9 +138,7 @@ def _run() -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except OSError as error:
-        return _fail(
-            f"{error.filename or 'the system'}: {error.strerror or error}; check the path and its permissions", 1
-        )
+        return _fail(f"{error.filename or 'the system'}: {reason(error)}; check the path and its permissions", 1)
     if result == _STOPPED:  # which typer makes of Ctrl-C
         return _stopped(stop.words)
     return result if isinstance(result, int) else 0
@@ -198,5 +198,5 @@ def _stopped(message: str) -> int:
 
 
 def _fail(message: str, code: int) -> int:
-    print(f"edge-moe: error: {' '.join(message.split())}", file=sys.stderr)
+    print(f"edge-moe: error: {one_line(message, _LONGEST)}", file=sys.stderr)
     return code

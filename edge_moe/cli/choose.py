@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.table import Table
@@ -12,6 +13,7 @@ from edge_moe.cli.console import console, say
 from edge_moe.cli.extras import require
 from edge_moe.cli.promising import promised, write_choice
 from edge_moe.cli.sets import Backend, Recipe, Set, split
+from edge_moe.records import to_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -72,6 +74,7 @@ def choose(
     ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Of the halves and the intervals; 0.")] = None,
     write: Annotated[bool, typer.Option("--write", help="Make the choice the bundle's default.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Pick tau and max_experts: by a promise that holds for images to come, or by wishes, on half of those measured."""
     require("bench", "edge-moe choose", "scipy")
@@ -111,13 +114,14 @@ def choose(
             tuple(max_experts or ()),
             write=write,
             all_sets=all_sets,
+            json=json,
         )
         return
     if max_experts is not None or confidence is not None:
         raise UsageError("--max-experts and --confidence are of --promise; wishes choose among all that were measured")
     statistic, seed = statistic or "mean", seed or 0
     if all_sets:
-        found, choice = _of_all(match_all(Bundle(bundle), results), wish, statistic, seed)
+        found, choice = _of_all(match_all(Bundle(bundle), results), wish, statistic, seed, shown=not json)
     else:
         found = match(Bundle(bundle), results, *wanted)
         choice = None
@@ -127,29 +131,50 @@ def choose(
         choice = pick(found, wish, statistic=statistic, seed=seed)
     for doubt in found.doubts:
         say(f"edge-moe: warning: {doubt}", err=True)
-    screen = console()
-    screen.print(_all(choice, f"{found.label}, {found.results.images} images of {found.results.data}"))
     chosen = choice.chosen
+    if json:
+        typer.echo(to_json(_as_dict(found, choice, written=write and chosen is not None)).decode(), nl=False)
+    else:
+        console().print(_all(choice, f"{found.label}, {found.results.images} images of {found.results.data}"))
     if chosen is None:
         raise DataError(choice.reason)
-    setting = f"tau {chosen.tau:g}, max_experts {chosen.max_experts}"
-    screen.print(_promise(choice, chosen, setting))
-    for line in (f"{setting}: {choice.reason}", *choice.notes):
-        say(line)
-    if max_accuracy_drop is not None:
-        say("a wish, as seen on these images: what is to hold for others is promised, with --promise")
-    if found.results.groups is not None:
-        say(over_groups(len(set(found.results.groups)), found.results.images, "Halves and intervals"))
     now = found.bundle.operating(found.artifacts)
     before = f"tau {now.default_tau:g}, max_experts {now.default_max_experts}"
-    if not write:
-        whose = f"the default of {found.label}" if all_sets else "the bundle's default"
-        say(f"{whose} stays {before}; --write changes it")
+    whose = f"the default of {found.label}" if all_sets else "the bundle's default"
+    after = [f"{whose} stays {before}; --write changes it"]
+    if write:
+        after = write_choice(found, chosen.tau, chosen.max_experts, all_sets)
+    if json:
         return
-    write_choice(found, chosen.tau, chosen.max_experts, all_sets=all_sets)
+    setting = f"tau {chosen.tau:g}, max_experts {chosen.max_experts}"
+    console().print(_promise(choice, chosen, setting))
+    told = [f"{setting}: {choice.reason}", *choice.notes]
+    if max_accuracy_drop is not None:
+        told.append("a wish, as seen on these images: what is to hold for others is promised, with --promise")
+    if found.results.groups is not None:
+        told.append(over_groups(len(set(found.results.groups)), found.results.images, "Halves and intervals"))
+    for line in (*told, *after):
+        say(line)
 
 
-def _of_all(matches: Sequence[Match], wish: Wish, statistic: Statistic, seed: int) -> tuple[Match, Choice]:
+def _as_dict(found: Match, choice: Choice, *, written: bool) -> dict[str, Any]:
+    """Return what was chosen, and from what, for JSON."""
+    return {
+        "set": str(found.artifacts.key),
+        "unit": choice.unit.name,
+        "statistic": choice.statistic,
+        "wishes": [asdict(one) for one in choice.bounds],
+        "chosen": None if choice.chosen is None else asdict(choice.chosen),
+        "reason": choice.reason,
+        "notes": choice.notes,
+        "candidates": [asdict(one) for one in choice.candidates],
+        "written": written,
+    }
+
+
+def _of_all(
+    matches: Sequence[Match], wish: Wish, statistic: Statistic, seed: int, *, shown: bool
+) -> tuple[Match, Choice]:
     """Show the best of every set, and return the best of these.
 
     Raises:
@@ -160,18 +185,19 @@ def _of_all(matches: Sequence[Match], wish: Wish, statistic: Statistic, seed: in
 
     index, choices = choose_set(matches, wish, statistic=statistic, seed=seed)
     table = Table(title="the best of every set: half A / half B (* chosen on half A)")
-    shown = [q for q in _quantities() if any(q in one.a for choice in choices for one in choice.candidates)]
-    for column in ("set", "tau", "max experts", *(_head(choices[0], quantity) for quantity in shown)):
+    known = [q for q in _quantities() if any(q in one.a for choice in choices for one in choice.candidates)]
+    for column in ("set", "tau", "max experts", *(_head(choices[0], quantity) for quantity in known)):
         table.add_column(column, justify="left" if column == "set" else "right")
     for number, (one, choice) in enumerate(zip(matches, choices, strict=True)):
         best = choice.chosen
         if best is None:
             table.add_row(one.label, "none", "")
             continue
-        cells = [f"{_cell(choice, best.a, quantity)} / {_cell(choice, best.b, quantity)}" for quantity in shown]
+        cells = [f"{_cell(choice, best.a, quantity)} / {_cell(choice, best.b, quantity)}" for quantity in known]
         star = "* " if number == index else ""
         table.add_row(f"{star}{one.label}", f"{best.tau:.4g}", str(best.max_experts), *cells)
-    console().print(table)
+    if shown:
+        console().print(table)
     if index is None:
         reasons = (f"{one.label}: {choice.reason}" for one, choice in zip(matches, choices, strict=True))
         raise DataError("; ".join(reasons))

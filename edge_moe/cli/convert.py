@@ -199,6 +199,7 @@ def show_recipes() -> None:
 
 def _show(report: Report, output: Path) -> None:
     from edge_moe.bundle import Bundle
+    from edge_moe.converters.noise import db
     from edge_moe.gains import nothing_gained
     from edge_moe.intervals import over_groups
 
@@ -210,7 +211,7 @@ def _show(report: Report, output: Path) -> None:
         for row in rows:
             same = row.against_fp32
             reference = name.endswith("/fp32")
-            compared = ("", "", "") if reference else (f"{same.top1:.2%}", f"{same.cosine:.4f}", f"{same.sqnr_db:.1f}")
+            compared = ("", "", "") if reference else (f"{same.top1:.2%}", f"{same.cosine:.4f}", db(same.sqnr_db))
             split = ""
             if row.structure is not None:
                 split = f"{row.structure.delegates}" + (
@@ -253,7 +254,7 @@ def _show(report: Report, output: Path) -> None:
         for column in ("layer", "adds itself", "in", "out"):
             table.add_column(column, justify="left" if column == "layer" else "right")
         for one in layers[:_WORST_LAYERS]:
-            table.add_row(one.layer, f"{one.own_sqnr_db:.1f}", f"{one.input_sqnr_db:.1f}", f"{one.sqnr_db:.1f}")
+            table.add_row(one.layer, db(one.own_sqnr_db), db(one.input_sqnr_db), db(one.sqnr_db))
         screen.print(table)
         kernels = report.kernels.get(name)
         if kernels is not None and kernels.is_suspect:

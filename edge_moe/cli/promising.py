@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import msgspec
+import typer
 from rich.table import Table
 
 from edge_moe.cli.console import console, say
+from edge_moe.records import to_json
 from edge_moe.sets import Pattern
 
 if TYPE_CHECKING:
@@ -26,6 +29,7 @@ def promised(
     *,
     write: bool,
     all_sets: bool,
+    json: bool = False,
 ) -> None:
     """Find the largest tau that keeps a promise, say what is promised and on what, and write it where that is asked.
 
@@ -42,26 +46,44 @@ def promised(
     best = found[0]
     for doubt in best.match.doubts:
         say(f"edge-moe: warning: {doubt}", err=True)
+    setting = f"tau {best.kept.tau:.10g}, max_experts {best.max_experts}"
+    if write:
+        after = write_choice(best.match, best.kept.tau, best.max_experts, all_sets, best.certificate)
+    else:
+        now = best.match.bundle.operating(best.match.artifacts)
+        before = f"tau {now.default_tau:g}, max_experts {now.default_max_experts}"
+        after = [f"the default of {best.match.label} stays {before}; --write changes it"]
+    if json:
+        typer.echo(to_json({"offers": [_as_dict(one) for one in found], "written": write}).decode(), nl=False)
+        return
     results = best.match.results
     among = "" if len(found) == 1 else f", each of {len(found)} at delta / {len(found)} (* the cheapest)"
-    screen = console()
-    screen.print(_table(found, f"{wanted} at {confidence:g} confidence, {results.images:,} images{among}"))
-    setting = f"tau {best.kept.tau:.10g}, max_experts {best.max_experts}"
-    say(f"{setting} of {best.match.label} promises {in_words(best.certificate)}")
-    for line in _remarks(best):
+    console().print(_table(found, f"{wanted} at {confidence:g} confidence, {results.images:,} images{among}"))
+    for line in (f"{setting} of {best.match.label} promises {in_words(best.certificate)}", *_remarks(best), *after):
         say(line)
-    if write:
-        write_choice(best.match, best.kept.tau, best.max_experts, all_sets=all_sets, certificate=best.certificate)
-        return
-    now = best.match.bundle.operating(best.match.artifacts)
-    before = f"tau {now.default_tau:g}, max_experts {now.default_max_experts}"
-    say(f"the default of {best.match.label} stays {before}; --write changes it")
+
+
+def _as_dict(one: Offer) -> dict[str, Any]:
+    """Return what is promised of one set, the first the one that is chosen, for JSON."""
+    return {
+        "set": str(one.match.artifacts.key),
+        "tau": one.kept.tau,
+        "max_experts": one.max_experts,
+        "certificate": msgspec.to_builtins(one.certificate),
+        "point": msgspec.to_builtins(one.point),
+        "cost": one.cost,
+        "unit": one.match.results.unit.name,
+    }
 
 
 def write_choice(
-    match: Match, tau: float, max_experts: int, *, all_sets: bool, certificate: Certificate | None = None
-) -> None:
-    """Make a setting the default of its set, and of all sets' choice the set the one that runs where none is named."""
+    match: Match, tau: float, max_experts: int, all_sets: bool, certificate: Certificate | None = None
+) -> list[str]:
+    """Make a setting the default of its set, and of all sets' choice the set the one that runs where none is named.
+
+    Returns:
+        What to tell of it.
+    """
     from edge_moe.defaults import write_defaults
 
     bundle, key = match.bundle.path, match.artifacts.key
@@ -69,12 +91,14 @@ def write_choice(
     wanted = Pattern((key.backend,), key.recipe)
     write_defaults(bundle, wanted, tau, max_experts, certificate=certificate, default_set=all_sets)
     before = f"tau {now.default_tau:g}, max_experts {now.default_max_experts}"
-    say(f"{bundle}: the default of {match.label} is now tau {tau:.10g}, max_experts {max_experts}; it was {before}")
+    told = [f"{bundle}: the default of {match.label} is now tau {tau:.10g}, max_experts {max_experts}; it was {before}"]
     first = match.bundle.manifest.sets[0].key
     if key != first and all_sets:
-        say(f"{bundle} runs {key} where no set is named; it was {first}")
+        told.append(f"{bundle} runs {key} where no set is named; it was {first}")
     elif key != first:
-        say(f"{bundle} still runs {first} where no set is named; name this one with --set {key}")
+        told.append(f"{bundle} still runs {first} where no set is named; name this one with --set {key}")
+    others = [f"{name} at {one.default_tau:g}" for name, one in match.bundle.operating_sets.items() if name != str(key)]
+    return [*told, *([f"the other sets keep their tau: {', '.join(others)}"] if others else [])]
 
 
 def _table(found: Sequence[Offer], title: str) -> Table:

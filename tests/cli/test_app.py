@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import platform
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+import edge_moe
 from edge_moe.errors import EdgeMoeError
 
 COMMANDS = (
@@ -59,6 +61,59 @@ def test_every_command_has_help_without_its_libraries(cli, command):
     done = cli(command, "--help")
     assert (done.code, done.err) == (0, "")
     assert "--" in done.out
+
+
+@pytest.mark.parametrize("arguments", [["-h"], ["--help"]])
+def test_both_ways_to_ask_for_help(cli, arguments):
+    assert "convert" in cli(*arguments).out
+    assert "--top" in cli("run", *arguments).out
+
+
+def test_the_version(cli):
+    assert cli("--version").out.startswith(f"edge-moe {edge_moe.__version__}, Python {platform.python_version()}, ")
+    done = subprocess.run([sys.executable, "-m", "edge_moe", "--version"], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == cli("--version").out
+
+
+def test_a_shell_completes_commands():
+    script = Path(sys.executable).with_name("edge-moe")
+    asked = {"_EDGE_MOE_COMPLETE": "complete_bash", "COMP_WORDS": "edge-moe re", "COMP_CWORD": "1"}
+    done = subprocess.run([script], env=os.environ | asked, capture_output=True, text=True)
+    assert done.stdout.split() == ["recipes", "report", "recalibrate"]
+
+
+def test_home_is_home_also_where_the_shell_left_it(cli, monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for option in (["-o", "~/one"], ["--output=~/two"]):
+        done = cli("init", *option, "--image-size", 32, "--classes", 3, "-k", 1)
+        assert done.code == 0, done.err
+    assert (tmp_path / "one" / "config.json").is_file()
+    assert (tmp_path / "two" / "config.json").is_file()
+    cli("inspect", "~other/bundle").refused(1, "~other/bundle is not a folder")
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_a_closed_stream_is_nobody_who_listens(tiny_bundle, closed):
+    script = Path(sys.executable).with_name("edge-moe")
+    done = subprocess.run(f"{script} inspect {tiny_bundle} {closed}", shell=True, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert bool(done.stdout) == (">&-" not in closed.replace("2>&-", ""))
+
+
+def test_numpys_words_for_a_full_disk(cli, monkeypatch):
+    def raises(*_):
+        raise OSError("3072 requested and 2016 written")
+
+    monkeypatch.setattr("edge_moe.bundle.Bundle.__init__", raises)
+    cli("inspect", "bundle").refused(1, "the disk is full")
+
+
+@pytest.mark.parametrize("command", ["inspect", "verify"])
+def test_a_path_that_is_too_long(cli, command):
+    done = cli(command, "a" * 5000)
+    done.refused(1, "too long")
+    assert len(done.err) < 2100
 
 
 @pytest.mark.parametrize(

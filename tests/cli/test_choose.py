@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 
 import pytest
@@ -71,6 +72,24 @@ def test_write_changes_the_default_only(cli, bundle, results):
     assert changed == {"operating.json"}
 
 
+def test_json_has_the_choice_and_what_it_was_from(cli, make_bundle, tmp_path):
+    bundle = make_bundle("two", experts=2, recipes=("int8", "fp32"), tau=0.3)
+    file = save(fitted(bundle, images=400, timed=40, rounds=3), tmp_path / "results.json")
+    command = ("choose", bundle, "--results", file, "--exit-rate", 0.99, "--set", "fake/int8")
+    found = json.loads(cli(*command, "--json").out)
+    assert (found["set"], found["written"], found["statistic"]) == ("fake/int8", False, "mean")
+    assert found["wishes"] == [{"quantity": "exit_rate", "value": 0.99, "at_least": True}]
+    assert (found["chosen"]["tau"], found["chosen"]["max_experts"]) == (1.0, 1)
+    assert found["chosen"] in found["candidates"]
+    assert found["chosen"]["a"]["exit_rate"]["value"] == 1.0
+    assert defaults(bundle) == (0.3, 1)
+    assert json.loads(cli(*command, "--json", "--write").out) == found | {"written": True}
+    assert defaults(bundle) == (1.0, 1)
+    assert "the other sets keep their tau: fake/fp32 at 0.3" in cli(*command, "--write").out
+    done = cli("choose", bundle, "--results", file, "--max-latency-ms", 0.1, "--all-sets", "--json")
+    done.refused(1, "no measured point satisfies")
+
+
 def test_the_whole_way_with_real_artifacts(cli, tiny_bundle, tmp_path):
     bundle = shutil.copytree(tiny_bundle, tmp_path / "bundle")
     file = save(fitted(bundle, images=60, timed=10), tmp_path / "results.json")
@@ -85,7 +104,12 @@ def test_the_whole_way_with_real_artifacts(cli, tiny_bundle, tmp_path):
 def test_nothing_satisfies(cli, bundle, results, tmp_path):
     before = tree(tmp_path)
     done = cli("choose", bundle, "--results", results, "--max-latency-ms", 0.1, "--write")
-    done.refused(1, "no measured point satisfies", "tau 1, max_experts 1 comes closest", "misses 0.1 ms by 0.3")
+    done.refused(
+        1,
+        "no measured point satisfies",
+        "tau 1, max_experts 1 comes closest",
+        "your limit was 0.1 ms; allow more mean latency",
+    )
     assert "half A / half B" in done.out  # what there is to wish for
     assert tree(tmp_path) == before
 

@@ -41,6 +41,17 @@ def test_a_promise_is_said_and_not_written(cli, bundle, results):
     assert done.out.endswith("the default of fake/int8 stays tau 0.3, max_experts 1; --write changes it\n")
 
 
+def test_json_has_every_offer(cli, bundle, results):
+    command = ("choose", bundle, "--results", results, "--promise", "changed<=8%", "--all-sets", "--json")
+    found = json.loads(cli(*command).out)
+    assert {one["set"] for one in found["offers"]} == {"fake/int8", "fake/fp32"}
+    first = found["offers"][0]
+    assert first["certificate"]["tau"] == first["tau"] == first["point"]["tau"]
+    assert (found["written"], first["certificate"]["epsilon"], first["unit"]) == (False, 0.08, "ms")
+    assert json.loads(cli(*command, "--write").out)["written"]
+    assert Bundle(bundle).manifest.sets[0].key == SetKey.parse(first["set"])
+
+
 def test_it_is_written_with_its_certificate(cli, bundle, results, fake_backend):
     done = cli("choose", bundle, "--results", results, "--promise", "lost<=8%", "--all-sets", "--write")
     assert done.code == 0, done.err
