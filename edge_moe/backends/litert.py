@@ -14,16 +14,15 @@ and which needs numpy 1. What its last release, 2.14, does with the recipes:
 
 from __future__ import annotations
 
-import importlib
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext, suppress
-from importlib import metadata
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from edge_moe.backends.base import CLOSED, Backend, OpenPart, PartTensor, PartTensors, Tensor, one_line
+from edge_moe.backends.imported import imported, version_of
 from edge_moe.backends.stderr import filtered_stderr
 from edge_moe.errors import BackendError, MissingExtraError, UsageError
 
@@ -74,11 +73,8 @@ class LiteRT(Backend):
 
     def version(self) -> str:
         """Return name and version of the library that executes; raise MissingExtraError where there is none."""
-        package, _ = _import()
-        try:
-            return f"{package} {metadata.version(package)}"
-        except metadata.PackageNotFoundError:  # a copy that no package manager knows of
-            return f"{package}, unknown version"
+        package, library = _import()
+        return f"{package} {version_of(library, package)}"
 
 
 class LiteRTPart(OpenPart):
@@ -203,7 +199,7 @@ def _import() -> tuple[str, Any]:
     """Return the name of the package that executes, and its module."""
     for package, module in _LIBRARIES.items():
         with suppress(ModuleNotFoundError):
-            return package, importlib.import_module(module)
+            return package, imported(module, package)
     raise MissingExtraError(_PACKAGE, "litert", _PURPOSE)
 
 

@@ -6,17 +6,14 @@ An artifact has one input; its outputs are named as the part's outputs.
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib import metadata
 from typing import Any, Literal
 
 from edge_moe.backends.base import CLOSED, Backend, OpenPart, PartTensor, PartTensors, Tensor, one_line
-from edge_moe.backends.onnx_session import open_session, saturates
-from edge_moe.errors import BackendError, MissingExtraError, UsageError
+from edge_moe.backends.onnx_session import open_session, saturates, version
+from edge_moe.errors import BackendError, UsageError
 
 __all__ = ["UNSIGNED", "Onnx", "OnnxPart"]
 
-_PACKAGE = "onnxruntime"
-_PURPOSE = "running .onnx artifacts"
 UNSIGNED = "unsigned weights since this processor's kernels saturate"
 
 
@@ -31,24 +28,19 @@ class Onnx(Backend):
 
         Raises:
             MissingExtraError: onnxruntime is not installed.
-            BackendError: ONNX Runtime refuses the bytes, or they are not an artifact of edge-moe.
+            BackendError: ONNX Runtime cannot be loaded, refuses the bytes, or they are not an artifact of edge-moe.
         """
-        try:
-            return OnnxPart(open_session(data, threads=threads))
-        except BackendError as error:
-            raise BackendError(f"{error}; convert it again") from None
+        return OnnxPart(open_session(data, threads=threads, advice="; convert it again"))
 
     def version(self) -> str:
         """Return the version of onnxruntime, and what had to be done about this processor's kernels.
 
         Raises:
             MissingExtraError: onnxruntime is not installed.
+            BackendError: it cannot be loaded.
         """
-        try:
-            version = f"{_PACKAGE} {metadata.version(_PACKAGE)}"
-        except metadata.PackageNotFoundError:
-            raise MissingExtraError(_PACKAGE, "onnx", _PURPOSE) from None
-        return f"{version}, {UNSIGNED}" if saturates() else version
+        found = f"onnxruntime {version()}"
+        return f"{found}, {UNSIGNED}" if saturates() else found
 
 
 class OnnxPart(OpenPart):

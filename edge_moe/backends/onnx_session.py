@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 
 from edge_moe.backends.base import one_line
+from edge_moe.backends.imported import imported, version_of
 from edge_moe.errors import BackendError, MissingExtraError
 
-__all__ = ["RIGHT", "open_session", "probe_model", "saturates"]
+__all__ = ["RIGHT", "open_session", "probe_model", "saturates", "version"]
 
 _ERRORS_ONLY = 3
 _UNSIGNED_WEIGHTS = "session.x64quantprecision"
@@ -27,18 +28,21 @@ _CHANNELS, _INPUT, _WEIGHT, _STEP = 64, 255, 127, 16384.0
 RIGHT = 127
 
 
-def open_session(model: bytes, *, threads: int = 1, optimise: bool = True, what: str = "artifact") -> Any:
+def open_session(
+    model: bytes, *, threads: int = 1, optimise: bool = True, what: str = "artifact", advice: str = ""
+) -> Any:
     """Return an InferenceSession of `model` on the CPU.
 
     Args:
         model: the bytes of an .onnx file.
         threads: of each operator.
         optimise: False runs the graph as it is written, operator by operator: QDQ in float, without integer kernels.
-        what: what to call the model in an error.
+        what: what to call the model where it is refused.
+        advice: what to do then.
 
     Raises:
         MissingExtraError: onnxruntime is not installed.
-        BackendError: ONNX Runtime refuses the model.
+        BackendError: it cannot be loaded, or refuses the model.
     """
     runtime = _import()
     options = runtime.SessionOptions()
@@ -55,7 +59,16 @@ def open_session(model: bytes, *, threads: int = 1, optimise: bool = True, what:
     try:
         return runtime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its exceptions have no common base but this one
-        raise BackendError(f"ONNX Runtime refuses the {what}: {one_line(error)}") from None
+        raise BackendError(f"ONNX Runtime refuses the {what}: {one_line(error)}{advice}") from None
+
+
+def version() -> str:
+    """Return the version of onnxruntime, or of its like, such as onnxruntime-gpu, which is the same module.
+
+    Raises:
+        MissingExtraError, BackendError: as `open_session`.
+    """
+    return version_of(_import(), "onnxruntime")
 
 
 @functools.cache
@@ -139,7 +152,6 @@ def _varint(value: int) -> bytes:
 def _import() -> Any:
     """Return the module onnxruntime; nothing else of the device's side imports it."""
     try:
-        import onnxruntime
+        return imported("onnxruntime", "onnxruntime")
     except ModuleNotFoundError:
         raise MissingExtraError("onnxruntime", "onnx", "running .onnx artifacts") from None
-    return onnxruntime

@@ -197,7 +197,7 @@ def test_tflite_runtime_is_used_where_ai_edge_litert_is_not_there(as_tflite_runt
     assert part.output("logits").shape == (1, 5)
     assert part.partitions() == Partitions(delegates=1, outside=0)
     part.close()
-    assert LiteRT().version() == "tflite-runtime, unknown version"
+    assert LiteRT().version() == "tflite-runtime unknown version"
 
 
 @pytest.mark.parametrize(

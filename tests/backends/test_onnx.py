@@ -189,15 +189,20 @@ def test_registry_and_version(monkeypatch):
     for saturates in (False, True):
         monkeypatch.setattr("edge_moe.backends.onnx.saturates", lambda answer=saturates: answer)
         assert (UNSIGNED in backend.version()) is saturates
-    monkeypatch.setattr("edge_moe.backends.onnx._PACKAGE", "no-such-package")
-    with pytest.raises(MissingExtraError, match="needs no-such-package"):
-        backend.version()
+
+
+def test_the_version_is_the_modules(monkeypatch):
+    """Of onnxruntime-gpu, -openvino and their like, which are this module under another package's name."""
+    monkeypatch.setattr("onnxruntime.__version__", "9.8.7")
+    monkeypatch.setattr("importlib.metadata.version", lambda name: 1 / 0)
+    assert Onnx().version().startswith("onnxruntime 9.8.7")
 
 
 def test_missing_package(monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with pytest.raises(MissingExtraError, match=r"needs onnxruntime.*edge-moe\[onnx\]"):
-        Onnx().open(b"")
+    for use in (lambda: Onnx().open(b""), Onnx().version):
+        with pytest.raises(MissingExtraError, match=r"needs onnxruntime.*edge-moe\[onnx\]"):
+            use()
 
 
 def test_nothing_but_the_caller_s_own_words_on_stderr(artifact, tmp_path):

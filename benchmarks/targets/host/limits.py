@@ -8,13 +8,12 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 from collections.abc import Callable
-from importlib import metadata
 from time import perf_counter
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from edge_moe.backends.onnx_session import open_session
+from edge_moe.backends.onnx_session import open_session, version
 
 __all__ = ["SHAPE", "Product", "products", "time_product"]
 
@@ -108,7 +107,7 @@ def _onnxruntime(threads: int) -> list[Product]:
         )
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
         session = open_session(model.SerializeToString(), threads=threads, what="product")
-        found.append(Product(dtype, f"onnxruntime {metadata.version('onnxruntime')}", _run(session, a)))
+        found.append(Product(dtype, f"onnxruntime {version()}", _run(session, a)))
     return found
 
 
