@@ -87,6 +87,13 @@ def train(
         int | None, typer.Option(help="Experts that train at once; as many as CPU cores, 1 on a GPU.")
     ] = None,
     workers: Annotated[int, typer.Option(help="Processes that decode images which do not fit in memory.")] = 0,
+    leave_out_unreadable: Annotated[
+        bool,
+        typer.Option(
+            "--leave-out-unreadable",
+            help="Train without files that cannot be decoded; all are decoded once more, to find them.",
+        ),
+    ] = False,
     only_expert: Annotated[
         int | None, typer.Option(help="Train this expert of the finished checkpoint again, as it was planned.")
     ] = None,
@@ -111,7 +118,14 @@ def train(
 
     if only_expert is not None:
         with stop.going_on(lambda: bool(works(expert_folder(output, only_expert)))), shown_progress() as progress:
-            config = retrain_expert(output, only_expert, data=data, workers=workers, progress=progress)
+            config = retrain_expert(
+                output,
+                only_expert,
+                data=data,
+                workers=workers,
+                leave_out_unreadable=leave_out_unreadable,
+                progress=progress,
+            )
         _report(config, output)
         return
     check_expectation(expect_accuracy)
@@ -151,10 +165,20 @@ def train(
     ):
         say(prepared)
         if given is not None or expect_accuracy is not None or finetune != "all":
-            check_given_base(plan, expect_accuracy, say=say, progress=progress)
+            check_given_base(
+                plan, expect_accuracy, leave_out_unreadable=leave_out_unreadable, say=say, progress=progress
+            )
         say(_planned(plan))
         processes = default_or(jobs, _default_jobs())
-        config = run(plan, output, force=force, jobs=processes, workers=workers, progress=progress)
+        config = run(
+            plan,
+            output,
+            force=force,
+            jobs=processes,
+            workers=workers,
+            leave_out_unreadable=leave_out_unreadable,
+            progress=progress,
+        )
     _report(config, output)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -17,33 +17,48 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 from edge_moe.bundle import Preprocessing
 from edge_moe.checkpoint import Augment
 from edge_moe.data import LabelledImages
-from edge_moe.errors import EdgeMoeError
+from edge_moe.errors import DataError, EdgeMoeError
 from edge_moe.nn.torchvision import torchvision as _torchvision  # noqa: F401  (makes torchvision importable)
 from edge_moe.orphans import end_with_parent
 from edge_moe.progress import Progress, Silent, track
+from edge_moe.training.readable import refusal
 
 from torchvision.transforms import v2  # isort: skip
 
-__all__ = ["Images", "batches", "seed_everything"]
+__all__ = ["Images", "batches", "begin_under", "fits_in_memory", "seed_everything"]
 
 _MEMORY_BYTES = 2 << 30
 _PAD_SHARE = 8  # a random crop moves the image by at most 1/8 of its side
+
+
+def fits_in_memory(source: LabelledImages, spec: Preprocessing) -> bool:
+    """Return whether all images, prepared, are kept."""
+    height, width = spec.size
+    return len(source) * height * width * 3 <= _MEMORY_BYTES
 
 
 class Images(Dataset[tuple[Tensor, int]]):
     """[3, H, W] uint8 image and class index."""
 
     def __init__(self, source: LabelledImages, spec: Preprocessing, progress: Progress | None = None) -> None:
-        """Decode every image once if all fit in 2 GiB; else each time that it is asked for."""
+        """Decode every image once if all fit in 2 GiB; else each time that it is asked for.
+
+        Raises:
+            DataError: some are decoded here, and cannot be: names them.
+        """
         self.source, self.spec = source, spec
         self.labels = torch.from_numpy(source.labels)
         self._stored: Tensor | None = None
-        height, width = spec.size
-        if len(source) * height * width * 3 <= _MEMORY_BYTES:
-            self._stored = torch.empty(len(source), 3, height, width, dtype=torch.uint8)
-            name = f"reading {source.name}"
-            for index in track(range(len(source)), name, len(source), progress or Silent()):
-                self._stored[index] = self._decode(index)
+        if fits_in_memory(source, spec):
+            self._stored = torch.empty(len(source), 3, *spec.size, dtype=torch.uint8)
+            problems: dict[int, str] = {}
+            for index in track(range(len(source)), f"reading {source.name}", len(source), progress or Silent()):
+                try:
+                    self._stored[index] = self._decode(index)
+                except DataError as error:
+                    problems[index] = str(error)
+            if problems:
+                raise refusal(source, problems)
 
     def __len__(self) -> int:
         return len(self.source)
@@ -105,7 +120,7 @@ def batches(
         batch_size,
         sampler=range(len(images)) if indices is None else indices,
         num_workers=workers,
-        worker_init_fn=partial(_begin, os.getpid()) if workers else None,
+        worker_init_fn=begin_under(os.getpid()) if workers else None,
         collate_fn=_collate if workers else None,
     )
     mean = torch.tensor(images.spec.mean, device=device).view(1, 3, 1, 1)
@@ -118,8 +133,12 @@ def batches(
         yield normalized.contiguous(memory_format=torch.channels_last), labels.to(device)
 
 
+def begin_under(parent: int) -> Callable[[int], None]:
+    """Return what a process that decodes images begins with: it leaves signals to `parent`, and ends with it."""
+    return partial(_begin, parent)
+
+
 def _begin(parent: int, _number: int) -> None:
-    """Leave signals to the process `parent`, and end with it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if multiprocessing.get_start_method() != "forkserver":  # which is the one that starts a process then

@@ -25,6 +25,7 @@ from edge_moe.training.base import check_finetune, load_base_weights
 from edge_moe.training.checkpoint import Checkpoint
 from edge_moe.training.fit import pick_device
 from edge_moe.training.plan import TrainingPlan
+from edge_moe.training.readable import readable
 
 __all__ = ["MOST", "Found", "check_expectation", "check_given_base", "check_mixture"]
 
@@ -68,6 +69,7 @@ def check_given_base(
     plan: TrainingPlan,
     expected: float | None = None,
     *,
+    leave_out_unreadable: bool = False,
     say: Callable[[str], None] | None = None,
     progress: Progress | None = None,
 ) -> Found | None:
@@ -76,6 +78,7 @@ def check_given_base(
     Args:
         plan: names the weights. A base whose last layer is replaced has no accuracy yet: None, and that is said.
         expected: in per cent. A sample is looked at without it, else every image.
+        leave_out_unreadable: files that cannot be decoded do not count; else they are an error.
         say: is told what was found, in one line.
         progress: of the work.
 
@@ -100,6 +103,8 @@ def check_given_base(
             )
         return None
     images = open_data(plan.config.data, "val", strict=True).with_classes(plan.labels)
+    if leave_out_unreadable:
+        images = readable(images, plan.preprocessing, leave_out=True, progress=progress)
     return _check(base, None, images, plan.preprocessing, None, expected, say, progress)
 
 

@@ -8,6 +8,7 @@ now: the gate from this base, an expert from this base and gate. The checkpoint 
 from __future__ import annotations
 
 import io
+import logging
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -34,14 +35,17 @@ from edge_moe.training.done import AGREEMENT, EMBEDDINGS, Done
 from edge_moe.training.experts import train_expert
 from edge_moe.training.fit import pick_device
 from edge_moe.training.gate import cluster, embed, train_gate
-from edge_moe.training.images import Images
+from edge_moe.training.images import Images, fits_in_memory
 from edge_moe.training.measure import collect_torch, mixture_metrics
 from edge_moe.training.plan import TrainingPlan, take_up
 from edge_moe.training.processes import in_processes
+from edge_moe.training.readable import readable
 from edge_moe.training.record import record_data
 from edge_moe.work import Work, making
 
 __all__ = ["TrainingPlan", "retrain_expert", "train"]
+
+_log = logging.getLogger(__name__)
 
 _PARTS = "*.safetensors"
 _OWN = (CONFIG, _PARTS, EMBEDDINGS, AGREEMENT, "*.state")
@@ -55,11 +59,14 @@ def train(
     force: bool = False,
     jobs: int = 1,
     workers: int = 0,
+    leave_out_unreadable: bool = False,
     progress: Progress | None = None,
 ) -> CheckpointConfig:
     """Train base, gate and experts as `plan` says, and write the checkpoint `out`; without experts the base alone.
 
     `jobs`: experts that train at once, each in a process of its own. `workers`: processes that decode images.
+    `leave_out_unreadable`: train without files that are no images, with a note; else these are told before anything is
+    trained.
     A run that was killed is taken up where it stood. Uses a GPU when torch has one.
 
     Raises:
@@ -68,13 +75,16 @@ def train(
             an unfinished run with another plan or on other images, is in the folder in which it is made.
     """
     with making(out, "train", force=force, own=_OWN) as work:
-        return _train(work, plan, jobs, workers, progress or Silent())
+        return _train(work, plan, jobs, workers, leave_out_unreadable, progress or Silent())
 
 
-def _train(work: Work, plan: TrainingPlan, jobs: int, workers: int, progress: Progress) -> CheckpointConfig:
+def _train(
+    work: Work, plan: TrainingPlan, jobs: int, workers: int, leave_out: bool, progress: Progress
+) -> CheckpointConfig:
     check_at_least_one(jobs=jobs)
     images, validation = _open(plan)
     plan.check()
+    images, validation = _readable(plan, (images, validation), leave_out, workers, progress)
     if plan.experts > len(images):
         raise UsageError(f"{plan.experts} experts need at least as many training images; found {len(images)}")
     if len(images) < 2 or plan.config.batch_size < 2:
@@ -98,11 +108,18 @@ def _train(work: Work, plan: TrainingPlan, jobs: int, workers: int, progress: Pr
 
 
 def retrain_expert(
-    out: Path, index: int, *, data: str | None = None, workers: int = 0, progress: Progress | None = None
+    out: Path,
+    index: int,
+    *,
+    data: str | None = None,
+    workers: int = 0,
+    leave_out_unreadable: bool = False,
+    progress: Progress | None = None,
 ) -> CheckpointConfig:
     """Train one expert of the finished checkpoint `out` again, alone, under the plan that the checkpoint records.
 
-    `data` says where the images are now, if not where they were; they have to be the same. The checkpoint is replaced
+    `data` says where the images are now, if not where they were; they have to be the same, with those left out that
+    were left out then (`leave_out_unreadable`). The checkpoint is replaced
     when all is done; until then the work is in a folder beside it, where a killed run is taken up.
 
     Raises:
@@ -112,7 +129,7 @@ def retrain_expert(
         OutputError: another process makes `out`, or something else is in the folder in which this is done.
     """
     with making(out, "train", folder=expert_folder(out, index), own=_OWN, amends=True) as work:
-        return _retrain(work, out, index, data, workers, progress or Silent())
+        return _retrain(work, out, index, data, workers, leave_out_unreadable, progress or Silent())
 
 
 def expert_folder(out: Path, index: int) -> Path:
@@ -120,7 +137,9 @@ def expert_folder(out: Path, index: int) -> Path:
     return partial_path(out.parent / f"{out.name}.{expert_name(index)}")
 
 
-def _retrain(work: Work, out: Path, index: int, data: str | None, workers: int, progress: Progress) -> CheckpointConfig:
+def _retrain(
+    work: Work, out: Path, index: int, data: str | None, workers: int, leave_out: bool, progress: Progress
+) -> CheckpointConfig:
     config = read_config(out)
     if config.training is None:
         raise CheckpointError(
@@ -140,7 +159,7 @@ def _retrain(work: Work, out: Path, index: int, data: str | None, workers: int, 
         preprocessing=config.preprocessing,
         config=training,
     )
-    images, validation = _open(plan)
+    images, validation = _readable(plan, _open(plan), leave_out, workers, progress)
     name = expert_name(index)
     record = record_data(images, validation)
     if config.trained_on and (difference := config.trained_on.difference(record.digest())):
@@ -181,6 +200,26 @@ def _open(plan: TrainingPlan) -> tuple[LabelledImages, LabelledImages]:
     if plan.experts:
         base.new_gate(plan.experts, plan.architecture.image_size)  # one without a branch point, too
     return images.with_classes(plan.labels), validation
+
+
+def _readable(
+    plan: TrainingPlan,
+    opened: tuple[LabelledImages, LabelledImages],
+    leave_out: bool,
+    workers: int,
+    progress: Progress,
+) -> tuple[LabelledImages, LabelledImages]:
+    """Return training and validation images without files that cannot be read; those that are kept are read later."""
+    spec = plan.preprocessing
+    images, validation = (
+        readable(one, spec, leave_out=leave_out, workers=workers, progress=progress)
+        if leave_out or not fits_in_memory(one, spec)
+        else one
+        for one in opened
+    )
+    for note in {*images.notes, *validation.notes} - {*opened[0].notes, *opened[1].notes}:
+        _log.info(note)
+    return images, validation
 
 
 def _make(run: _Run, validation: LabelledImages, trained_on: DataDigest | None, jobs: int) -> CheckpointConfig:

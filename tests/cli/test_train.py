@@ -279,6 +279,23 @@ def test_data_that_cannot_be_used(cli, data, tmp_path, spoil, words):
     assert not out.exists()
 
 
+def test_files_that_are_no_images_are_named_and_can_be_left_out(cli, data, tmp_path):
+    no_image(data)
+    (data / "train/across/01.png").write_bytes(b"words")
+    out = tmp_path / "out"
+    done = cli("train", data, "-o", out, *FAST)
+    done.refused(1, "2 of 12 files", "across/01.png is not an image", "down/00.png is not an image", progress=True)
+    assert not out.exists()
+    (data / "val/down/00.png").write_bytes(b"words")
+    done = cli("train", data, "-o", out, *FAST, "--leave-out-unreadable")
+    assert done.code == 0, done.err
+    assert "2 of 12 files cannot be read and are left out" in done.err
+    assert read_config(out).metrics["validation_images"] == 11
+    cli("train", data, "-o", out, "--only-expert", 1).refused(1, "found 12 training images, not 10")
+    done = cli("train", data, "-o", out, "--only-expert", 1, "--leave-out-unreadable")
+    assert done.code == 0, done.err
+
+
 # --- targets, of all commands that write checkpoints ---
 
 
