@@ -4,14 +4,19 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO := build/demo
 READY := $(VENV)/.ready
+# torch's build for processors alone, without 3.4 GB of CUDA: taken where there is no NVIDIA GPU and this can be reached.
+TORCH_CPU := https://download.pytorch.org/whl/cpu
 # Experts of the demo that train at once: one a core, up to all four.
 JOBS := $(shell n=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2); echo $$((n < 4 ? n : 4)))
 
-.PHONY: demo test test-devices devices-ready devices lint types env bench clean
+.PHONY: demo test test-devices devices-ready devices lint types env bench wheel clean
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "edge-moe needs Python 3.11 or newer; try: make PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)
+	@if [ "$$(uname -s)" = Linux ] && ! command -v nvidia-smi >/dev/null; then \
+	  $(BIN)/python -m pip install --quiet --disable-pip-version-check --timeout 5 --retries 0 --no-deps -c constraints.txt \
+	    --index-url $(TORCH_CPU) torch torchvision >/dev/null 2>&1 || true; fi
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $@
 
@@ -82,5 +87,12 @@ bench: $(READY)
 	$(BIN)/python -m edge_moe.benchmarks.studies.speed -o build/speed
 	$(BIN)/python -m edge_moe.benchmarks.studies.footprint -o build/speed
 
+# One file that pip installs anywhere: docs/installing.md.
+wheel: $(READY)
+	rm -rf build/lib
+	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir dist .
+	rm -rf build/lib
+	@ls dist/*.whl
+
 clean:
-	rm -rf build $(VENV)
+	rm -rf build dist $(VENV)

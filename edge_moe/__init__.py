@@ -47,7 +47,7 @@ __all__ = [
     "__version__",
 ]
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 # ONNX Runtime tells its maker about the machine unless this is set before it is imported, which nothing above does.
 # Processes that are started from here inherit it. Who wants otherwise sets it themselves. See docs/privacy.md.

@@ -20,7 +20,7 @@ from tests.fixtures import JOB
 
 ROOT = Path(__file__).parents[1]
 README, TARGETS, MEASURING = (ROOT / name for name in ("README.md", "docs/targets.md", "docs/measuring.md"))
-PAGES = [README, ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [README, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
 pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 MOST_WORDS, FIRST_SCREEN = 1550, 40
 
@@ -70,15 +70,20 @@ def test_every_command_and_option_is_there(page):
         assert asked <= known, f"{page.name}: edge-moe {' '.join(words)}"
 
 
+def prose(file):
+    """Its text, but for blocks of code."""
+    return re.sub(r"^```.*?^```", "", file.read_text(), flags=re.M | re.S)
+
+
 def anchors(file):
     """As GitHub makes them of headings."""
-    heads = re.findall(r"^#+ (.+)$", re.sub(r"^```.*?^```", "", file.read_text(), flags=re.M | re.S), re.MULTILINE)
+    heads = re.findall(r"^#+ (.+)$", prose(file), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads}
 
 
 @pages
 def test_every_link_leads_somewhere(page):
-    for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+    for link in re.findall(r"\]\(([^)\s]+)\)", prose(page)):
         path, _, anchor = link.partition("#")
         if path.startswith("http"):
             continue
