@@ -177,6 +177,8 @@ def _check_size(folder: Path, artifact: Artifact) -> None:
 
 def _read_manifest(path: Path) -> Manifest:
     file = path / MANIFEST
+    if path.name == MANIFEST and path.is_file():
+        raise BundleError(f"{path} is a file of a bundle; expected its folder, {path.parent}")
     if not path.is_dir():
         raise BundleError(f"{path} is not a folder; expected a bundle, made by 'edge-moe convert CHECKPOINT -o {path}'")
     if not file.is_file():

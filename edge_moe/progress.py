@@ -55,21 +55,32 @@ class _Lines:
 
     def __init__(self) -> None:
         self._state: dict[str, tuple[int, int]] = {}
+        self._begun: dict[str, tuple[float, int]] = {}  # when, and how much was done then
         self._last = 0.0
 
     def start(self, name: str, total: int, done: int = 0) -> None:
         self._state[name] = (done, total)
+        self._begun[name] = (time.monotonic(), done)
 
     def advance(self, name: str, note: str = "") -> None:
-        done, total = self._state[name]
-        self._state[name] = (done + 1, total)
+        done, total = self._state[name][0] + 1, self._state[name][1]
+        self._state[name] = (done, total)
         now = time.monotonic()
-        if done + 1 == total or now - self._last > _LINE_SECONDS:
+        if done == total or now - self._last > _LINE_SECONDS:
             self._last = now
-            print(f"{name} {done + 1}/{total} {note}".rstrip(), file=sys.stderr, flush=True)
+            begun, before = self._begun[name]
+            left = (now - begun) / (done - before) * (total - done)
+            notes = ", ".join(filter(None, (note, f"{_duration(left)} left" if left >= 1 else "")))
+            print(f"{name} {done}/{total} {notes}".rstrip(), file=sys.stderr, flush=True)
 
 
 _LINE_SECONDS = 10
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
 @contextmanager

@@ -240,3 +240,9 @@ def test_unreadable(make_bundle, monkeypatch):
 def test_what_is_no_path(path):
     with pytest.raises(UsageError, match=r"^the bundle is .*; expected the path of its folder$"):
         Bundle(path)
+
+
+def test_the_manifest_itself_is_no_bundle(make_bundle):
+    path = make_bundle()
+    with pytest.raises(BundleError, match=rf"manifest\.json is a file of a bundle; expected its folder, {path}$"):
+        Bundle(path / "manifest.json")

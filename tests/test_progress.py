@@ -50,7 +50,25 @@ def test_a_log_gets_a_line_now_and_then_and_one_at_the_end(
         for epoch in range(2, 6):
             progress.advance("base", f"loss {epoch}")
             now[0] += 6
-    assert capsys.readouterr().err.splitlines() == ["base 2/5 loss 2", "base 4/5 loss 4", "base 5/5 loss 5"]
+    assert capsys.readouterr().err.splitlines() == [
+        "base 2/5 loss 2",
+        "base 4/5 loss 4, 4 s left",  # two took 12 s, one is left of three that were done
+        "base 5/5 loss 5",
+    ]
+
+
+@pytest.mark.parametrize(("seconds", "expected"), [(60, "60 s"), (1200, "20 min"), (36_000, "10.0 h"), (0.5, "")])
+def test_the_time_that_is_left(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, seconds: float, expected: str
+) -> None:
+    now = [1000.0]
+    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
+    with shown_progress() as progress:
+        progress.start("it", 10, 4)  # four of them in an earlier sitting
+        now[0] += seconds / 5
+        progress.advance("it")
+    wanted = f"it 5/10 {expected} left" if expected else "it 5/10"
+    assert capsys.readouterr().err.strip() == wanted
 
 
 def test_a_terminal_gets_bars(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -72,7 +72,10 @@ def setup(
         needed.remove()
         say(f"{needed.where} is removed")
         return
-    licence = None if needed.complete else needed.licence
+    if needed.complete:
+        _done(needed, device)
+        return
+    licence = needed.licence
     if licence is not None and not accept_licence and not sys.stdin.isatty():
         raise UsageError(
             f"{device} is under a licence that has to be agreed to: {licence.words}; repeat the command in a "
@@ -84,6 +87,10 @@ def setup(
         _agree(needed, licence, accept_licence)
     with stop.going_on(lambda: any(map(needed.is_there, needed.items))), shown_progress() as progress:
         needed.install(progress)
+    _done(needed, device)
+
+
+def _done(needed: SetUp, device: str) -> None:
     kept = _size(needed.kept_bytes)
     say(f"{device} is set up, {kept}; 'edge-moe devices setup {device} --remove' takes it away")
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -20,6 +22,7 @@ from edge_moe.training.weights import fit_names, load_state, read_weights
 
 __all__ = ["load_base_weights", "train_base"]
 
+_WATCHED, _BATCH = 2000, 64  # of the validation images, between epochs
 _STAGE = 1  # keeps the seeds of base, gate and experts apart
 
 
@@ -63,8 +66,11 @@ def train_base(
     progress: Progress,
     workers: int = 0,
     state: Kept | None = None,
+    validation: Images | None = None,
 ) -> None:
     """Train `base` (on its own device) with cross-entropy as `config` says, and leave it frozen in evaluation mode.
+
+    On at most 2,000 of the `validation` images, the same after every epoch, its accuracy is measured and told.
 
     Raises:
         UsageError: `finetune` is "none" although the classifier of the given weights had to be replaced.
@@ -102,11 +108,27 @@ def train_base(
             weight_decay=config.weight_decay,
             progress=progress,
             state=state,
+            accuracy=None if validation is None else partial(_accuracy, base, validation, device, workers),
         )
         if config.finetune == "all":
             settle_statistics(base, (x for x, _ in shuffled(epochs)))
         check_finite(base, "base")
     base.requires_grad_(False).eval()
+
+
+@torch.no_grad()
+def _accuracy(base: Base, images: Images, device: torch.device, workers: int) -> float:
+    """Return the share of at most 2,000 images that `base` answers rightly; its modes are as before then."""
+    chosen = np.random.default_rng(0).permutation(len(images))[:_WATCHED]
+    mode = {module: module.training for module in base.modules()}
+    base.eval()
+    right = sum(
+        int((base(x).logits.argmax(1) == y.to(device)).sum())
+        for x, y in batches(images, _BATCH, device, indices=chosen.tolist(), workers=workers)
+    )
+    for module, training in mode.items():
+        module.training = training
+    return right / len(chosen)
 
 
 def _last_linear(base: Base) -> tuple[str, nn.Linear]:

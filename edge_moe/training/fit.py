@@ -33,12 +33,13 @@ def fit(
     weight_decay: float,
     progress: Progress,
     state: Kept | None = None,
+    accuracy: Callable[[], float] | None = None,
 ) -> None:
     """Train the parameters of `module` that require a gradient.
 
     `losses(epoch)` seeds itself by the epoch and yields one scalar loss a step, so that an epoch is the same whether
-    or not the run was interrupted before it. `state` is written after each epoch, and gone on with if it is done; who
-    saves the result removes it.
+    or not the run was interrupted before it. `accuracy`, a share of 1, is asked and told after each epoch. `state` is
+    written after each epoch, and gone on with if it is done; who saves the result removes it.
 
     Raises:
         UsageError: the loss is not finite; the message says what to lower.
@@ -75,7 +76,8 @@ def fit(
             optimizer.step()
             total, steps = total + loss.item(), steps + 1
         schedule.step()
-        progress.advance(name, f"loss {total / max(steps, 1):.3f}")
+        measured = "" if accuracy is None else f", validation accuracy {accuracy():.1%}"
+        progress.advance(name, f"loss {total / max(steps, 1):.3f}{measured}")
         if state is not None:
             buffer = io.BytesIO()
             now = {

@@ -226,7 +226,7 @@ def _make(run: _Run, validation: LabelledImages, trained_on: DataDigest | None, 
     """Make the parts that are missing, measure the mixture, and write its config."""
     plan = run.plan
     images = Images(validation, plan.preprocessing)  # first: a file that cannot be read is told before the training
-    run.make_base()
+    run.make_base(images)
     if plan.experts:
         run.make_gate()
     missing = [k for k in range(plan.experts) if not run.done.has(expert_name(k))]
@@ -303,13 +303,21 @@ class _Run:
         kept.write(buffer.getvalue())
         return made
 
-    def make_base(self) -> None:
+    def make_base(self, validation: Images) -> None:
         if self.done.has("base"):
             return
         torch.manual_seed(self.plan.config.seed)
         base = build_base(self.plan.architecture).to(self.device)
         state = self.done.state("base")
-        train_base(base, self.images, self.plan.config, progress=self.progress, workers=self.workers, state=state)
+        train_base(
+            base,
+            self.images,
+            self.plan.config,
+            progress=self.progress,
+            workers=self.workers,
+            state=state,
+            validation=validation,
+        )
         self.done.keep("base", base)
 
     def make_gate(self) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from edge_moe import IntegrityError, OutputError
 from edge_moe.benchmarks.set_up import Item, SetUp
+from edge_moe.lock import acquire
 from edge_moe.progress import Silent
 from tests.cli.conftest import small_disk
 from tests.tiny import tree
@@ -63,6 +64,18 @@ def test_everything_is_brought_once(core):
     core.install(steps)
     assert core.brought == list(FILES)
     assert steps.seen[-1] == ("setting up core", 3, 3)
+
+
+def test_what_is_complete_needs_no_turn(core):
+    """As two commands that begin with a set-up ask for it at once."""
+    core.install(Silent())
+    lock = acquire(core.folder, "another process")
+    try:
+        core.install(Silent())
+        with pytest.raises(OutputError, match="is being made by"):
+            core.remove()
+    finally:
+        lock.release()
 
 
 def test_a_set_up_that_was_stopped_goes_on(core):

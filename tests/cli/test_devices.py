@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from importlib import metadata
 
 from edge_moe import UsageError
@@ -75,13 +76,6 @@ def test_set_up_is_brought_and_taken_away(cli, monkeypatch, tmp_path):
 
 
 def test_devices_say_what_to_install(cli, monkeypatch):
-    real = metadata.version
-
-    def version(name):
-        if name == "onnxruntime":
-            raise metadata.PackageNotFoundError(name)
-        return real(name)
-
-    monkeypatch.setattr(metadata, "version", version)
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
     usable, detail = rows(cli("devices"))["host, onnx"]
     assert (usable, detail[-28:]) == ("NO", "pip install 'edge-moe[onnx]'")

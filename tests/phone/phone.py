@@ -209,7 +209,7 @@ class Phone:
         """Return the command lines of what runs on the device now."""
         return list(self._ask("about")["processes"])
 
-    def quiet(self, wait_s: float = 20.0) -> list[str]:
+    def quiet(self, wait_s: float = 60.0) -> list[str]:
         """Return what still runs when all could have ended: nothing, if all is well."""
         end = time.monotonic() + wait_s
         while (left := self.processes()) and time.monotonic() < end:
