@@ -62,9 +62,10 @@ def test_make_wheel(checkout):
 def test_a_line_installs_what_answers(checkout, tmp_path, line):
     venv.create(tmp_path / "fresh", with_pip=True)
     path = f"{tmp_path / 'fresh' / 'bin'}{os.pathsep}{os.environ['PATH']}"
-    command = line.replace("/path/to/edge-moe", str(checkout))
-    environment = {**os.environ, "PATH": path, "PIP_QUIET": "2"}
-    subprocess.run(command, shell=True, cwd=checkout, env=environment, check=True)
+    to_the_clone = {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": f"url.file://{checkout}.insteadOf"}
+    to_the_clone["GIT_CONFIG_VALUE_0"] = "https://git.example.org/edge-moe"
+    environment = {**os.environ, **to_the_clone, "PATH": path, "PIP_QUIET": "2"}
+    subprocess.run(line, shell=True, cwd=checkout, env=environment, check=True)
     done = subprocess.run(
         [tmp_path / "fresh/bin/python", "-c", ANSWERS], cwd=JOB, capture_output=True, text=True, check=False
     )
