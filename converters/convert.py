@@ -12,7 +12,7 @@ import msgspec
 
 from edge_moe.converters import bars, failing, flips, layers_picture, package, parity, rank
 from edge_moe.converters.failing import listed
-from edge_moe.converters.judge import Judge
+from edge_moe.converters.judge import Judge, Verdict
 from edge_moe.converters.layers import Ranking
 from edge_moe.converters.make import Maker
 from edge_moe.converters.options import ConversionOptions, Wanted, check
@@ -25,6 +25,7 @@ from edge_moe.converters.store import Store
 from edge_moe.converters.workers import FailedBackends
 from edge_moe.data import open_data
 from edge_moe.errors import ConversionError, LeftOutError
+from edge_moe.gains import at_default
 from edge_moe.output import write_file
 from edge_moe.processor import this_processor
 from edge_moe.progress import Progress, Silent
@@ -279,6 +280,7 @@ class _Conversion:
             sets={str(key): one.parts for key, one in verdicts.items()},
             routed={str(key): one.routed for key, one in verdicts.items() if one.routed},
             default_taus={str(key): one.default_tau for key, one in verdicts.items()},
+            at_default=tuple(filter(None, (self._at_default(key, verdicts[key]) for key in shipped))),
             flips=tuple(flips.found(shipped, self.judge.verdicts, config, options.max_experts)),
             accuracy=self._accuracy(),
             missed_bars={str(key): one.missed for key, one in verdicts.items()},
@@ -292,6 +294,9 @@ class _Conversion:
             kernels={f"{key}/{part}": found.kernels for (key, part), found in layers.items()},
             seconds=self.maker.seconds,
         )
+
+    def _at_default(self, key: SetKey, verdict: Verdict) -> str | None:
+        return at_default(str(key), verdict.points, verdict.default_tau, self.options.max_experts)
 
     def _accuracy(self) -> Accuracies | None:
         config, validation = self.loaded.config, self.judge.validation

@@ -37,6 +37,7 @@ def to_markdown(report: Report) -> str:
         lines += [] if name in report.left_out else [f"**{name} cannot be made:** {in_markdown(why)}", ""]
     for remark in report.made_anew:
         lines += [in_markdown(remark), ""]
+    lines += [*(f"- {text}" for text in report.at_default), ""] if report.at_default else []
     lines += _flips(report)
     lines += _bars(report)
     for backend, one in report.ranked.items():

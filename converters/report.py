@@ -160,6 +160,7 @@ class Report(_Strict, frozen=True, kw_only=True):
     sets: dict[str, list[PartParity]]
     routed: dict[str, list[Routing]]  # at tau 0, in between, and at the set's default tau
     default_taus: dict[str, float]
+    at_default: tuple[str, ...] = ()  # of every shipped set, in a sentence: what its default tau does, and experts gain
     flips: tuple[Flips, ...] = ()  # of the shipped sets that are for an NPU
     accuracy: Accuracies | None  # None: no labels, or nothing was learned
     missed_bars: dict[str, list[Missed]]

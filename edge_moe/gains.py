@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from edge_moe.operating import OperatingPoint, SetOperating
 
-__all__ = ["is_as_accurate", "nothing_gained", "without_gain"]
+__all__ = ["at_default", "is_as_accurate", "nothing_gained", "without_gain"]
 
 _LOSS = 0.001  # of accuracy: one image in a thousand, which a cheaper setting may get wrong and still count as as good
 
@@ -14,6 +14,24 @@ _LOSS = 0.001  # of accuracy: one image in a thousand, which a cheaper setting m
 def is_as_accurate(accuracy: float, reference: float) -> bool:
     """Return whether `accuracy` is `reference`, up to one image in a thousand, or more."""
     return accuracy >= reference - _LOSS - 1e-9
+
+
+def at_default(name: str, points: Sequence[OperatingPoint], tau: float, max_experts: int) -> str | None:
+    """Return in a sentence what the set `name` does at its default, and what its experts gain there; None: not known.
+
+    Beside it stand the base alone (tau 1) and the mixture that always wakes an expert (tau 0), on the same images.
+    """
+    by_tau = {one.tau: one for one in points if one.max_experts == max_experts}
+    if not max_experts or any(at not in by_tau for at in (0.0, tau, 1.0)):
+        return None
+    always, default, base = (by_tau[at] for at in (0.0, tau, 1.0))
+    exits = f"{name}: at its default tau of {tau:g} {default.exit_rate:.1%} of {default.samples:,} images exit"
+    saved = f"{default.mean_macs / 1e6:.3f} M MACs an image instead of {always.mean_macs / 1e6:.3f} M"
+    if always.accuracy is None or default.accuracy is None or base.accuracy is None:
+        return f"{exits}, {saved}"
+    gained = f"{100 * (default.accuracy - base.accuracy):+.2f} points against the base alone"
+    lost = f"{100 * (default.accuracy - always.accuracy):+.2f} against always waking an expert"
+    return f"{exits}, {saved}; {default.accuracy:.2%} are right, {gained}, {lost}"
 
 
 def nothing_gained(sets: Mapping[str, SetOperating]) -> list[str]:

@@ -7,7 +7,7 @@ import pytest
 
 from edge_moe.bundle import Bundle, OperatingPoint
 from edge_moe.converters.measure import default_tau
-from edge_moe.gains import nothing_gained, without_gain
+from edge_moe.gains import at_default, nothing_gained, without_gain
 
 
 def point(tau, accuracy, *, exit_rate=None, max_experts=1):
@@ -72,3 +72,17 @@ def test_each_set_by_itself(make_bundle, tau, unused):
     (line,) = nothing_gained(sets)
     assert line.startswith("fake/fp32: on these 360 images the experts bring nothing")
     assert line.endswith(f"(tau 0) on 90.00%{unused}")
+
+
+def test_what_a_default_does_and_experts_gain_there():
+    points = [point(0.0, 0.93), point(0.2, 0.92), point(1.0, 0.88)]
+    points = [msgspec.structs.replace(one, mean_macs=macs) for one, macs in zip(points, (8e6, 6.5e6, 5e6), strict=True)]
+    assert at_default("litert/int8", points, 0.2, 1) == (
+        "litert/int8: at its default tau of 0.2 20.0% of 360 images exit, 6.500 M MACs an image instead of 8.000 M; "
+        "92.00% are right, +4.00 points against the base alone, -1.00 against always waking an expert"
+    )
+    unlabelled = [msgspec.structs.replace(one, accuracy=None) for one in points]
+    assert at_default("a", unlabelled, 0.2, 1).endswith("an image instead of 8.000 M")
+    assert at_default("a", points, 0.3, 1) is None  # not measured there
+    assert at_default("a", points, 0.2, 2) is None
+    assert at_default("a", [], 0.2, 0) is None

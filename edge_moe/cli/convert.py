@@ -264,7 +264,7 @@ def _show(report: Report, output: Path) -> None:
             )
     if report.layers:
         say(f"layers: {output / 'layers.png'}")
-    for line in (*report.made_anew, *nothing_gained(Bundle(output).operating_sets)):
+    for line in (*report.at_default, *report.made_anew, *nothing_gained(Bundle(output).operating_sets)):
         say(line)
     if not report.trained:
         screen.print("UNTRAINED network: for latency only, its answers are noise")

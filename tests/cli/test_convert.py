@@ -87,6 +87,10 @@ def test_convert(cli, own_checkpoint, tiny_images, tmp_path):
             assert " ".join(cells) in words(done.out)
     for row in report["accuracy"]["rows"]:
         assert f"{row['what']} {row['accuracy']:.2%} {row['low']:.2%} to {row['high']:.2%}" in words(done.out)
+    for name, one in Bundle(out).operating_sets.items():
+        told = f"{name}: at its default tau of {one.default_tau:g} "
+        assert told in done.out
+        assert f"- {told}" in (out / "parity.md").read_text()
     assert "UNTRAINED" not in done.out + (out / "parity.md").read_text()
     assert "layers" not in done.out
     assert cli("verify", out, "--quiet").code == 0
@@ -213,7 +217,8 @@ def test_layers_of_every_part(cli, own_checkpoint, tiny_images, tmp_path, monkey
         assert f"layers of {name}, the noisiest first" in done.out
         assert f"not the layers: without the backend's kernels {name} follows fp32 at" in done.out
         for one in rows:
-            cells = (one["layer"], *(f"{one[field]:.1f}" for field in ("own_sqnr_db", "input_sqnr_db", "sqnr_db")))
+            ratios = (one[field] for field in ("own_sqnr_db", "input_sqnr_db", "sqnr_db"))
+            cells = (one["layer"], *("no noise" if value == 200 else f"{value:.1f}" for value in ratios))
             assert " ".join(cells) in words(done.out)
             assert f"| {' | '.join(cells)} |" in (out / "parity.md").read_text()
     assert f"layers: {out / 'layers.png'}" in done.out.splitlines()
