@@ -34,13 +34,19 @@ def load_base_weights(base: Base, file: Path) -> bool:
     Raises:
         CheckpointError: missing, extra or misshapen tensors other than the last layer's.
     """
-    state = fit_names(read_weights(file), base.state_dict())
+    state = fit_names(read_weights(file), base.state_dict(), str(file))
+    if not state.keys() & base.state_dict().keys():
+        load_state(base, state, str(file))  # says what is there instead
     name, layer = _last_linear(base)
     weight = state.get(f"{name}.weight")
     fits = weight is not None and weight.shape == layer.weight.shape
     if not fits:
         if weight is None or weight.ndim != 2 or weight.shape[1] != layer.in_features:
-            raise CheckpointError(f"{file} does not fit: it has no {name}.weight of [classes, {layer.in_features}]")
+            found = "it has none" if weight is None else f"it has {list(weight.shape)}"
+            raise CheckpointError(
+                f"{file} does not fit: expected {name}.weight of [classes, {layer.in_features}], but {found}: is it of "
+                "another architecture?"
+            )
         own = base.state_dict()
         state |= {key: own[key] for key in (f"{name}.weight", f"{name}.bias")}
     load_state(base, state, str(file))

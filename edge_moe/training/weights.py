@@ -27,6 +27,7 @@ _EXPECTED = "expected a state dict in a .safetensors, .pth or .pt file"
 _WRAPPERS = ("module.", "_orig_mod.")
 _AVERAGED = "n_averaged"  # AveragedModel counts with it
 _COUNTER = "num_batches_tracked"  # BatchNorm counts with it
+_PROFILERS = ("total_ops", "total_params")  # thop counts with these
 _FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 
 
@@ -49,29 +50,57 @@ def read_weights(file: Path) -> dict[str, Tensor]:
                 f"that alone, as in torch.save(torch.load(file)[{next(iter(inner))!r}], 'weights.pth')"
             )
         if not inner:
-            raise CheckpointError(f"{file} holds no state dict; {_EXPECTED}")
+            found = f"a dict with {_held(stored)}" if _is_dict(stored) and stored else f"a {type(stored).__name__}"
+            raise CheckpointError(f"{file} holds no state dict but {found}; {_EXPECTED}")
         (stored,) = inner.values()
     return _unwrapped(stored)
 
 
-def fit_names(state: _State, own: Iterable[str]) -> dict[str, Tensor]:
-    """Return `state` under the names `own`, where every name of one has one and the same part in front of the other's.
+def fit_names(state: _State, own: Iterable[str], source: str = "the state dict") -> dict[str, Tensor]:
+    """Return `state` under the names `own`, where all of these are in it behind one and the same part.
 
-    Training frameworks keep the network as an attribute, so that each name begins with "model." or the like; so may a
-    base of one's own.
+    Training frameworks keep the network as an attribute, so that each name begins with "model.module." or the like, and
+    keep more beside it, such as a loss; so may a base of one's own. What thop counts with is dropped, and what pruning
+    took apart, a weight and its mask, is multiplied. Where not all fit, `state` is returned as it is.
+
+    Raises:
+        CheckpointError: they fit behind several parts, as those of a network and of its running average; `source`
+            names the state in the error.
     """
-    own = set(own)
+    own, found = set(own), _pruned(state)
+    wanted = _without_counters(own)
     inside = {name.partition(".")[0] for name in own}
-    if len(inside) == 1 and own.isdisjoint(state):
-        long = {f"{next(iter(inside))}.{name}": tensor for name, tensor in state.items()}
-        if _without_counters(long) == _without_counters(own):
+    if len(inside) == 1 and own.isdisjoint(found):
+        long = {f"{next(iter(inside))}.{name}": tensor for name, tensor in found.items()}
+        if _without_counters(long) == wanted:
             return long
-    heads = {name.partition(".")[0] for name in state}
-    if len(heads) == 1 and own.isdisjoint(state):
-        short = {name.partition(".")[2]: tensor for name, tensor in state.items()}
-        if _without_counters(short) == _without_counters(own):
-            return short
-    return dict(state)
+    anchor = min(wanted, default="")
+    prefixes = {name.removesuffix(anchor) for name in found if name == anchor or name.endswith(f".{anchor}")}
+    fitting = sorted(prefix for prefix in prefixes if all(prefix + name in found for name in wanted))
+    if len(fitting) > 1:
+        raise CheckpointError(
+            f"{source} holds the network {len(fitting)} times, behind {', '.join(map(repr, fitting))}, and does not "
+            "say which is meant; expected one: save the tensors of one alone"
+        )
+    if not fitting or not wanted:
+        return dict(state)
+    (prefix,) = fitting
+    return {
+        name.removeprefix(prefix): tensor
+        for name, tensor in found.items()
+        if name.startswith(prefix) and (name.removeprefix(prefix) in own or name.rpartition(".")[2] not in _PROFILERS)
+    }
+
+
+def _pruned(state: _State) -> dict[str, Tensor]:
+    """Return `state` with what torch.nn.utils.prune took apart: a weight is what it was times its mask."""
+    found = dict(state)
+    for name in [name for name in state if name.endswith("_orig")]:
+        plain = name.removesuffix("_orig")
+        mask = found.get(f"{plain}_mask")
+        if mask is not None and plain not in found and mask.shape == found[name].shape:
+            found[plain] = found.pop(name) * found.pop(f"{plain}_mask")
+    return found
 
 
 def load_state(part: nn.Module, state: _State, source: str) -> None:
@@ -84,7 +113,13 @@ def load_state(part: nn.Module, state: _State, source: str) -> None:
         CheckpointError: missing, extra or misshapen tensors, or such of another type, by name.
     """
     own = part.state_dict()
-    state = fit_names(state, own)
+    state = fit_names(state, own, source)
+    wanted = _without_counters(own)
+    if state and wanted and not wanted & state.keys():
+        raise CheckpointError(
+            f"{source} does not fit: none of its names is one of the network's; it has {_some(list(state))}, expected "
+            f"{_some([name for name in own if not _counts(name)])}: is it of another architecture, or another part?"
+        )
     problems = []
     if missing := [key for key in own if key not in state and not _counts(key)]:
         problems.append(f"lacks {_some(missing)}")
@@ -94,7 +129,9 @@ def load_state(part: nn.Module, state: _State, source: str) -> None:
     if wrong := [f"{key} {have} instead of {want}" for key, have, want in shaped if have != want]:
         problems.append(f"has {_some(wrong)}")
     if problems:
-        raise CheckpointError(f"{source} does not fit: it {', and it '.join(problems)}")
+        names = [name for name in own if not _counts(name)]
+        whole = f"; expected {names[0]} to {names[-1]} alone" if extra and not missing else ""
+        raise CheckpointError(f"{source} does not fit: it {', and it '.join(problems)}{whole}")
     taken = dict(own)
     for key, tensor in own.items():
         if key in state:
@@ -187,6 +224,12 @@ def _without_counters(names: Iterable[str]) -> set[str]:
 
 def _type(tensor: Tensor) -> str:
     return str(tensor.dtype).removeprefix("torch.")
+
+
+def _held(stored: Mapping[str, Any]) -> str:
+    """Return what is in a dict that is no state dict, by name and type, the first of it that is no tensor."""
+    others = [name for name, value in stored.items() if not isinstance(value, Tensor)]
+    return _some([f"{name} ({type(stored[name]).__name__})" for name in others or stored]).replace("tensors", "entries")
 
 
 def _some(names: Sequence[str], most: int = 3) -> str:

@@ -59,9 +59,19 @@ def test_weights_with_other_classes_lose_their_classifier(weights: Callable[[int
 
 
 def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
-    for stored in ({"fc.weight": torch.zeros(3, 512)}, {f"{LAST}.weight": torch.zeros(3, 99)}):
+    for stored, words in (
+        (
+            {"fc.weight": torch.zeros(3, 512)},
+            r"none of its names is one of the network's; it has fc\.weight, expected fea",
+        ),
+        (
+            {f"{LAST}.weight": torch.zeros(3, 99)},
+            r"expected classifier\.3\.weight of \[classes, 1024\], but it has \[3, 99",
+        ),
+        ({f"{LAST}.bias": torch.zeros(3)}, r"of \[classes, 1024\], but it has none: is it of another architecture\?"),
+    ):
         torch.save(stored, tmp_path / "w.pth")
-        with pytest.raises(CheckpointError, match=r"it has no classifier\.3\.weight of \[classes, 1024\]"):
+        with pytest.raises(CheckpointError, match=words):
             load_base_weights(new_base(), tmp_path / "w.pth")
 
 

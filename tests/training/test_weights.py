@@ -165,6 +165,54 @@ def test_an_attribute_in_front_of_every_name_is_dropped_where_the_rest_fits(pref
     assert list(fit_names(_prefixed(prefix), _prefixed(prefix))) == list(_prefixed(prefix))
 
 
+@pytest.mark.parametrize("prefix", ["", "model.", "model.module._orig_mod."])
+def test_what_others_keep_beside_the_network_is_left(prefix: str) -> None:
+    counted = {f"{where}{name}": torch.zeros(1) for where in ("", "a.") for name in ("total_ops", "total_params")}
+    assert fit_names(_prefixed(prefix, STATE | counted), STATE) == STATE
+    if prefix:
+        assert fit_names(_prefixed(prefix) | {"loss.weight": torch.ones(3)}, STATE) == STATE
+
+
+def test_what_pruning_took_apart_is_one_weight_again() -> None:
+    mask = torch.tensor([[1.0, 0, 1], [0, 1, 1]])
+    pruned = {"net.a.weight_orig": STATE["a.weight"], "net.a.weight_mask": mask, "net.a.bias": STATE["a.bias"]}
+    found = fit_names(pruned, STATE)
+    assert found.keys() == STATE.keys()
+    assert found["a.weight"].tolist() == [[0, 0, 2], [0, 4, 5]]
+
+
+def test_of_a_network_and_its_average_in_one_dict_none_is_chosen() -> None:
+    both = _prefixed("model.") | _prefixed("ema.module.", OTHER)
+    with pytest.raises(CheckpointError, match=r"w\.pth holds the network 2 times, behind 'ema\.module\.', 'model\.'"):
+        fit_names(both, STATE, "w.pth")
+
+
+def test_weights_of_something_else_are_told_by_three_names() -> None:
+    layer = nn.Linear(2, 2)
+    other = {f"conv{number}.weight": torch.zeros(1) for number in range(5)}
+    with pytest.raises(CheckpointError) as caught:
+        load_state(layer, other, "w")
+    assert str(caught.value) == (
+        "w does not fit: none of its names is one of the network's; it has conv0.weight, conv1.weight, conv2.weight "
+        "and 2 more tensors, expected weight, bias: is it of another architecture, or another part?"
+    )
+
+
+def test_a_whole_network_as_an_expert_says_what_was_expected() -> None:
+    layer = nn.Linear(2, 2)
+    whole = {"features.0.weight": torch.zeros(1), **layer.state_dict()}
+    with pytest.raises(
+        CheckpointError, match=r"has features\.0\.weight that do not belong there; expected weight to bias"
+    ):
+        load_state(layer, whole, "w")
+
+
+def test_what_a_dict_holds_instead_is_said(tmp_path: Path) -> None:
+    file = _saved(tmp_path, {"epoch": 3, "packed": (torch.zeros(1), None), "x": torch.zeros(1)})
+    with pytest.raises(CheckpointError, match=r"no state dict but a dict with epoch \(int\), packed \(tuple\); exp"):
+        read_weights(file)
+
+
 def test_a_lightning_checkpoint_becomes_a_base(tmp_path: Path) -> None:
     given = state(new_base(7, seed=5))
     file = _saved(tmp_path, {"state_dict": _prefixed("model.", given), "hyper_parameters": {"lr": 0.1}})
