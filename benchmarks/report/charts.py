@@ -169,7 +169,7 @@ def _samples(one: Series) -> View:
     # The slowest few would press all others against the axis; they are there when the reader zooms out.
     every = np.concatenate([*raw.values(), []]) if marks else np.ones(1)
     low, high = map(unit.scaled, np.quantile(every, [0, 0.99]).tolist())
-    ranges = {"x_range": (max(0.0, low - 0.1 * (high - low)), high + 0.15 * (high - low)), "y_range": (0.0, 101.0)}
+    ranges = {"x_range": (max(0.0, low - 0.1 * (high - low)), high + 0.15 * (high - low)), "y_range": (0.0, 100.0)}
     x, y = f"cost of one prediction, {unit.shown}", "predictions, % that took at most this"
     return _view(one.counted, x, y, [one], marks, **ranges)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 from edge_moe.benchmarks import five_runs
 from edge_moe.benchmarks.measured import PointCosts
 from edge_moe.benchmarks.report.compare import Beside, SetsAlike, peer_name
-from edge_moe.benchmarks.report.series import Part, Series, native_dtype
+from edge_moe.benchmarks.report.series import Part, Series, best_products, native_dtype
 from edge_moe.benchmarks.report.words import accuracy, interval, listed, macs, percent, plural, sentence, tau
 from edge_moe.benchmarks.results import Results
 from edge_moe.benchmarks.samples import typical
@@ -25,6 +26,7 @@ __all__ = ["HEADER", "Table", "about_peers", "alike_cells", "header", "limits", 
 HEADER = ("tau", "exit rate", "mean MACs (M)", "accuracy", "median", "p10", "p90", "mean", "mean / predicted")
 _WORDS = frozenset({"", "set", "part", "file", "dtype", "library", "matrix product", "alternative", "verdict",
                     "backend", "wins", "on", "in", "way"})  # fmt: skip
+_NO_KERNEL = 10.0  # times slower than the best
 _VARY = frozenset({"max experts", "our tau"})  # only told where they are not the same in every row
 
 Cells = dict[str, str]
@@ -178,12 +180,16 @@ def of_set(one: Series, alike: Sequence[SetsAlike], beside: Sequence[Beside]) ->
 
 
 def limits(results: Sequence[Results], names: Sequence[str]) -> Table:
-    """Return the large matrix products: what the machine reaches where nothing but arithmetic counts."""
+    """Return the large matrix products: what the machine reaches where nothing but arithmetic counts.
+
+    A library that takes ten times as long as another has no kernel for it, and says nothing of the machine.
+    """
     return table_of([{
         "file": name if len(results) > 1 else "", "dtype": limit.dtype, "library": limit.library,
         "matrix product": " x ".join(map(str, limit.shape)), "median, ms": f"{limit.median_ms:.3f}",
         "GMAC/s": f"{limit.gmacs:.1f}",
-    } for file, name in zip(results, names, strict=True) for limit in file.limits if file.unit.is_time])  # fmt: skip
+    } for file, name in zip(results, names, strict=True) for limit in file.limits
+      if limit.gmacs * _NO_KERNEL >= best_products(file).get(limit.dtype, math.inf)])  # fmt: skip
 
 
 def wins(series: Sequence[Series], names: Sequence[str]) -> Table:

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edge_moe.benchmarks.report import tables
 from edge_moe.benchmarks.report.series import EXPERTS, best_products, build, front, native_dtype
 from edge_moe.benchmarks.wire import Limit
 from tests.benchmarks.fitted import stored, with_limits, with_recorded
@@ -149,3 +150,9 @@ def test_one_expert_stands_for_itself():
     (one,) = build([make(experts=1, sets=(("litert", "int8"),))])
     assert [row.name for row in one.parts] == ["base", "gate", "expert_00"]
     assert sum(row.most for row in one.parts) == 1
+
+
+def test_a_product_without_a_kernel_is_not_shown():
+    found = limited(product("int8", 1.0), product("int8", 9.9), product("int8", 200.0), product("fp32", 500.0))
+    table = tables.limits([found], ["one"])
+    assert [row[table.columns.index("median, ms")] for row in table.rows] == ["1.000", "9.900", "500.000"]
