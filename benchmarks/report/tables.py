@@ -26,6 +26,7 @@ __all__ = ["HEADER", "Table", "about_peers", "alike_cells", "header", "limits", 
 HEADER = ("tau", "exit rate", "mean MACs (M)", "accuracy", "median", "p10", "p90", "mean", "mean / predicted")
 _WORDS = frozenset({"", "set", "part", "file", "dtype", "library", "matrix product", "alternative", "verdict",
                     "backend", "wins", "on", "in", "way"})  # fmt: skip
+_OF_MIXTURES, _OF_PLAIN = ("tau", "max experts", "exit rate"), {"mean MACs (M)": "MACs (M)"}
 _NO_KERNEL = 10.0  # times slower than the best
 _VARY = frozenset({"max experts", "our tau"})  # only told where they are not the same in every row
 
@@ -63,11 +64,11 @@ def _spread(unit: Unit, *values: float | None) -> Cells:
 def _point_cells(point: PointCosts, unit: Unit) -> Cells:
     what, s, mean, predicted = point.point, point.spread, point.mean, point.predicted
     return {
-        "tau": tau(what.tau), "max experts": str(what.max_experts), "exit rate": percent(what.exit_rate),
-        "mean MACs (M)": macs(what.mean_macs), "accuracy": "" if what.accuracy is None else accuracy(what.accuracy),
-        "95% interval": interval(what.accuracy_low, what.accuracy_high),
+        # What is looked for first: a phone shows no more than the first columns.
+        "tau": tau(what.tau), "max experts": str(what.max_experts), f"mean, {unit.shown}": unit.digits(mean),
+        "accuracy": "" if what.accuracy is None else accuracy(what.accuracy), "exit rate": percent(what.exit_rate),
+        "mean MACs (M)": macs(what.mean_macs), "95% interval": interval(what.accuracy_low, what.accuracy_high),
         **_spread(unit, *((s.median, s.p10, s.p90, s.p99) if s else (None,) * 4)),
-        f"mean, {unit.shown}": unit.digits(mean),
         "mean / predicted": f"{mean / predicted:.3f}" if s and predicted else "",
     }  # fmt: skip
 
@@ -151,7 +152,7 @@ def of_set(one: Series, alike: Sequence[SetsAlike], beside: Sequence[Beside]) ->
     """Return by section what is told of one set; without a row where it was not compared."""
     points = [_point_cells(point, one.unit) for point in one.points]
     if one.plain:  # neither tau nor exit rate
-        points = [{"MACs (M)": row["mean MACs (M)"]} | dict(list(row.items())[4:]) for row in points]
+        points = [{_OF_PLAIN.get(name, name): row[name] for name in row if name not in _OF_MIXTURES} for row in points]
     shares = [
         {"tau": tau(p.tau), "max experts": str(p.point.max_experts), "exits": percent(p.point.exit_rate),
          "gate ran": percent(ran.gate_share), **{f"expert {k}": percent(s) for k, s in enumerate(ran.expert_shares)}}

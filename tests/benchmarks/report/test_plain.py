@@ -56,10 +56,10 @@ def test_the_tables_hold_what_there_is():
     content = collect([plain()])
     tables = {key: section.tables for key, section in content.sections.items()}
     int8, _ = tables["points"]
-    assert int8.columns[:3] == ("MACs (M)", "accuracy", "95% interval")
+    assert int8.columns[:4] == ("mean, ms", "accuracy", "MACs (M)", "95% interval")
     assert int8.columns[-1] == "mean / predicted"
     (point,) = content.series[0].points
-    assert [row[:2] for row in int8.rows] == [("18.850", f"{point.point.accuracy:.2%}")]
+    assert [row[1:3] for row in int8.rows] == [(f"{point.point.accuracy:.2%}", "18.850")]
     assert "shares" not in tables
     (_, parts, _) = tables["limits"]
     assert [row[0] for row in parts.rows] == ["base"]
@@ -101,7 +101,7 @@ def test_beside_a_mixture_each_is_told_rightly():
     assert "a level line" in html
     sections = content.sections
     assert [table.title for table in sections["shares"].tables] == [one.label for one in content.series[:2]]
-    assert [table.columns[0] for table in sections["points"].tables] == ["tau", "tau", "MACs (M)", "MACs (M)"]
+    assert [table.columns[0] for table in sections["points"].tables] == ["tau", "tau", "mean, ms", "mean, ms"]
     assert [len(table.columns) for table in sections["agreement"].tables] == [4, 1]
     (view,) = sections["cost"].views
     named = {mark.name: mark for mark in view.marks}

@@ -43,13 +43,19 @@ def test_p99_stands_beside_p90():
     content = collect([make(sets=(("litert", "int8"),), rounds=9)])
     (table,) = content.sections["points"].tables
     place = table.columns.index("p99, ms")
-    assert table.columns[place - 1 : place + 2] == ("p90, ms", "p99, ms", "mean, ms")
+    assert table.columns[place - 1 : place + 2] == ("p90, ms", "p99, ms", "mean / predicted")
     expected = [np.percentile(np.ravel(point.raw), 99) for point in content.series[0].points]
     assert [float(row[place]) for row in table.rows] == pytest.approx(expected, abs=6e-4)
     rows = read(write.csvs(content)["points.csv"])
     assert [float(row["p99"]) for row in rows] == pytest.approx(expected)
     assert list(rows[0])[list(rows[0]).index("p90") + 1] == "p99"
     assert "p99" not in HEADER
+
+
+def test_what_is_looked_for_first_stands_first():
+    """On the width of a phone no more is seen."""
+    (table,) = collect([make(sets=(("litert", "int8"),))]).sections["points"].tables
+    assert table.columns[:4] == ("tau", "mean, ms", "accuracy", "exit rate")
 
 
 def test_a_row_of_a_target_that_runs_parts_only():
@@ -83,7 +89,7 @@ def test_marked_rows_are_bold():
 
 def test_columns_of_which_nothing_is_known_are_left_away():
     (table,) = collect([make(labels=False, raw=False, sets=(("litert", "int8"),))]).sections["points"].tables
-    assert table.columns == ("tau", "exit rate", "mean MACs (M)", "mean, ms")
+    assert table.columns == ("tau", "mean, ms", "exit rate", "mean MACs (M)")
 
 
 def read(text):
