@@ -70,7 +70,8 @@ class _Lines:
             self._last = now
             begun, before = self._begun[name]
             left = (now - begun) / (done - before) * (total - done)
-            notes = ", ".join(filter(None, (note, f"{_duration(left)} left" if left >= 1 else "")))
+            is_known = now - begun >= 1 and left >= 1
+            notes = ", ".join(filter(None, (note, f"{_duration(left)} left" if is_known else "")))
             print(f"{name} {done}/{total} {notes}".rstrip(), file=sys.stderr, flush=True)
 
 

@@ -13,7 +13,7 @@ from edge_moe.cli.app import run_app
 from edge_moe.converters.ranking import Cost, Costs
 from tests import tiny
 
-_PROGRESS = re.compile(r".+ \d+/\d+( .*)?")
+PROGRESS = re.compile(r".+ \d+/\d+( .*)?")
 
 
 @pytest.fixture(scope="package", autouse=True)
@@ -42,7 +42,7 @@ class Done(NamedTuple):
         *before, line = self.err.splitlines()
         assert (self.code, line[:17]) == (code, "edge-moe: error: "), self
         assert progress or not before
-        assert all(_PROGRESS.fullmatch(text) for text in before), self.err
+        assert all(PROGRESS.fullmatch(text) for text in before), self.err
         for word in words:
             assert word in line
 
