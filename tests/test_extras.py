@@ -22,7 +22,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from edge_moe import Runtime
+from edge_moe import Runtime, __version__
 from edge_moe.backends import get, native, record
 from edge_moe.bundle import Bundle
 from edge_moe.cli.extras import _EXTRAS, extra_of, tools
@@ -82,9 +82,9 @@ def make_environment(folder: Path, *extras: str) -> Path:
     for distribution in closure(*extras).values():
         for name in top_level(distribution):
             link(packages / name, Path(str(distribution.locate_file(name))))
-    described = packages / f"edge_moe-{PROJECT['version']}.dist-info"
+    described = packages / f"edge_moe-{__version__}.dist-info"
     described.mkdir()
-    (described / "METADATA").write_text(f"Metadata-Version: 2.1\nName: edge-moe\nVersion: {PROJECT['version']}\n")
+    (described / "METADATA").write_text(f"Metadata-Version: 2.1\nName: edge-moe\nVersion: {__version__}\n")
     for source, target in OURS.items():
         (packages / target).mkdir()
         for file in (ROOT / source).iterdir():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import tomllib
@@ -87,5 +88,9 @@ def test_public_names():
 
 
 def test_version_is_the_package_s():
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    assert edge_moe.__version__ == project["version"]
+    """One number: pyproject.toml takes it from the package, and the file of changes has it first."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    assert project["project"]["dynamic"] == ["version"]
+    assert project["tool"]["setuptools"]["dynamic"]["version"] == {"attr": "edge_moe.__version__"}
+    heads = re.findall(r"^## (\S+)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert heads[0] == edge_moe.__version__

@@ -11,6 +11,7 @@ import fcntl
 import json
 import os
 import shutil
+import signal
 import socket
 import struct
 import subprocess
@@ -163,6 +164,7 @@ def answer(inside: Inside, asked: dict[str, Any], listeners: list[int]) -> Any:
 
 
 def main(number: int) -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # who is started under nohup ignores it, and no shell could trap it
     control = socket.socket(fileno=number)
     inside = None
     while True:
