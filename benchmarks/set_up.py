@@ -119,7 +119,8 @@ class SetUp(ABC):
 
     def _install(self, items: Sequence[Item], progress: Progress) -> None:
         step = f"setting up {self.folder.name}"
-        if all(map(self.is_there, items)):  # then two may ask at once
+        missing = [item for item in items if not self.is_there(item)]
+        if not missing:  # then two may ask at once
             progress.start(step, len(items), len(items))
             return
         with writing(self.folder):
@@ -129,7 +130,7 @@ class SetUp(ABC):
             with writing(self.folder):
                 for half in self.folder.glob(f".*{HALF}"):  # what a kill left
                     remove(half)
-            missing = [item for item in items if not self.is_there(item)]
+            missing = [item for item in missing if not self.is_there(item)]  # another may have brought it meanwhile
             progress.start(step, len(items), len(items) - len(missing))
             for item in missing:
                 with writing(self.folder / item.name):

@@ -70,9 +70,12 @@ class LabelledImages:
             raise UsageError(f"a sample of {count} images was asked for; expected at least 1")
         if count >= len(self):
             return self
-        chosen = np.sort(np.random.default_rng(seed).permutation(len(self))[:count])
-        groups = None if self.groups is None else self.groups[chosen]
-        return replace(self, sources=[self.sources[i] for i in chosen], labels=self.labels[chosen], groups=groups)
+        return self.at(np.sort(np.random.default_rng(seed).permutation(len(self))[:count]))
+
+    def at(self, indices: npt.NDArray[np.int64]) -> LabelledImages:
+        """Return the images at these places alone, in this order."""
+        groups = None if self.groups is None else self.groups[indices]
+        return replace(self, sources=[self.sources[i] for i in indices], labels=self.labels[indices], groups=groups)
 
     def with_classes(self, classes: tuple[str, ...]) -> LabelledImages:
         """Return the same images with class indices into `classes` (a model's labels); unlabelled ones as they are.

@@ -313,13 +313,13 @@ class Runtime:
     def _answer(
         self, start: float, index: int, probability: float, experts: tuple[int, ...], gate_ran: bool, scores: Scores
     ) -> Prediction:
-        if probability != probability:  # NaN: the base's was looked for before
-            raise DataError(
-                f"the answer of expert {', '.join(map(str, experts))} is not a number; check how the input tensor was "
-                "normalised, and the expert's artifact by 'edge-moe verify'"
-            )
         macs = self._base_macs
         if gate_ran:
+            if probability != probability:  # NaN: the base's was looked for before
+                raise DataError(
+                    f"the answer of expert {', '.join(map(str, experts))} is not a number; check how the input tensor "
+                    "was normalised, and the expert's artifact by 'edge-moe verify'"
+                )
             macs += self._gate_macs
             for k in experts:
                 macs += self._expert_macs[k]

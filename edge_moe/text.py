@@ -36,8 +36,11 @@ def printable(path: Path | str) -> str:
     A control character would move the cursor or hide what follows; one that turns the direction of writing makes a
     name look like another.
     """
-    text = str(path).encode("utf-8", "surrogateescape" if _only_bytes(str(path)) else "backslashreplace")
-    shown = text.decode("utf-8", "backslashreplace")
+    try:
+        encoded = str(path).encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:  # a lone surrogate that stands for no byte of a file's name
+        encoded = str(path).encode("utf-8", "backslashreplace")
+    shown = encoded.decode("utf-8", "backslashreplace")
     return shown if shown.isprintable() else "".join(map(_shown, shown))
 
 
@@ -68,8 +71,3 @@ def _shown(character: str) -> str:
     if character.isprintable() or character in _JOINERS:
         return character
     return character.encode("unicode_escape").decode()
-
-
-def _only_bytes(text: str) -> bool:
-    """Return whether every lone surrogate stands for a byte of a file's name."""
-    return not any("\ud800" <= one < "\udc80" or "\udcff" < one <= "\udfff" for one in text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -17,6 +18,8 @@ from edge_moe.errors import DataError
 from edge_moe.progress import Progress, Silent
 
 __all__ = ["readable", "refusal"]
+
+_log = logging.getLogger(__name__)
 
 _NAMED = 5  # in one error
 _BATCH = 32
@@ -68,21 +71,16 @@ def readable(
         return images
     if not leave_out:
         raise refusal(images, problems)
-    kept = np.array([index for index in range(len(images)) if index not in problems], dtype=np.int64)
-    lost = set(images.labels.tolist()) - set(images.labels[kept].tolist())
+    kept = images.at(np.array([index for index in range(len(images)) if index not in problems], dtype=np.int64))
+    lost = set(images.labels.tolist()) - set(kept.labels.tolist())
     if lost:
         raise DataError(
             f"of the class {images.classes[min(lost)]!r} of {images.name} no image can be read; expected at least one: "
             f"mend some or remove the class ({next(iter(problems.values()))})"
         )
     note = f"{images.name}: {len(problems)} of {len(images)} files cannot be read and are left out: {_some(problems)}"
-    return replace(
-        images,
-        sources=[images.sources[index] for index in kept],
-        labels=images.labels[kept],
-        groups=None if images.groups is None else images.groups[kept],
-        notes=(*images.notes, note),
-    )
+    _log.info(note)
+    return replace(kept, notes=(*kept.notes, note))
 
 
 def refusal(images: LabelledImages, problems: Mapping[int, str]) -> DataError:

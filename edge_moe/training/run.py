@@ -8,7 +8,6 @@ now: the gate from this base, an expert from this base and gate. The checkpoint 
 from __future__ import annotations
 
 import io
-import logging
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -44,8 +43,6 @@ from edge_moe.training.record import record_data
 from edge_moe.work import Work, making
 
 __all__ = ["TrainingPlan", "retrain_expert", "train"]
-
-_log = logging.getLogger(__name__)
 
 _PARTS = "*.safetensors"
 _OWN = (CONFIG, _PARTS, EMBEDDINGS, AGREEMENT, "*.state")
@@ -217,8 +214,6 @@ def _readable(
         else one
         for one in opened
     )
-    for note in {*images.notes, *validation.notes} - {*opened[0].notes, *opened[1].notes}:
-        _log.info(note)
     return images, validation
 
 
