@@ -26,7 +26,7 @@ from edge_moe.benchmarks.sound import inconsistency
 from edge_moe.benchmarks.units import Unit
 from edge_moe.benchmarks.wire import SCHEMA_VERSION, Machine, Provenance, Round
 from edge_moe.errors import DataError
-from edge_moe.untrusted import Malformed, as_record, parsed, quoted, read
+from edge_moe.untrusted import Malformed, OtherVersion, as_record, read, versioned
 
 __all__ = ["Results", "load"]
 
@@ -159,15 +159,11 @@ def load(file: Path) -> Results:
     data = b""
     try:
         data = read(file, _MOST_BYTES)
-        raw = parsed(data)
-        version = raw.get("schema_version") if isinstance(raw, dict) else None
-        if version != SCHEMA_VERSION:
-            newer = isinstance(version, int) and version > SCHEMA_VERSION
-            todo = "update edge-moe" if newer else "measure again with 'edge-moe bench'"
-            raise DataError(
-                f"{file} has schema version {quoted(version)}; this edge-moe reads {SCHEMA_VERSION}: {todo}"
-            )
-        results = as_record(raw, Results)
+        results = as_record(versioned(data, SCHEMA_VERSION), Results)
+    except OtherVersion as error:
+        newer = isinstance(error.found, int) and error.found > SCHEMA_VERSION
+        todo = "update edge-moe" if newer else "measure again with 'edge-moe bench'"
+        raise DataError(f"{file} has schema version {error}; this edge-moe reads {SCHEMA_VERSION}: {todo}") from None
     except Malformed as error:
         found = re.search(rb"[:,\[]\s*(NaN|-?Infinity)", data)  # which JSON does not have, but some writers write
         why = f"it holds {found[1].decode()} where a number should be" if found else str(error)

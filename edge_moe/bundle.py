@@ -46,7 +46,7 @@ from edge_moe.operating import OPERATING, OperatingPoint, SetOperating, default_
 from edge_moe.records import sha256
 from edge_moe.sets import SetKey
 from edge_moe.soundness import inconsistency
-from edge_moe.untrusted import Malformed, as_record, parsed, quoted, read
+from edge_moe.untrusted import Malformed, OtherVersion, as_record, read, versioned
 
 __all__ = [
     "GOLDEN_FEED",
@@ -199,14 +199,10 @@ def parse_manifest(data: bytes, name: str, folder: Path | None = None) -> Manife
         BundleError: they are no manifest, or one of another schema version, or one that cannot be true.
     """
     try:
-        raw = parsed(data)
-        version = raw.get("schema_version") if isinstance(raw, dict) else None
-        if version != SCHEMA_VERSION:
-            raise BundleError(
-                f"{name} has schema version {quoted(version)}; this edge-moe reads {SCHEMA_VERSION}: "
-                f"{_todo(version, folder)}"
-            )
-        manifest = as_record(raw, Manifest)
+        manifest = as_record(versioned(data, SCHEMA_VERSION), Manifest)
+    except OtherVersion as error:
+        todo = _todo(error.found, folder)
+        raise BundleError(f"{name} has schema version {error}; this edge-moe reads {SCHEMA_VERSION}: {todo}") from None
     except Malformed as error:
         raise BundleError(f"{name} is not a manifest: {error}; convert the checkpoint again") from None
     problem = inconsistency(manifest)

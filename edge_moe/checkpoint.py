@@ -20,7 +20,7 @@ from edge_moe.errors import CheckpointError
 from edge_moe.output import write_file
 from edge_moe.records import Digest, file_sha256, to_json
 from edge_moe.sizes import LARGEST, SMALLEST, height_width
-from edge_moe.untrusted import Malformed, as_record, parsed, quoted, read
+from edge_moe.untrusted import Malformed, OtherVersion, as_record, read, versioned
 
 __all__ = [
     "CONFIG",
@@ -164,13 +164,12 @@ def read_config(path: Path) -> CheckpointConfig:
         what = "has no " + CONFIG if path.is_dir() else "is not a folder"
         raise CheckpointError(f"{path} {what}; expected a checkpoint, made by 'edge-moe train', 'import' or 'init'")
     try:
-        raw = parsed(read(file))
-        version = raw.get("schema_version") if isinstance(raw, dict) else None
-        if version not in (1, SCHEMA_VERSION):
-            newer = isinstance(version, int) and version > SCHEMA_VERSION
-            todo = "update edge-moe, or train or import again" if newer else "train or import again"
-            raise CheckpointError(f"{file} has schema version {quoted(version)}; this edge-moe reads 1 and 2: {todo}")
+        raw = versioned(read(file), 1, SCHEMA_VERSION)
         config = as_record(raw | {"schema_version": SCHEMA_VERSION}, CheckpointConfig)
+    except OtherVersion as error:
+        newer = isinstance(error.found, int) and error.found > SCHEMA_VERSION
+        todo = "update edge-moe, or train or import again" if newer else "train or import again"
+        raise CheckpointError(f"{file} has schema version {error}; this edge-moe reads 1 and 2: {todo}") from None
     except Malformed as error:
         raise CheckpointError(f"{file} is not a checkpoint's config: {error}; train or import again") from None
     if len(config.labels) != config.architecture.classes:

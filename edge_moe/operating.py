@@ -17,7 +17,7 @@ from edge_moe.digest import answers_digest
 from edge_moe.errors import BundleError
 from edge_moe.manifest import Manifest
 from edge_moe.records import Count, Digest, Fraction, Positive, Strict, to_json
-from edge_moe.untrusted import Malformed, as_record, parsed, quoted, read
+from edge_moe.untrusted import Malformed, OtherVersion, as_record, read, versioned
 
 __all__ = [
     "OPERATING",
@@ -111,13 +111,9 @@ def read_operating(folder: Path, manifest: Manifest) -> Operating:
     if not file.is_file():
         raise BundleError(f"{folder} has no {OPERATING}, which holds the default tau of every set; {todo}")
     try:
-        raw = parsed(read(file))
-        version = raw.get("schema_version") if isinstance(raw, dict) else None
-        if version != SCHEMA_VERSION:
-            raise BundleError(
-                f"{file} has schema version {quoted(version)}; this edge-moe reads {SCHEMA_VERSION}: {todo}"
-            )
-        content = as_record(raw, Operating)
+        content = as_record(versioned(read(file), SCHEMA_VERSION), Operating)
+    except OtherVersion as error:
+        raise BundleError(f"{file} has schema version {error}; this edge-moe reads {SCHEMA_VERSION}: {todo}") from None
     except Malformed as error:
         raise BundleError(f"{file} is damaged: {error}; {todo}") from None
     except OSError as error:

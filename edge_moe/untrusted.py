@@ -9,7 +9,7 @@ import msgspec
 
 from edge_moe.text import one_line
 
-__all__ = ["MOST_BYTES", "Malformed", "as_record", "parsed", "quoted", "read"]
+__all__ = ["MOST_BYTES", "Malformed", "OtherVersion", "as_record", "parsed", "read", "versioned"]
 
 # Of one file: what the page in a browser and the app take of a manifest, too. A real one has some ten thousand.
 MOST_BYTES = 16 << 20
@@ -21,6 +21,15 @@ T = TypeVar("T")
 
 class Malformed(ValueError):
     """What is wrong with a file, in words that follow "it is not ...: "."""
+
+
+class OtherVersion(Exception):
+    """The file is of another schema version, or of none; its text is the version, for a message."""
+
+    def __init__(self, found: Any) -> None:
+        """`found`: what stands where the version should."""
+        super().__init__(_quoted(found))
+        self.found = found
 
 
 def read(file: Path, most: int = MOST_BYTES) -> bytes:
@@ -45,6 +54,20 @@ def parsed(data: bytes) -> Any:
         raise Malformed(_words(error)) from None
 
 
+def versioned(data: bytes, *versions: int) -> dict[str, Any]:
+    """Return the JSON object in `data`, which is of one of these schema versions.
+
+    Raises:
+        Malformed: there is no JSON in it.
+        OtherVersion: it is of another version.
+    """
+    raw = parsed(data)
+    found = raw.get("schema_version") if isinstance(raw, dict) else None
+    if found not in versions:
+        raise OtherVersion(found)
+    return dict(raw)
+
+
 def as_record(raw: Any, kind: type[T]) -> T:
     """Return parsed JSON as a record of `kind`; raise Malformed where it is none."""
     try:
@@ -53,7 +76,7 @@ def as_record(raw: Any, kind: type[T]) -> T:
         raise Malformed(_words(error)) from None
 
 
-def quoted(value: Any) -> str:
+def _quoted(value: Any) -> str:
     """Return a value of a file for a message."""
     return one_line(str(value), _ONE_VALUE) if isinstance(value, str | int | float | None) else type(value).__name__
 

@@ -40,6 +40,7 @@ from edge_moe.output import write_file, writing
 from edge_moe.records import sha256, to_json
 from edge_moe.schema2 import ArtifactSet2, Manifest2
 from edge_moe.soundness import inconsistency, leaving
+from edge_moe.untrusted import Malformed, as_record, parsed, read
 from edge_moe.work import making
 
 __all__ = ["Upgraded", "upgrade"]
@@ -101,8 +102,8 @@ def _nothing_to_do(path: Path) -> str | None:
 
 def _version(path: Path) -> Any:
     try:
-        raw = msgspec.json.decode((path / MANIFEST).read_bytes())
-    except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
+        raw = parsed(read(path / MANIFEST))
+    except (OSError, Malformed):
         return None
     return raw.get("schema_version") if isinstance(raw, dict) else None
 
@@ -167,8 +168,8 @@ def _read(folder: Path) -> Manifest2:
     if version != _FROM:
         raise BundleError(f"{file} has schema version {version}; expected {_FROM}: convert the checkpoint again")
     try:
-        found = msgspec.json.decode(file.read_bytes(), type=Manifest2)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        found = as_record(parsed(read(file)), Manifest2)
+    except Malformed as error:
         raise BundleError(f"{file} is not a manifest: {error}; convert the checkpoint again") from None
     problem = leaving(schema2.files(found))
     if problem:

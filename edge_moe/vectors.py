@@ -79,7 +79,7 @@ def decode(data: bytes) -> Vectors:
     """Return what the bytes of a file hold; raise BundleError where they are no such file."""
     try:
         found = msgspec.json.decode(data, type=Vectors)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise BundleError(f"the golden vectors cannot be read: {error}; convert the bundle again") from None
     if found.schema_version != _SCHEMA_VERSION:
         raise BundleError(
