@@ -100,7 +100,7 @@ def _folder(root: Path, strict: bool, left_out: LeftOut, *, is_split: bool = Fal
         left_out = LeftOut(folders=left_out.folders)  # counted again, by what there is beside loose images
         unlabelled = find_images(root, left_out)
         if strict or not unlabelled:
-            raise DataError(f"{root} has no class folders; expected {root}/<class>/<image>{_instead(left_out)}")
+            raise DataError(f"{root} has no class folders; expected {root}/<class>/<image>{left_out.instead}")
         without = (f"{root} has no class folders: its {len(unlabelled)} images have no labels",) if is_split else ()
         notes = (*without, *_notes(root, unlabelled, left_out))
         return LabelledImages(str(root), (), unlabelled, np.zeros(len(unlabelled), dtype=np.int64), notes=notes)
@@ -113,7 +113,7 @@ def _folder(root: Path, strict: bool, left_out: LeftOut, *, is_split: bool = Fal
             others = LeftOut(suffixes=left_out.suffixes - before)
             raise DataError(
                 f"{root / name} has no images; expected files ending in {', '.join(IMAGE_SUFFIXES)}: "
-                f"add some or remove the folder{_instead(others)}"
+                f"add some or remove the folder{others.instead}"
             )
         sources += files
         labels += [index] * len(files)
@@ -123,7 +123,3 @@ def _folder(root: Path, strict: bool, left_out: LeftOut, *, is_split: bool = Fal
 
 def _notes(root: Path, read: Sequence[Path], left_out: LeftOut) -> tuple[str, ...]:
     return (f"{root}: {len(read)} images are read; left out: {left_out}",) if str(left_out) else ()
-
-
-def _instead(left_out: LeftOut) -> str:
-    return f" (found {left_out})" if str(left_out) else ""

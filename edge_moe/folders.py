@@ -49,6 +49,11 @@ class LeftOut:
         )
         return ", ".join(f"{count} {_plural(what, count)}{rest}" for count, what, rest in counted if count)
 
+    @property
+    def instead(self) -> str:
+        """The list in brackets, for the end of what is missing."""
+        return f" (found {self})" if str(self) else ""
+
 
 def holds_splits(root: Path, left_out: LeftOut) -> bool:
     """Return whether `root` holds the splits `train` and `val`, or one of them; else its folders are classes.

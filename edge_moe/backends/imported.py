@@ -36,19 +36,18 @@ def imported(module: str, package: str) -> Any:
 def version_of(module: Any, package: str) -> str:
     """Return a module's version, by its own word: it may be of another package than usual, as of onnxruntime-gpu."""
     own = getattr(module, "__version__", None)
-    if isinstance(own, str):
-        return own
+    return own if isinstance(own, str) else _installed(package) or "unknown version"
+
+
+def _installed(package: str) -> str | None:
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:  # a copy that no package manager knows of
-        return "unknown version"
+        return None
 
 
 def _unloadable(package: str, error: Exception) -> BackendError:
-    try:
-        version = metadata.version(package)
-    except metadata.PackageNotFoundError:
-        version = "of unknown version"
+    version = _installed(package) or "of unknown version"
     return BackendError(
         f"{package} {version} is installed, but cannot be loaded beside numpy {np.__version__} "
         f"({one_line(error)[:_QUOTED]}); reinstall it, or versions that fit: pip install --upgrade {package} numpy"

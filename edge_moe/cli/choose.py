@@ -11,7 +11,7 @@ from rich.table import Table
 
 from edge_moe.cli.console import console, say
 from edge_moe.cli.extras import require
-from edge_moe.cli.promising import promised, write_choice
+from edge_moe.cli.promising import default_of, promised, write_choice
 from edge_moe.cli.sets import Backend, Recipe, Set, split
 from edge_moe.records import to_json
 
@@ -138,12 +138,10 @@ def choose(
         console().print(_all(choice, f"{found.label}, {found.results.images} images of {found.results.data}"))
     if chosen is None:
         raise DataError(choice.reason)
-    now = found.bundle.operating(found.artifacts)
-    before = f"tau {now.default_tau:g}, max_experts {now.default_max_experts}"
     whose = f"the default of {found.label}" if all_sets else "the bundle's default"
-    after = [f"{whose} stays {before}; --write changes it"]
+    after = [f"{whose} stays {default_of(found)}; --write changes it"]
     if write:
-        after = write_choice(found, chosen.tau, chosen.max_experts, all_sets)
+        after = write_choice(found, chosen.tau, chosen.max_experts, all_sets=all_sets)
     if json:
         return
     setting = f"tau {chosen.tau:g}, max_experts {chosen.max_experts}"

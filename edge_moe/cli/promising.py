@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from edge_moe.benchmarks.decide.promising import Offer
     from edge_moe.operating import Certificate
 
-__all__ = ["promised", "write_choice"]
+__all__ = ["default_of", "promised", "write_choice"]
 
 
 def promised(
@@ -48,11 +48,11 @@ def promised(
         say(f"edge-moe: warning: {doubt}", err=True)
     setting = f"tau {best.kept.tau:.10g}, max_experts {best.max_experts}"
     if write:
-        after = write_choice(best.match, best.kept.tau, best.max_experts, all_sets, best.certificate)
+        after = write_choice(
+            best.match, best.kept.tau, best.max_experts, all_sets=all_sets, certificate=best.certificate
+        )
     else:
-        now = best.match.bundle.operating(best.match.artifacts)
-        before = f"tau {now.default_tau:g}, max_experts {now.default_max_experts}"
-        after = [f"the default of {best.match.label} stays {before}; --write changes it"]
+        after = [f"the default of {best.match.label} stays {default_of(best.match)}; --write changes it"]
     if json:
         typer.echo(to_json({"offers": [_as_dict(one) for one in found], "written": write}).decode(), nl=False)
         return
@@ -76,8 +76,14 @@ def _as_dict(one: Offer) -> dict[str, Any]:
     }
 
 
+def default_of(match: Match) -> str:
+    """Return in words the default of a set as it stands in the bundle."""
+    now = match.bundle.operating(match.artifacts)
+    return f"tau {now.default_tau:g}, max_experts {now.default_max_experts}"
+
+
 def write_choice(
-    match: Match, tau: float, max_experts: int, all_sets: bool, certificate: Certificate | None = None
+    match: Match, tau: float, max_experts: int, *, all_sets: bool, certificate: Certificate | None = None
 ) -> list[str]:
     """Make a setting the default of its set, and of all sets' choice the set the one that runs where none is named.
 
@@ -87,10 +93,9 @@ def write_choice(
     from edge_moe.defaults import write_defaults
 
     bundle, key = match.bundle.path, match.artifacts.key
-    now = match.bundle.operating(match.artifacts)
+    before = default_of(match)
     wanted = Pattern((key.backend,), key.recipe)
     write_defaults(bundle, wanted, tau, max_experts, certificate=certificate, default_set=all_sets)
-    before = f"tau {now.default_tau:g}, max_experts {now.default_max_experts}"
     told = [f"{bundle}: the default of {match.label} is now tau {tau:.10g}, max_experts {max_experts}; it was {before}"]
     first = match.bundle.manifest.sets[0].key
     if key != first and all_sets:

@@ -219,9 +219,7 @@ def _sources(given: Sequence[Path]) -> list[tuple[str, Path | bytes]]:
             left_out = LeftOut()
             inside = find_images(one, left_out)
             if not inside:
-                raise DataError(
-                    f"{one} has no images{f' (found {left_out})' if str(left_out) else ''}; name another folder"
-                )
+                raise DataError(f"{one} has no images{left_out.instead}; name another folder")
             found += [(str(file), file) for file in inside]
         else:
             found.append((str(one), one))

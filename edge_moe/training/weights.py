@@ -114,11 +114,11 @@ def load_state(part: nn.Module, state: _State, source: str) -> None:
     """
     own = part.state_dict()
     state = fit_names(state, own, source)
-    wanted = _without_counters(own)
-    if state and wanted and not wanted & state.keys():
+    wanted = [name for name in own if not _counts(name)]
+    if state and wanted and state.keys().isdisjoint(wanted):
         raise CheckpointError(
             f"{source} does not fit: none of its names is one of the network's; it has {_some(list(state))}, expected "
-            f"{_some([name for name in own if not _counts(name)])}: is it of another architecture, or another part?"
+            f"{_some(wanted)}: is it of another architecture, or another part?"
         )
     problems = []
     if missing := [key for key in own if key not in state and not _counts(key)]:
@@ -129,8 +129,7 @@ def load_state(part: nn.Module, state: _State, source: str) -> None:
     if wrong := [f"{key} {have} instead of {want}" for key, have, want in shaped if have != want]:
         problems.append(f"has {_some(wrong)}")
     if problems:
-        names = [name for name in own if not _counts(name)]
-        whole = f"; expected {names[0]} to {names[-1]} alone" if extra and not missing else ""
+        whole = f"; expected {wanted[0]} to {wanted[-1]} alone" if extra and not missing else ""
         raise CheckpointError(f"{source} does not fit: it {', and it '.join(problems)}{whole}")
     taken = dict(own)
     for key, tensor in own.items():
@@ -229,9 +228,9 @@ def _type(tensor: Tensor) -> str:
 def _held(stored: Mapping[str, Any]) -> str:
     """Return what is in a dict that is no state dict, by name and type, the first of it that is no tensor."""
     others = [name for name, value in stored.items() if not isinstance(value, Tensor)]
-    return _some([f"{name} ({type(stored[name]).__name__})" for name in others or stored]).replace("tensors", "entries")
+    return _some([f"{name} ({type(stored[name]).__name__})" for name in others or stored], "entries")
 
 
-def _some(names: Sequence[str], most: int = 3) -> str:
-    more = f" and {len(names) - most} more tensors" if len(names) > most else ""
+def _some(names: Sequence[str], what: str = "tensors", most: int = 3) -> str:
+    more = f" and {len(names) - most} more {what}" if len(names) > most else ""
     return ", ".join(names[:most]) + more
