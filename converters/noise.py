@@ -26,8 +26,8 @@ def decibels(noise_to_signal: float) -> float:
     return float(np.clip(-10 * np.log10(noise_to_signal), -NO_NOISE_DB, NO_NOISE_DB))
 
 
-def db(value: float) -> str:
-    """Return a signal-to-noise ratio in dB for a person: "30.9", or in words where it is none."""
+def db(value: float, unit: str = "") -> str:
+    """Return a signal-to-noise ratio in dB for a person: "30.9", with `unit` behind it; in words where it is none."""
     if abs(value) < NO_NOISE_DB:
-        return f"{value:.1f}"
+        return f"{value:.1f}{unit}"
     return "no noise" if value > 0 else "no signal"

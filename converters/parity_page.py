@@ -173,8 +173,9 @@ def _layers(name: str, layers: list[LayerNoise], kernels: KernelNoise | None) ->
         suspect = ": **a kernel is the suspect, not the layers**" if kernels.is_suspect else ""
         lines += [
             "",
-            f"Of the logits, the graph without the backend's kernels has an SQNR of {db(kernels.graph_sqnr_db)} dB; "
-            f"what the kernels of this processor make of it is {db(kernels.kernel_sqnr_db)} dB off that{suspect}.",
+            "Of the logits, the graph without the backend's kernels has an SQNR of "
+            f"{db(kernels.graph_sqnr_db, ' dB')}; what the kernels of this processor make of it is "
+            f"{db(kernels.kernel_sqnr_db, ' dB')} off that{suspect}.",
         ]
     return [*lines, ""]
 

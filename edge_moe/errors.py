@@ -38,9 +38,6 @@ __all__ = [
 ]
 
 
-_LONGEST = 2000  # characters of a message
-
-
 class EdgeMoeError(Exception):
     """Base of every error that edge-moe raises on purpose.
 
@@ -51,7 +48,7 @@ class EdgeMoeError(Exception):
 
     def __init__(self, *words: object) -> None:
         """Take the message."""
-        super().__init__(*(one_line(one, _LONGEST) if isinstance(one, str) else one for one in words))
+        super().__init__(*(one_line(one) if isinstance(one, str) else one for one in words))
 
 
 class UsageError(EdgeMoeError, ValueError):

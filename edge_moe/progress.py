@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 __all__ = ["Progress", "Silent", "shown_progress", "track"]
@@ -54,28 +55,36 @@ class _Lines:
     """Writes a line now and then, for logs."""
 
     def __init__(self) -> None:
-        self._state: dict[str, tuple[int, int]] = {}
-        self._begun: dict[str, tuple[float, int]] = {}  # when, and how much was done then
+        self._steps: dict[str, _Step] = {}
         self._last = 0.0
 
     def start(self, name: str, total: int, done: int = 0) -> None:
-        self._state[name] = (done, total)
-        self._begun[name] = (time.monotonic(), done)
+        self._steps[name] = _Step(total, done, done, time.monotonic())
 
     def advance(self, name: str, note: str = "") -> None:
-        done, total = self._state[name][0] + 1, self._state[name][1]
-        self._state[name] = (done, total)
-        now = time.monotonic()
-        if done == total or now - self._last > _LINE_SECONDS:
+        step, now = self._steps[name], time.monotonic()
+        step.done += 1
+        if step.done == step.total or now - self._last > _LINE_SECONDS:
             self._last = now
-            begun, before = self._begun[name]
-            left = (now - begun) / (done - before) * (total - done)
-            is_known = now - begun >= 1 and left >= 1
-            notes = ", ".join(filter(None, (note, f"{_duration(left)} left" if is_known else "")))
-            print(f"{name} {done}/{total} {notes}".rstrip(), file=sys.stderr, flush=True)
+            notes = ", ".join(filter(None, (note, step.left(now))))
+            print(f"{name} {step.done}/{step.total} {notes}".rstrip(), file=sys.stderr, flush=True)
 
 
 _LINE_SECONDS = 10
+
+
+@dataclass
+class _Step:
+    total: int
+    done: int
+    before: int  # was done when it began
+    begun: float  # by the clock, in seconds
+
+    def left(self, now: float) -> str:
+        """Return in words how long it will take; empty where that is not known yet, or next to nothing."""
+        taken = now - self.begun
+        seconds = taken / (self.done - self.before) * (self.total - self.done)
+        return f"{_duration(seconds)} left" if taken >= 1 and seconds >= 1 else ""
 
 
 def _duration(seconds: float) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 __all__ = ["counted", "in_csv", "in_markdown", "is_text", "nfc", "one_line", "printable"]
 
+_LONGEST = 2000  # characters of a message
 _JOINERS = "\u200c\u200d"  # between letters of some scripts, and in signs that are made of several
 
 
@@ -44,7 +45,7 @@ def printable(path: Path | str) -> str:
     return shown if shown.isprintable() else "".join(map(_shown, shown))
 
 
-def one_line(text: str, most: int) -> str:
+def one_line(text: str, most: int = _LONGEST) -> str:
     """Return `text` in one line that can be shown, of at most `most` characters: the middle is left out of a longer."""
     line = printable(" ".join(text.split()))
     half = (most - 5) // 2

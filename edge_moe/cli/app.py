@@ -84,7 +84,6 @@ for group in (
     group.register(app)
 
 _STOPPED = 130
-_LONGEST = 2000  # characters of an error
 # How torch begins what it says of a DataLoader worker that was killed, wherever that was noticed.
 _DATA_WORKER = "DataLoader worker (pid"
 
@@ -198,5 +197,5 @@ def _stopped(message: str) -> int:
 
 
 def _fail(message: str, code: int) -> int:
-    print(f"edge-moe: error: {one_line(message, _LONGEST)}", file=sys.stderr)
+    print(f"edge-moe: error: {one_line(message)}", file=sys.stderr)
     return code

@@ -260,7 +260,8 @@ def _show(report: Report, output: Path) -> None:
         if kernels is not None and kernels.is_suspect:
             say(
                 f"a kernel of this processor is the suspect, not the layers: without the backend's kernels {name} "
-                f"follows fp32 at {db(kernels.graph_sqnr_db)} dB, and with them that at {db(kernels.kernel_sqnr_db)} dB"
+                f"follows fp32 at {db(kernels.graph_sqnr_db, ' dB')}, and with them that at "
+                f"{db(kernels.kernel_sqnr_db, ' dB')}"
             )
     if report.layers:
         say(f"layers: {output / 'layers.png'}")

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import signal
-from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,13 +15,13 @@ from edge_moe.checkpoint import Augment
 from edge_moe.data import LabelledImages
 from edge_moe.errors import DataError, EdgeMoeError
 from edge_moe.nn.torchvision import torchvision as _torchvision  # noqa: F401  (makes torchvision importable)
-from edge_moe.orphans import end_with_parent
 from edge_moe.progress import Progress, Silent, track
+from edge_moe.training.loading import begin
 from edge_moe.training.readable import refusal
 
 from torchvision.transforms import v2  # isort: skip
 
-__all__ = ["Images", "batches", "begin_under", "fits_in_memory", "seed_everything"]
+__all__ = ["Images", "batches", "fits_in_memory", "seed_everything"]
 
 _MEMORY_BYTES = 2 << 30
 _PAD_SHARE = 8  # a random crop moves the image by at most 1/8 of its side
@@ -120,7 +116,7 @@ def batches(
         batch_size,
         sampler=range(len(images)) if indices is None else indices,
         num_workers=workers,
-        worker_init_fn=begin_under(os.getpid()) if workers else None,
+        worker_init_fn=begin() if workers else None,
         collate_fn=_collate if workers else None,
     )
     mean = torch.tensor(images.spec.mean, device=device).view(1, 3, 1, 1)
@@ -131,18 +127,6 @@ def batches(
         pixels, labels = batch
         normalized = (pixels.to(device, torch.float32) / 255 - mean) / std
         yield normalized.contiguous(memory_format=torch.channels_last), labels.to(device)
-
-
-def begin_under(parent: int) -> Callable[[int], None]:
-    """Return what a process that decodes images begins with: it leaves signals to `parent`, and ends with it."""
-    return partial(_begin, parent)
-
-
-def _begin(parent: int, _number: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    if multiprocessing.get_start_method() != "forkserver":  # which is the one that starts a process then
-        end_with_parent(parent)
 
 
 def seed_everything(*key: int) -> torch.Generator:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +15,7 @@ from edge_moe.bundle import Preprocessing
 from edge_moe.data import LabelledImages
 from edge_moe.errors import DataError
 from edge_moe.progress import Progress, Silent
+from edge_moe.training.loading import begin
 
 __all__ = ["readable", "refusal"]
 
@@ -101,15 +101,13 @@ def _some(problems: Mapping[int, str]) -> str:
 
 
 def _tried(images: LabelledImages, spec: Preprocessing, workers: int, progress: Progress) -> Iterator[str]:
-    from edge_moe.training.images import begin_under  # which takes `refusal` from here
-
     step = f"reading {images.name}"
     progress.start(step, len(images))
     loader: DataLoader[Any] = DataLoader(
         _Tried(images, spec),
         _BATCH,
         num_workers=workers,
-        worker_init_fn=begin_under(os.getpid()) if workers else None,
+        worker_init_fn=begin() if workers else None,
         collate_fn=list,
     )
     for batch in loader:

@@ -16,3 +16,4 @@ def test_ratios_in_decibels():
 
 def test_what_stands_for_infinity_is_no_number_to_a_person():
     assert [db(one) for one in (30.94, -3.0, NO_NOISE_DB, -NO_NOISE_DB)] == ["30.9", "-3.0", "no noise", "no signal"]
+    assert [db(one, " dB") for one in (30.94, NO_NOISE_DB)] == ["30.9 dB", "no noise"]

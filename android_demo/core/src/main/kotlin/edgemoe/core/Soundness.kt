@@ -97,4 +97,4 @@ private fun unlike(what: String, here: List<PartTensor>, there: List<TensorSpec>
 
 /** Whether a path is not one inside of the bundle, on any system. */
 internal fun leaves(path: String) =
-    path.length > LONGEST_PATH || path.startsWith("/") || path.any { it == '\\' || it == ':' || it == '\u0000' } || ".." in path.split("/")
+    path.length > LONGEST_PATH || path.startsWith("/") || path.any { it in "\\:\u0000" } || ".." in path.split("/")
