@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from edge_moe import backends
+from edge_moe.backends.imported import installed
 from edge_moe.benchmarks import targets
 from edge_moe.benchmarks.options import FIVE_RUNS, BenchOptions, check_range
 from edge_moe.benchmarks.recorded import bundle_info
@@ -116,13 +117,8 @@ def versions() -> dict[str, str]:
 
 def _libraries() -> dict[str, str | None]:
     """Return the versions of all that runs parts or products, None where it is not installed."""
-    found: dict[str, str | None] = {}
-    for name in dict.fromkeys((*_PEERS, *(name for one in backends.names() for name in backends.record(one).executes))):
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            found[name] = None
-    return found
+    executing = (name for one in backends.names() for name in backends.record(one).executes)
+    return {name: installed(name) for name in (*_PEERS, *executing)}
 
 
 def _selected(manifest: Manifest, options: BenchOptions, target: Target) -> list[ArtifactSet]:

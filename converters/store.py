@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from edge_moe.backends import table
+from edge_moe.backends.imported import installed
 from edge_moe.bundle import Bundle, sha256
 from edge_moe.converters.interface import Floats
 from edge_moe.converters.recipe import Recipe
@@ -51,7 +52,7 @@ def artifact_key(
         "weights": weights,
         "inputs": inputs if recipe.ranges == "calibrated" else None,
         "converters": _own_code(_modules(toolchain)),
-        "tools": {name: importlib.metadata.version(name) for name in ("edge-moe", *toolchain.packages)},
+        "tools": {name: installed(name) for name in ("edge-moe", *toolchain.packages)},
     }
     return sha256(msgspec.json.encode(made_from, order="sorted"))
 

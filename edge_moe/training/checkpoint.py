@@ -5,7 +5,6 @@ Tensors have torchvision's names. An expert holds the base's tensors after the b
 
 from __future__ import annotations
 
-import importlib.metadata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ import safetensors.torch
 from torch import Tensor, nn
 
 from edge_moe.anytime import Ensemble, Space
+from edge_moe.backends.imported import installed
 from edge_moe.bundle import Preprocessing, part_names, sha256
 from edge_moe.checkpoint import CheckpointConfig, check_part, part_file, read_config, write_config
 from edge_moe.errors import UsageError
@@ -192,7 +192,7 @@ def from_state_dicts(
 
 def tool_versions(*more: str) -> dict[str, str]:
     """Return the versions of edge-moe, torch, torchvision and the packages `more`."""
-    return {name: importlib.metadata.version(name) for name in ("edge-moe", "torch", "torchvision", *more)}
+    return {name: installed(name) or "unknown" for name in ("edge-moe", "torch", "torchvision", *more)}
 
 
 def _parts(mixture: SingleGateMoE) -> dict[str, nn.Module]:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from edge_moe import BackendError
-from edge_moe.backends.imported import imported, version_of
+from edge_moe.backends.imported import imported, installed, version_of
 
 _BROKEN = {
     "a missing library": ("import missing_library_of_it", "No module named 'missing_library_of_it'"),
@@ -55,3 +55,16 @@ def test_versions(module):
     assert version_of(imported("a_runtime", "a-runtime"), "a-runtime") == "1.2.3"
     assert version_of(sys, "numpy") == np.__version__
     assert version_of(sys, "a-runtime") == "unknown version"
+
+
+def test_another_package_with_the_same_module_counts(tmp_path, monkeypatch):
+    """As onnxruntime-gpu brings onnxruntime."""
+    (tmp_path / "a_runtime.py").write_text("")
+    described = tmp_path / "a_runtime_gpu-4.5.dist-info"
+    described.mkdir()
+    (described / "METADATA").write_text("Metadata-Version: 2.1\nName: a-runtime-gpu\nVersion: 4.5\n")
+    (described / "top_level.txt").write_text("a_runtime\n")
+    assert installed("a-runtime") is None
+    monkeypatch.syspath_prepend(tmp_path)
+    assert installed("a-runtime") == "4.5"
+    assert installed("numpy") == np.__version__
