@@ -58,7 +58,7 @@ class _Relative:
     def cells(self, names: Sequence[str]) -> Cells:
         """Return a row of the table."""
         return {
-            "file": names[self.series.file],
+            "file": _file(self.series, names),
             "set": str(self.series.one.key),
             "on": self.where,
             "in": f"{'M ' if self.unit.per == 1e6 else ''}{self.unit.words}",
@@ -131,9 +131,15 @@ def details(series: Sequence[Series], names: Sequence[str]) -> Table:
         for part, ways in one.results.opening.details.get(str(one.one.key), {}).items():
             for way in ways:
                 facts = {name: "" if value is None else _fact(name, value) for name, value in way.facts.items()}
-                rows.append({"file": names[one.file], "part": part, "way": way.way, **facts})
+                which = str(one.one.key) if len(series) > 1 else ""
+                rows.append({"file": _file(one, names), "set": which, "part": part, "way": way.way, **facts})
     told = {name for row in rows for name, cell in row.items() if cell not in ("", "0", "0.0")}
     return table_of([{name: cell for name, cell in row.items() if name in told} for row in rows])
+
+
+def _file(one: Series, names: Sequence[str]) -> str:
+    """Return the file's name, where there are several."""
+    return names[one.file] if len(set(names)) > 1 else ""
 
 
 def _fact(name: str, value: str | float | bool) -> str:

@@ -74,9 +74,16 @@ def test_what_is_estimated_is_told_in_words_in_every_memory_mode():
 
 
 def test_what_the_tool_told_is_in_kib_and_without_what_is_nothing():
-    found = rows(npu.details(build([estimated()], None), ["one"]))
+    found = rows(npu.details(build([estimated()], None)[:1], ["one"]))
     assert {row["part"] for row in found} == set(PRICES)
-    assert found[0] == {"file": "one", "part": "base", "way": "a mode", "flash bytes": "2.0", "a note": "text"}
+    assert found[0] == {"part": "base", "way": "a mode", "flash bytes": "2.0", "a note": "text"}
+
+
+def test_files_and_sets_are_named_where_there_are_several():
+    two = build([estimated(), estimated()], None)
+    for table in (npu.relative(two, ["one", "two"])[0], npu.details(two, ["one", "two"])):
+        assert table.columns[:2] == ("file", "set")
+        assert {row[0] for row in table.rows} == {"one", "two"}
 
 
 def test_one_row_says_nothing():
