@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from edge_moe import backends
 from edge_moe.converters import recipes
 from edge_moe.converters.kernels import KernelNoise
@@ -9,6 +11,7 @@ from edge_moe.converters.layers import Ranking
 from edge_moe.converters.noise import EIGHT_BITS_DB
 from edge_moe.converters.options import ConversionOptions
 from edge_moe.converters.report import Missed, PartParity, Routing
+from edge_moe.converters.toolchain import Structure
 from edge_moe.intervals import wilson
 from edge_moe.sets import SetKey
 
@@ -30,10 +33,8 @@ def missed_bars(
     missed = []
     for row in parts:
         name = f"{key}/{row.part}"
-        if row.structure is not None and row.structure != (1, 0):
-            delegates, outside = row.structure
-            problem = f"{name} runs in {delegates} partitions with {outside} nodes outside, expected 1 and 0"
-            missed.append(Missed(row.part, problem, False))
+        if row.structure is not None and not row.structure.is_whole:
+            missed.append(Missed(row.part, f"{name} {_split(row.structure)}; expected 1 with no node outside", False))
         if row.torch_error is not None and not row.torch_error <= FLOAT_ERROR:
             problem = f"{name} differs from torch by {row.torch_error:.1e} (relative L2), expected {FLOAT_ERROR:.0e}"
             missed.append(Missed(row.part, problem, False))
@@ -53,6 +54,17 @@ def missed_bars(
             problem = f"{at} exits or wakes the experts of fp32 on {setting.same_routing:.2%} of the images"
             missed.append(Missed(None, f"{problem}, expected {options.min_routing:.2%}", True))
     return missed
+
+
+def _split(structure: Structure) -> str:
+    """Return into what a part falls, and what is left outside."""
+    delegates, outside, left = structure
+    common = Counter(left).most_common(_NAMED)
+    named = [text if count == 1 else f"{text} ({count} times)" for text, count in common]
+    others = outside - sum(count for _, count in common)
+    listed = f": {', '.join(named)}{f' and {others} more' if others else ''}" if named else ""
+    partitions, nodes = f"partition{'s' * (delegates != 1)}", f"node{'s' * (outside != 1)}"
+    return f"runs in {delegates} {partitions} with {outside} {nodes} outside{listed}"
 
 
 def advice(key: SetKey, ranked: dict[str, Ranking]) -> str:

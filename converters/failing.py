@@ -36,8 +36,17 @@ def problem(
     key, first = next((key, missed[key][0]) for key in chosen if missed[key])
     others = sum(len(missed[key]) for key in chosen) - 1
     more = f" (and {others} more)" if others else ""
-    what = "try another --recipe, or add --keep-going"
+    what = _another(key, first, missed)
     if first.agreement:
         part = first.part or "base"
         what = bars.advice(key, {part: ranked[key, part]} if (key, part) in ranked else {})
     return f"{first.problem}{more}; {what}"
+
+
+def _another(key: SetKey, first: Missed, missed: Mapping[SetKey, Sequence[Missed]]) -> str:
+    """Return what to do where layers in float would be no help: another recipe, where one can help."""
+    others = [one for one in missed if one.backend == key.backend and one != key]
+    if any(found.part == first.part for one in others if one.is_float for found in missed[one]) or key.is_float:
+        return "no recipe changes that, fp32 has it too: replace the module, leave the backend out, or add --keep-going"
+    without = next((one for one in others if not missed[one] and not one.is_float), None)
+    return f"try {'another --recipe' if without is None else f'--recipe {without}'}, or add --keep-going"

@@ -119,7 +119,7 @@ def _set(report: Report, name: str) -> list[str]:
     lines += ["|---|---:|---:|---:|---:|---:|---:|---:|---:|"]
     for row in report.sets[name]:
         same = row.against_fp32
-        delegates, outside = row.structure or ("", "")
+        delegates, outside = row.structure[:2] if row.structure else ("", "")
         error = "" if row.torch_error is None else f"{row.torch_error:.1e}"
         compared = "reference |  | " if reference else f"{same.top1:.2%} | {same.cosine:.4f} | {db(same.sqnr_db)}"
         lines += [

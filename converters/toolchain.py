@@ -20,10 +20,16 @@ COMPARED = 16  # samples are enough to rank layers by
 
 
 class Structure(NamedTuple):
-    """How an artifact is split between the backend's delegate and what is left to slower kernels; (1, 0) is whole."""
+    """How an artifact is split between the backend's delegate and what is left to slower kernels."""
 
     delegates: int  # partitions; each costs a hand-over, and often a conversion, at its edges
     outside: int  # nodes that no partition took
+    left: tuple[str, ...] = ()  # what these are, for a person: "PADV2 of maxpool", in the order of execution
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the delegate runs everything, in one piece."""
+        return (self.delegates, self.outside) == (1, 0)
 
 
 class LayerTensors(NamedTuple):

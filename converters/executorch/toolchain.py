@@ -75,12 +75,16 @@ class ExecuTorchToolchain(Toolchain):
     def structure(self, artifact: bytes) -> Structure:
         """Count the delegates that an artifact calls, and the operators outside of them."""
         from executorch.exir._serialize._program import deserialize_pte_binary
-        from executorch.exir.schema import DelegateCall
+        from executorch.exir.schema import DelegateCall, KernelCall
 
         plans = {plan.name: plan for plan in deserialize_pte_binary(artifact).program.execution_plan}
-        calls = [instruction.instr_args for chain in plans["forward"].chains for instruction in chain.instructions]
-        inside = sum(isinstance(call, DelegateCall) for call in calls)
-        return Structure(inside, len(calls) - inside)
+        calls = [one.instr_args for chain in plans["forward"].chains for one in chain.instructions]
+        outside = [call for call in calls if not isinstance(call, DelegateCall)]
+        operators = plans["forward"].operators
+        left = [
+            operators[call.op_index].name if isinstance(call, KernelCall) else type(call).__name__ for call in outside
+        ]
+        return Structure(len(calls) - len(outside), len(outside), tuple(left))
 
     def compare(
         self, traced: bytes, part: nn.Module, kind: Kind, samples: Floats, recipe: Recipe

@@ -5,6 +5,7 @@ The artifact takes and gives channels last. Its outputs are named as the part's 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -14,6 +15,7 @@ from torch import nn
 
 from edge_moe.converters import blame
 from edge_moe.converters.interface import INPUTS, Floats, Kind
+from edge_moe.converters.litert.pooling import with_zeros_padded
 from edge_moe.converters.litert.quantizer import (
     SIGNATURE,
     WITH_WEIGHTS,
@@ -25,9 +27,12 @@ from edge_moe.converters.litert.recipes import LiteRTRecipe
 from edge_moe.converters.origin import METADATA, Origin
 from edge_moe.converters.recipe import Recipe
 from edge_moe.converters.shared_graph import SharedGraphToolchain
+from edge_moe.converters.sharing import layer_of
 from edge_moe.converters.toolchain import COMPARED, LayerTensors, Structure
 
 __all__ = ["LiteRTToolchain"]
+
+_ATTRIBUTE = re.compile(r"_*[^\W_]+_(.+)")  # Class_attribute; a name of a class has no underscores but in front
 
 
 class LiteRTToolchain(SharedGraphToolchain):
@@ -41,7 +46,7 @@ class LiteRTToolchain(SharedGraphToolchain):
         import litert_torch
 
         try:
-            made = litert_torch.convert(module, (torch.from_numpy(example),))
+            made = litert_torch.convert(with_zeros_padded(module), (torch.from_numpy(example),))
             return _with_input_called(INPUTS[kind], bytes(made.model_content()))
         except Exception as error:  # the converter raises whatever its passes raise
             raise blame.failure("litert-torch", error, module, example) from error
@@ -80,7 +85,8 @@ class LiteRTToolchain(SharedGraphToolchain):
 
         part = LiteRT().open(artifact)
         try:
-            return Structure(*part.partitions())
+            left = tuple(f"{operator} of {_module(output)}" for operator, output in part.outside())
+            return Structure(*part.partitions(), left)
         finally:
             part.close()
 
@@ -133,6 +139,17 @@ class LiteRTToolchain(SharedGraphToolchain):
             return interpreter.get_tensor(logits)
 
         return call
+
+
+def _module(tensor: str) -> str:
+    """Return which module of the part gives `tensor`, of the name that litert-torch made of the classes it is in.
+
+    That is a/torch.nn.modules.container.Sequential_part/torch.nn.modules.pooling.MaxPool2d_maxpool;1, several with ;
+    between them where operators were fused, the last to run first.
+    """
+    steps = [step.rpartition(".")[2] for step in tensor.partition(";")[0].split("/")]
+    names = [found.group(1) for step in steps if (found := _ATTRIBUTE.fullmatch(step))]
+    return layer_of(".".join(names))
 
 
 def _with_input_called(name: str, model: bytes) -> bytes:

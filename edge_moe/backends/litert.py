@@ -150,7 +150,12 @@ class LiteRTPart(OpenPart):
         return call
 
     def partitions(self) -> Partitions:
-        """Return how many XNNPACK partitions there are, and how many nodes are left outside of them.
+        """Return how many XNNPACK partitions there are, and how many nodes are left outside of them."""
+        delegates = sum(node["op_name"] == "DELEGATE" for node in self._interpreter._get_ops_details())
+        return Partitions(delegates, len(self.outside()))
+
+    def outside(self) -> list[tuple[str, str]]:
+        """Return the nodes that no XNNPACK partition took, in the order of execution: operator, and name of its output.
 
         LiteRT lists every node of the graph, also those that a delegate has replaced, then one DELEGATE node a
         partition. A replaced node is one that a walk from a partition's outputs back to its inputs meets.
@@ -168,7 +173,8 @@ class LiteRTPart(OpenPart):
                 if node is not None and node not in replaced:
                     replaced.add(node)
                     todo += [int(tensor) for tensor in graph[node][1] if int(tensor) not in edge]
-        return Partitions(len(delegates), len(graph) - len(replaced))
+        names = {tensor["index"]: str(tensor["name"]) for tensor in self._interpreter.get_tensor_details()}
+        return [(op, names[int(outputs[0])]) for i, (op, _, outputs) in enumerate(graph) if i not in replaced]
 
     def close(self) -> None:
         """Release the interpreter and its memory."""

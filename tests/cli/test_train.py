@@ -142,7 +142,12 @@ def one_missing(arguments):
 @pytest.mark.parametrize(
     ("change", "more", "code", "words"),
     [
-        (swapped, [], 1, ["gate.safetensors does not fit", "expected features.0.0.weight", "more tensors", "another part"]),
+        (
+            swapped,
+            [],
+            1,
+            ["gate.safetensors does not fit", "expected features.0.0.weight", "more tensors", "another part"],
+        ),
         (one_missing, [], 1, ["nowhere.pth does not exist", "expected a state dict"]),
         (list, ["--architecture", "resnet18"], 1, ["base.safetensors does not fit", "expected conv1.weight"]),
         (list, ["--architecture", "vgg16"], 2, ["'vgg16'", "expected one of mobilenet_v3_small"]),

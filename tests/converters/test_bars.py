@@ -42,14 +42,20 @@ def test_nothing_is_missed():
 @pytest.mark.parametrize(
     ("structure", "problem"),
     [
-        (Structure(2, 0), "onnx/int8/gate runs in 2 partitions with 0 nodes outside, expected 1 and 0"),
-        (Structure(1, 3), "onnx/int8/gate runs in 1 partitions with 3 nodes outside, expected 1 and 0"),
-        (Structure(0, 7), "onnx/int8/gate runs in 0 partitions with 7 nodes outside, expected 1 and 0"),
+        (Structure(2, 0), "2 partitions with 0 nodes outside"),
+        (Structure(1, 1, ("PADV2 of maxpool",)), "1 partition with 1 node outside: PADV2 of maxpool"),
+        (
+            Structure(4, 6, ("A of b", "C of d", "A of b", "E of f", "G of h", "C of d")),
+            "4 partitions with 6 nodes outside: A of b (2 times), C of d (2 times), E of f and 1 more",
+        ),
+        (Structure(0, 7), "0 partitions with 7 nodes outside"),
     ],
 )
 @pytest.mark.parametrize("trained", [True, False])
 def test_a_part_that_is_not_one_delegate(structure, problem, trained):
-    assert problems([row("gate", structure=structure)], trained=trained) == [Missed("gate", problem, False)]
+    assert problems([row("gate", structure=structure)], trained=trained) == [
+        Missed("gate", f"onnx/int8/gate runs in {problem}; expected 1 with no node outside", False)
+    ]
 
 
 @pytest.mark.parametrize(

@@ -67,7 +67,7 @@ def test_parity_of_the_real_conversion(tiny_bundle):
         backend = name.split("/")[0]
         assert [row["part"] for row in rows] == PARTS
         for row in rows:
-            assert row["structure"] == ([1, 0] if backend == "litert" else None)
+            assert row["structure"] == ([1, 0, []] if backend == "litert" else None)
             assert row["bytes"] == (tiny_bundle / name / f"{row['part']}{SUFFIX[backend]}").stat().st_size
     for backend in SUFFIX:
         for fp32, int8 in zip(report["sets"][f"{backend}/fp32"], report["sets"][f"{backend}/int8"], strict=True):

@@ -15,6 +15,7 @@ import torch
 from edge_moe import Bundle, BundleError, ConversionError, Runtime
 from edge_moe.checkpoint import read_config, write_config
 from edge_moe.converters.same_network import fixed_image
+from edge_moe.converters.toolchain import Structure
 from edge_moe.nn import Architecture
 from edge_moe.training.checkpoint import Checkpoint, load_checkpoint, new_mixture, save_checkpoint
 from edge_moe.verify import verify
@@ -48,7 +49,7 @@ def test_how_it_is_split_is_seen_again_of_what_was_kept(make, made_here, monkeyp
     monkeypatch.setattr("edge_moe.converters.measure.calibration_samples", None)
     made_here.structure = {"litert": (1, 0)}
     make()
-    assert {one.structure for rows in make.report.sets.values() for one in rows} == {(1, 0)}
+    assert {one.structure for rows in make.report.sets.values() for one in rows} == {Structure(1, 0)}
     made_here.structure = {"litert": (2, 0)}
     with pytest.raises(ConversionError, match="base runs in 2 partitions"):
         make(force=True)

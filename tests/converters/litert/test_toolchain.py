@@ -87,19 +87,21 @@ def test_an_expert_is_treated_as_the_base_s_tail(make_artifact):
 @pytest.mark.parametrize("name", [name for name in recipes.book("litert").recipes if name != "int8-stock"])
 def test_every_recipe_of_ours_is_one_partition(make_artifact, name, kind):
     (model,) = make_artifact("litert", kind, recipes.get("litert", name))
-    assert TOOLS.structure(model) == (1, 0)
+    assert TOOLS.structure(model).is_whole
 
 
 def test_a_module_kept_in_float_does_not_split_the_part(make_artifact):
     (model,) = make_artifact("litert", "base", msgspec.structs.replace(ALL, keep_float=("even",)))
-    assert TOOLS.structure(model) == (1, 0)
+    assert TOOLS.structure(model).is_whole
 
 
 @pytest.mark.parametrize("recipe", [recipes.book("litert").stock, recipes.get("litert", "int8-stock")])
-def test_the_stock_recipe_falls_apart_at_hard_swish(make_artifact, recipe):
-    delegates, outside = TOOLS.structure(make_artifact("litert", "base", recipe)[0])
-    assert delegates > 1
-    assert outside == 4  # the network's hard-swishes
+def test_the_stock_recipe_falls_apart_at_hard_swish(make_artifact, parts, recipe):
+    found = TOOLS.structure(make_artifact("litert", "base", recipe)[0])
+    assert found.delegates > 1
+    swishes = [name for name, module in parts["base"].named_modules() if isinstance(module, nn.Hardswish)]
+    assert found.left == tuple(f"HARD_SWISH of {name}" for name in swishes)
+    assert found.outside == len(swishes) == 4
 
 
 class Residual(nn.Module):
@@ -133,9 +135,9 @@ def test_a_classifier_directly_behind_the_pooling_is_int8_as_well(samples, kind)
             x = behind_pooling("base")(channels_first(x[:, 0])).features.permute(0, 2, 3, 1).numpy()[:, np.newaxis]
     wanted = [recipes.get("litert", name) for name in ("int8-all", "int8-stock")]
     model, stock = TOOLS.build(TOOLS.trace(part, kind, x[0]), part, kind, x, wanted)
-    assert TOOLS.structure(stock) == (1, 0)  # without hard-swish it is as whole
+    assert TOOLS.structure(stock).is_whole  # without hard-swish it is as whole
     assert set(weights(model).values()) == {np.int8}
-    assert TOOLS.structure(model) == (1, 0)
+    assert TOOLS.structure(model).is_whole
     opened, found = get("litert").open(model), []
     for sample in x:
         opened.invoke(sample)
@@ -185,8 +187,8 @@ def test_resnet_s_max_pooling_is_delegated(samples):
         part = nn.Sequential(nn.Conv2d(8, 4, 1), nn.ReLU(), pool, nn.Conv2d(4, 4, 1), nn.Flatten(), nn.Linear(64, 3))
         module = with_channels_last(part, "expert")
         found[name] = TOOLS.structure(TOOLS.export(module, "expert", samples["expert"][0]))
-    assert found["ours"] == (1, 0)
-    assert found["theirs"] != (1, 0)  # else ours is to be removed
+    assert found["ours"].is_whole
+    assert found["theirs"].left == ("PADV2 of 2",)  # else ours is to be removed
 
 
 def test_a_model_that_the_quantizer_refuses(make_artifact, samples, monkeypatch):

@@ -1,0 +1,35 @@
+"""What is said of backends that fail: another recipe is advised only where one can help."""
+
+from __future__ import annotations
+
+import pytest
+
+from edge_moe.converters.failing import problem, problems
+from edge_moe.converters.report import Missed
+from edge_moe.sets import SetKey
+
+FLOAT, INT8, ALL = (SetKey("litert", name) for name in ("fp32", "int8", "int8-all"))
+ONNX = SetKey("onnx", "int8")
+SPLIT = Missed("base", "base runs in 2 partitions with 1 node outside: PADV2 of maxpool", False)
+ELSEWHERE = Missed("gate", "gate differs from torch by 3.0e-04", False)
+
+
+@pytest.mark.parametrize(
+    ("missed", "advice"),
+    [
+        ({FLOAT: [], INT8: [SPLIT], ALL: []}, "try --recipe litert/int8-all, or add --keep-going"),
+        ({FLOAT: [], INT8: [SPLIT], ALL: [SPLIT]}, "try another --recipe, or add --keep-going"),
+        ({FLOAT: [], INT8: [SPLIT], ONNX: []}, "try another --recipe, or add --keep-going"),
+        ({FLOAT: [ELSEWHERE], INT8: [SPLIT], ALL: []}, "try --recipe litert/int8-all, or add --keep-going"),
+        ({FLOAT: [SPLIT], INT8: [SPLIT], ALL: []}, "no recipe changes that, fp32 has it too: replace the module"),
+    ],
+)
+def test_another_recipe_is_advised_where_it_helps(missed, advice):
+    text = problem([INT8], missed, {})
+    assert text.startswith(f"{SPLIT.problem}; {advice}")
+    assert text == problems([INT8], missed, {})["litert"]
+
+
+def test_no_recipe_helps_fp32():
+    text = problem([FLOAT], {FLOAT: [SPLIT, ELSEWHERE], INT8: []}, {})
+    assert text.startswith(f"{SPLIT.problem} (and 1 more); no recipe changes that")
