@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 
-from edge_moe import backends
 from edge_moe.converters import recipes
+from edge_moe.converters.in_float import enough, worth_trying
 from edge_moe.converters.kernels import KernelNoise
 from edge_moe.converters.layers import Ranking
 from edge_moe.converters.noise import EIGHT_BITS_DB
@@ -18,7 +19,6 @@ from edge_moe.sets import SetKey
 __all__ = ["FLOAT_ERROR", "advice", "missed_bars"]
 
 _NAMED = 3
-_BROKEN_DB = 20.0  # a layer that adds more than a hundredth of the signal's power as noise
 FLOAT_ERROR = 1e-4  # largest relative L2 error of an fp32 artifact against torch
 
 
@@ -44,16 +44,21 @@ def missed_bars(
         most_likely = share if row.part == "base" else wilson(round(share * row.images), row.images)[1]
         if most_likely < options.min_agreement:
             problem = f"{name} agrees with fp32 on {share:.2%} of {row.images} images"
-            missed.append(Missed(row.part, f"{problem}, expected {options.min_agreement:.2%}", True))
+            missed.append(_too_few(row.part, problem, share, options.min_agreement))
     for setting in routed if trained else ():
         at = f"{key} as routed at tau {setting.tau:g}"
         if setting.same_answer < options.min_agreement:
             problem = f"{at} agrees with fp32 on {setting.same_answer:.2%} of the images"
-            missed.append(Missed(None, f"{problem}, expected {options.min_agreement:.2%}", True))
+            missed.append(_too_few(None, problem, setting.same_answer, options.min_agreement))
         if setting.same_routing < options.min_routing:
             problem = f"{at} exits or wakes the experts of fp32 on {setting.same_routing:.2%} of the images"
-            missed.append(Missed(None, f"{problem}, expected {options.min_routing:.2%}", True))
+            missed.append(_too_few(None, problem, setting.same_routing, options.min_routing))
     return missed
+
+
+def _too_few(part: str | None, problem: str, share: float, expected: float) -> Missed:
+    times = (1 - share) / (1 - expected) if expected < 1 else float("inf")
+    return Missed(part, f"{problem}, expected {expected:.2%}", True, times)
 
 
 def _split(structure: Structure) -> str:
@@ -67,30 +72,35 @@ def _split(structure: Structure) -> str:
     return f"runs in {delegates} {partitions} with {outside} {nodes} outside{listed}"
 
 
-def advice(key: SetKey, ranked: dict[str, Ranking]) -> str:
+def advice(key: SetKey, ranked: dict[str, Ranking], times: float = 1.0, kept_float: Sequence[str] = ()) -> str:
     """Return what to do about a set that does not follow fp32; `ranked`: the parts that are to blame.
 
-    Layers are named only where the artifact is what they make of it, and only those that add noise. Where the artifact
-    is something else, the kernels of this processor are to blame.
+    Layers are named only where the artifact is what they make of it, and only those that add noise: as many as bring
+    within reach the bar that was missed `times`, after those that are in float already (`kept_float`). Where the
+    artifact is something else, the kernels of this processor are to blame.
     """
+    safer = recipes.book(key.backend).safer(key.recipe)
     words: list[str] = []
-    names: dict[str, None] = {}
+    names: list[str] = []
     for part, found in ranked.items():
-        noisy = [one for one in found.layers[:_NAMED] if one.is_noisy]
+        loud = [one for one in found.layers[:_NAMED] if one.is_noisy]
         if found.kernels is not None and found.kernels.is_suspect:
             return _suspect(key, part, found.kernels)
-        if not noisy:
+        if not loud:
             words.append(f"no layer of {part} adds more noise than 8 bits cost anyway ({EIGHT_BITS_DB:.0f} dB)")
             continue
-        worst = ", ".join(f"{one.layer} ({one.own_sqnr_db:.0f} dB)" for one in noisy)
+        worst = ", ".join(f"{one.layer} ({one.own_sqnr_db:.0f} dB)" for one in loud)
         words.append(f"the layers of {part} that add most noise are {worst}")
-        names |= {one.layer: None for one in noisy[:1]}
-        # Of less than a tenth of the noise that a layer receives, nobody can tell whether it is its own.
-        names |= {one.layer: None for one in noisy if one.own_sqnr_db < min(_BROKEN_DB, one.input_sqnr_db + 10)}
-    safer = recipes.book(key.backend).safer(key.recipe)
-    on_npu = backends.record(key.backend).npu is not None  # where nothing can stay in float
-    keep = "" if on_npu else " ".join(f"--keep-float {name}" for name in names)
-    ways = [f"keep them in float with {keep}"] if keep else []
+        if found.in_float:
+            count = enough(found.in_float, times)
+            if count is None:
+                words.append(f"keeping {max(found.in_float)} of its {len(found.layers)} layers in float is not enough")
+            else:
+                names += worth_trying(found.layers, kept_float)[:count]
+    ways = []
+    if names:
+        keep = " ".join(f"--keep-float {name}" for name in (*kept_float, *names))
+        ways.append(f"keep layers in float with {keep}")
     if safer is not None:
         ways.append(f"try --recipe {key.backend}/{safer}")
     ways += ["take more --calibration-images, lower --min-agreement or --min-routing, or add --keep-going"]

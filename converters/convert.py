@@ -10,6 +10,7 @@ from pathlib import Path
 
 import msgspec
 
+from edge_moe import backends
 from edge_moe.converters import bars, failing, flips, layers_picture, package, parity, rank
 from edge_moe.converters.failing import listed
 from edge_moe.converters.judge import Judge, Verdict
@@ -195,13 +196,13 @@ class _Conversion:
         chosen = rank.choose(missed, unmade, self.alive, self.candidates, ship_float=self.options.ship_float)
         layers = self._rank_layers(chosen)
         if not self.options.keep_going:
-            self.failed |= failing.problems(chosen, missed, layers)
+            self.failed |= failing.problems(chosen, missed, layers, self.options.keep_float)
         shipped = [key for key in chosen if key.backend in self.alive]
         report = self._report(shipped, layers)
         self._write(report)
         if not shipped:
             whole = {key.backend for key in chosen} == set(self.wanted)
-            what = failing.problem(chosen, missed, layers) if whole else listed(self.failed)
+            what = failing.problem(chosen, missed, layers, self.options.keep_float) if whole else listed(self.failed)
             raise ConversionError(f"{what}; the report is {self.partial / 'parity.md'}")
         package.write(work.gather(*REPORT), self.maker, self.judge, shipped, self.options)
         return report
@@ -244,7 +245,9 @@ class _Conversion:
         found: dict[tuple[SetKey, str], Ranking] = {}
         for key in chosen:
             missed = () if self.options.keep_going else self.judge.missed[key]
-            to_blame = {one.part or "base" for one in missed if one.agreement}
+            to_blame = dict.fromkeys(one.part or "base" for one in missed if one.agreement)
+            # Of the first, which is told; where nothing can stay in float there is nothing to try.
+            tried = None if backends.record(key.backend).npu else next(iter(to_blame), None)
             # A gate is one layer: there is nothing to rank.
             parts = [
                 part
@@ -256,7 +259,7 @@ class _Conversion:
             # What was missed is said all the same, and the other backends do not wait for it.
             needed = self.options.debug_parity or len(self.wanted) == 1
             with contextlib.nullcontext() if needed else contextlib.suppress(ConversionError):
-                found |= {(key, part): one for part, one in self.maker.rank_layers(key, parts).items()}
+                found |= {(key, part): one for part, one in self.maker.rank_layers(key, parts, tried).items()}
         return found
 
     def _report(self, shipped: list[SetKey], layers: dict[tuple[SetKey, str], Ranking]) -> Report:

@@ -16,10 +16,17 @@ def problems(
     chosen: Sequence[SetKey],
     missed: Mapping[SetKey, Sequence[Missed]],
     ranked: Mapping[tuple[SetKey, str], Ranking],
+    kept_float: Sequence[str] = (),
 ) -> dict[str, str]:
-    """Return backend -> what is wrong and what to do about it, for those of which a set in `chosen` misses a bar."""
+    """Return backend -> what is wrong and what to do about it, for those of which a set in `chosen` misses a bar.
+
+    `kept_float`: the layers that were kept in float by wish.
+    """
     backends = dict.fromkeys(key.backend for key in chosen if missed[key])
-    return {backend: problem([key for key in chosen if key.backend == backend], missed, ranked) for backend in backends}
+    return {
+        backend: problem([key for key in chosen if key.backend == backend], missed, ranked, kept_float)
+        for backend in backends
+    }
 
 
 def listed(failed: Mapping[str, str]) -> str:
@@ -31,6 +38,7 @@ def problem(
     chosen: Sequence[SetKey],
     missed: Mapping[SetKey, Sequence[Missed]],
     ranked: Mapping[tuple[SetKey, str], Ranking],
+    kept_float: Sequence[str] = (),
 ) -> str:
     """Return the first bar that one of the sets `chosen` misses, how many more there are, and what to do."""
     key, first = next((key, missed[key][0]) for key in chosen if missed[key])
@@ -39,7 +47,8 @@ def problem(
     what = _another(key, first, missed)
     if first.agreement:
         part = first.part or "base"
-        what = bars.advice(key, {part: ranked[key, part]} if (key, part) in ranked else {})
+        times = max(one.times for one in missed[key] if (one.part or "base") == part)
+        what = bars.advice(key, {part: ranked[key, part]} if (key, part) in ranked else {}, times, kept_float)
     return f"{first.problem}{more}; {what}"
 
 

@@ -11,7 +11,7 @@ from edge_moe.converters.kernels import KernelNoise
 from edge_moe.converters.noise import EIGHT_BITS_DB, decibels, ratio
 from edge_moe.converters.toolchain import LayerTensors
 
-__all__ = ["LayerNoise", "Ranking", "rank"]
+__all__ = ["InFloat", "LayerNoise", "Ranking", "rank"]
 
 
 class LayerNoise(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,11 +30,19 @@ class LayerNoise(msgspec.Struct, frozen=True, kw_only=True):
         return self.own_sqnr_db < EIGHT_BITS_DB
 
 
+class InFloat(msgspec.Struct, frozen=True, kw_only=True):
+    """How closely the logits of a part follow torch on what it is calibrated on, with some of its layers in float."""
+
+    sqnr_db: float  # 10 log10(|float|^2 / |difference|^2), over all samples
+    changed: int  # samples that are answered otherwise
+
+
 class Ranking(msgspec.Struct, frozen=True):
     """What is known of where one part of one set loses its signal."""
 
     layers: list[LayerNoise]  # the noisiest first
     kernels: KernelNoise | None = None
+    in_float: dict[int, InFloat] = {}  # by the number of layers kept in float, the noisiest first; empty: not tried
 
 
 def rank(samples: Iterable[LayerTensors]) -> list[LayerNoise]:

@@ -88,15 +88,20 @@ class Maker:
             raise
         self._count(made)
 
-    def rank_layers(self, key: SetKey, parts: Iterable[str]) -> dict[str, Ranking]:
+    def rank_layers(self, key: SetKey, parts: Iterable[str], tried: str | None = None) -> dict[str, Ranking]:
         """Return part -> its layers by the noise that quantizing adds in the set `key`, which was made.
+
+        Of the part `tried` it is tried out how many layers have to stay in float.
 
         Raises:
             ConversionError: a part could not be converted.
         """
         self._calibrate()
         jobs = [
-            msgspec.structs.replace(self._jobs[key.backend, part], targets=(self._target(key, part),)) for part in parts
+            msgspec.structs.replace(
+                self._jobs[key.backend, part], targets=(self._target(key, part),), tries_float=part == tried
+            )
+            for part in parts
         ]
         try:
             ranked = carry_out(jobs, self.jobs, self.folder, self.progress, rank_part, "ranking layers")

@@ -22,8 +22,9 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
     floats: str  # what stays float
     why: str
     when: str  # to use it
-    # Where the range of an activation comes from: the calibration images, or each image as it is answered.
-    ranges: Literal["none", "calibrated", "dynamic"] = "calibrated"
+    # Where the range of an activation comes from: the calibration images, or each image as it is answered; "weights":
+    # it needs none, for it stays in float.
+    ranges: Literal["none", "weights", "calibrated", "dynamic"] = "calibrated"
     # Layers that a person wants in float: names of torch modules, with all that is inside them.
     keep_float: tuple[str, ...] = ()
 

@@ -71,6 +71,8 @@ class Missed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     part: str | None  # None: the whole, as routed
     problem: str
     agreement: bool  # whether other ranges or more layers in float could help
+    # How many times as many images as the bar allows are answered, or routed, otherwise; infinite: it allows none.
+    times: float = 1.0
 
 
 class Accuracy(_Strict, frozen=True):

@@ -21,6 +21,7 @@ from edge_moe import backends
 from edge_moe.backends import table
 from edge_moe.checkpoint import read_config
 from edge_moe.converters import toolchain
+from edge_moe.converters.in_float import tried_in_float, worth_trying
 from edge_moe.converters.interface import Floats, Kind, channels_first, kind_of
 from edge_moe.converters.kernels import KernelNoise, kernel_noise
 from edge_moe.converters.layers import Ranking, rank
@@ -60,6 +61,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     graph: Path  # the traced graph of its kind; made if it is not there
     targets: tuple[tuple[Recipe, Path], ...]  # how to quantize, and the file to write
     plain: bool = False  # whether the checkpoint is a plain network, whose base is alone
+    tries_float: bool = False  # whether ranking layers tries out how many have to stay in float
 
     @property
     def kind(self) -> Kind:
@@ -266,7 +268,10 @@ def rank_part(job: Job) -> Ranking:
         traced = job.graph.read_bytes() if job.graph.is_file() else _traced(job)  # not there if all was taken over
         part, samples = load(job), np.load(job.samples)
         layers = rank(tools.compare(traced, part, job.kind, samples, recipe))
-        return Ranking(layers, _kernels(job, traced, part, samples) if file.is_file() else None)
+        kernels = _kernels(job, traced, part, samples) if file.is_file() else None
+        names = worth_trying(layers, recipe.keep_float) if job.tries_float else []
+        in_float = tried_in_float(tools, traced, part, job.kind, samples, recipe, names) if names else {}
+        return Ranking(layers, kernels, in_float)
 
 
 @torch.no_grad()

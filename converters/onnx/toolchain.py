@@ -24,6 +24,7 @@ from edge_moe.converters import blame
 from edge_moe.converters.interface import INPUTS, OUTPUTS, Floats, Kind
 from edge_moe.converters.onnx.quantizer import calibrate, quantize
 from edge_moe.converters.onnx.recipes import RECIPES, OnnxRecipe
+from edge_moe.converters.onnx.weights import with_integer_weights
 from edge_moe.converters.origin import METADATA, Origin
 from edge_moe.converters.recipe import FLOAT, Recipe
 from edge_moe.converters.shared_graph import SharedGraphToolchain
@@ -96,6 +97,9 @@ class OnnxToolchain(SharedGraphToolchain):
             if recipe.is_float:
                 yield _labelled(model, origin)
                 continue
+            if recipe.ranges == "weights":
+                yield _labelled(with_integer_weights(model, recipe, slots), origin)
+                continue
             ranges = ranges or calibrate(model, samples)
             yield _labelled(quantize(model, ranges, recipe, slots), origin)
 
@@ -110,7 +114,11 @@ class OnnxToolchain(SharedGraphToolchain):
         assert isinstance(recipe, OnnxRecipe)
         graph = self.filled(traced, part, kind, samples[0])
         model, slots = graph.model, graph.slots
-        both = [onnx.load_from_string(m) for m in (model, quantize(model, calibrate(model, samples), recipe, slots))]
+        if recipe.ranges == "weights":
+            quantized = with_integer_weights(model, recipe, slots)
+        else:
+            quantized = quantize(model, calibrate(model, samples), recipe, slots)
+        both = [onnx.load_from_string(one) for one in (model, quantized)]
         layers = {
             node.name: slots.found[node.input[1]].layer
             for node in both[0].graph.node

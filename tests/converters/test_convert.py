@@ -362,7 +362,7 @@ def test_a_bad_layer_is_named_and_kept_in_float(make, made_here, ruined_checkpoi
     text = str(caught.value)
     assert text.startswith(f"{backend}/int8/base agrees with fp32 on ")
     assert f"the layers of base that add most noise are {own.RUINED} (" in text
-    assert f"keep them in float with --keep-float {own.RUINED}, try" in text
+    assert f"keep layers in float with --keep-float {own.RUINED}, try" in text
     assert f"try --recipe {backend}/{recipes.book(backend).safest}, " in text
     assert "\n" not in text
     assert not (tmp_path / "bundle").exists()

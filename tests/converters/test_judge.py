@@ -110,5 +110,5 @@ def test_how_parts_are_split_stands_in_their_rows(judge):
     one = judge()
     one.judge(FP32, judge.files, judge.structures)
     found = {row.part: row.structure for row in one.verdicts[FP32].parts}
-    assert found == {"base": (1, 0), "gate": None, "expert_00": (1, 2), "expert_01": (1, 3)}
+    assert found == {"base": Structure(1, 0), "gate": None, "expert_00": Structure(1, 2), "expert_01": Structure(1, 3)}
     assert {m.part for m in one.missed[FP32] if "nodes outside" in m.problem} == {"expert_00", "expert_01"}

@@ -102,7 +102,7 @@ def test_if_all_miss_bars_the_first_is_told_and_the_others_are_counted(make, rui
     assert not isinstance(caught.value, LeftOutError)
     stored = (make.partial / "parity.json").read_text()
     problems = [one["problem"] for found in json.loads(stored)["missed_bars"].values() for one in found]
-    assert str(caught.value).startswith(f"{problems[0]} (and {len(problems) - 1} more); the layers of base that add")
+    assert str(caught.value).startswith(f"{problems[0]} (and {len(problems) - 1} more); ")
     assert str(caught.value).endswith("; the report is " + str(make.partial / "parity.md"))
     assert not (tmp_path / "bundle").exists()
 

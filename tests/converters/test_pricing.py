@@ -80,8 +80,9 @@ def test_a_ranking_that_is_stopped_goes_on(ranked, made_here):
     assert [len(call) > 0 for call in made_here.calls] == [True, False]  # nothing is made twice
 
 
-def test_what_misses_a_bar_is_not_measured_and_the_only_one_is_not_either(ranked, ruined_checkpoint):
+def test_what_misses_a_bar_is_not_measured_and_the_only_one_is_not_either(ranked, made_here, ruined_checkpoint):
     ranker = costs()
+    made_here.unmade = {"onnx/int8-weights": "it cannot be made here"}
     options = {"min_agreement": 0.985, "min_routing": 0.97, "validation_images": None, "backends": ("onnx",)}
     report, sets = ranked(ranker, checkpoint=ruined_checkpoint, **options)
     assert sets == ["onnx/int8-heavy", "onnx/fp32"]

@@ -41,7 +41,7 @@ def test_every_backend_has_recipes_and_the_candidates_are_among_them():
 
 def test_a_safer_recipe_is_one_that_runs_there():
     onnx = recipes.book("onnx")
-    assert (onnx.safer("int8"), onnx.safer("int8-heavy"), onnx.safer("int8-a16")) == ("int8-heavy", None, None)
+    assert (onnx.safer("int8"), onnx.safer("int8-weights"), onnx.safer("int8-a16")) == ("int8-weights", None, None)
 
 
 def test_the_stock_recipe_fits_parts_together():
