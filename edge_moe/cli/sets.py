@@ -13,7 +13,9 @@ __all__ = ["Backend", "Backends", "Recipe", "Recipes", "Set", "Sets", "split"]
 Sets: TypeAlias = Annotated[
     list[str] | None,
     typer.Option(
-        "--set", help="Sets of artifacts: litert/int8, or litert for all of a backend's; several with commas."
+        "--set",
+        help="Sets of artifacts: litert/int8, or litert for all of a backend's; several with commas. All of the "
+        "bundle's by default.",
     ),
 ]
 Backends: TypeAlias = Annotated[
