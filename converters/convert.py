@@ -131,6 +131,7 @@ class _Conversion:
     maker: Maker
     judge: Judge
     failed: dict[str, str] = field(default_factory=dict)  # backend -> why the bundle has to do without it
+    dropped: dict[SetKey, str] = field(default_factory=dict)  # set that was asked for -> likewise, beside others
     ranked: dict[str, Ranked] = field(default_factory=dict)  # backend -> how its default was found
 
     @property
@@ -146,9 +147,10 @@ class _Conversion:
 
     @property
     def left_out(self) -> dict[str, str]:
-        """Backends that failed, and sets that were asked for and cannot be made, with the reason."""
+        """Backends that failed, and sets that were asked for and cannot be made or miss a bar, with the reason."""
         asked = [SetKey(backend, name) for backend, names in self.alive.items() for name in names]
-        return self.failed | {str(key): self.maker.unmade[key] for key in asked if key in self.maker.unmade}
+        without = {key: why for key, why in (self.dropped | self.maker.unmade).items() if key in asked}
+        return self.failed | {str(key): why for key, why in without.items()}
 
     def publish(self, work: Work) -> Report:
         """Make the bundle in the folder of `work`, of the backends that do not fail, and give it its name.
@@ -196,6 +198,8 @@ class _Conversion:
         chosen = rank.choose(missed, unmade, self.alive, self.candidates, ship_float=self.options.ship_float)
         layers = self._rank_layers(chosen)
         if not self.options.keep_going:
+            self.dropped = failing.dropped(chosen, missed, layers, self.options.keep_float)
+            chosen = [key for key in chosen if key not in self.dropped]
             self.failed |= failing.problems(chosen, missed, layers, self.options.keep_float)
         shipped = [key for key in chosen if key.backend in self.alive]
         report = self._report(shipped, layers)

@@ -1,4 +1,4 @@
-"""Which backends fail, and what is said of them."""
+"""Which backends and sets fail, and what is said of them."""
 
 from __future__ import annotations
 
@@ -7,9 +7,28 @@ from collections.abc import Mapping, Sequence
 from edge_moe.converters import bars
 from edge_moe.converters.layers import Ranking
 from edge_moe.converters.report import Missed
-from edge_moe.sets import SetKey
+from edge_moe.sets import FLOAT, SetKey
 
-__all__ = ["listed", "problem", "problems"]
+__all__ = ["dropped", "listed", "problem", "problems"]
+
+
+def dropped(
+    chosen: Sequence[SetKey],
+    missed: Mapping[SetKey, Sequence[Missed]],
+    ranked: Mapping[tuple[SetKey, str], Ranking],
+    kept_float: Sequence[str] = (),
+) -> dict[SetKey, str]:
+    """Return set -> what is wrong and what to do about it, for those that miss a bar beside one that misses none.
+
+    A backend needs its reference, and an int8 set without fault; else it fails as a whole, see `problems`.
+    """
+    found = {}
+    for key in chosen:
+        beside = [one for one in chosen if one.backend == key.backend and one != key]
+        passing = any(not one.is_float and not missed[one] for one in beside)
+        if missed[key] and passing and not key.is_float and not missed.get(SetKey(key.backend, FLOAT)):
+            found[key] = problem([key], missed, ranked, kept_float)
+    return found
 
 
 def problems(

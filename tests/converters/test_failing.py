@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from edge_moe.converters.failing import problem, problems
+from edge_moe.converters.failing import dropped, problem, problems
 from edge_moe.converters.report import Missed
 from edge_moe.sets import SetKey
 
@@ -28,6 +28,26 @@ def test_another_recipe_is_advised_where_it_helps(missed, advice):
     text = problem([INT8], missed, {})
     assert text.startswith(f"{SPLIT.problem}; {advice}")
     assert text == problems([INT8], missed, {})["litert"]
+
+
+@pytest.mark.parametrize(
+    ("missed", "expected"),
+    [
+        ({INT8: [SPLIT], ALL: [], FLOAT: []}, [INT8]),
+        ({INT8: [], ALL: [ELSEWHERE], FLOAT: []}, [ALL]),
+        ({INT8: [SPLIT], ALL: [SPLIT], FLOAT: []}, []),  # the backend fails
+        ({INT8: [SPLIT], ALL: [], FLOAT: [ELSEWHERE]}, []),  # so does it without its reference
+        ({INT8: [SPLIT], FLOAT: [], ONNX: []}, []),  # another backend's
+        ({INT8: [], ALL: [], FLOAT: []}, []),
+    ],
+)
+def test_a_set_is_dropped_beside_one_without_fault(missed, expected):
+    chosen = list(missed)
+    found = dropped(chosen, missed, {})
+    assert list(found) == expected
+    assert all(text.startswith(missed[key][0].problem) for key, text in found.items())
+    left = [key for key in chosen if key not in found]
+    assert list(problems(left, missed, {})) == ["litert"] * (not expected and any(missed.values()))
 
 
 def test_no_recipe_helps_fp32():

@@ -62,6 +62,21 @@ def test_what_passes_is_published_without_what_misses_a_bar(make, made_here, rui
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bundle"]
 
 
+def test_a_set_that_misses_a_bar_is_left_out_beside_one_that_does_not(make, made_here, ruined_checkpoint):
+    """The bad layer is int8 in onnx/int8; in onnx/int8-weights its activations are not."""
+    wanted = {"backends": ("onnx",), "recipes": ("int8", "int8-weights"), **STRICT}
+    with pytest.raises(LeftOutError, match=r"was written without onnx/int8: onnx/int8/base agrees with fp32 on "):
+        make(ruined_checkpoint, **wanted)
+    assert names(Bundle(make.path).manifest) == ["onnx/int8-weights", "onnx/fp32"]
+    stored = json.loads((make.path / "parity.json").read_text())
+    assert (list(stored["left_out"]), stored["shipped"]) == (["onnx/int8"], ["onnx/int8-weights", "onnx/fp32"])
+    assert "**onnx/int8 was left out of the bundle:**" in (make.path / "parity.md").read_text()
+    assert all(check.passed for check in verify(make.path))
+    manifest = make(ruined_checkpoint, force=True, keep_going=True, **wanted)
+    assert names(manifest) == ["onnx/int8", "onnx/int8-weights", "onnx/fp32"]
+    assert made_here.calls[1] == []
+
+
 @pytest.mark.parametrize("keep_going", [False, True])
 def test_a_backend_that_cannot_be_converted_counts_alike(make, broken, keep_going):
     broken("onnx")
