@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from edge_moe.converters import recipes
 from edge_moe.converters.in_float import enough, worth_trying
@@ -19,6 +19,7 @@ from edge_moe.sets import SetKey
 __all__ = ["FLOAT_ERROR", "advice", "missed_bars"]
 
 _NAMED = 3
+_MOST_TIMES = 1000.0
 FLOAT_ERROR = 1e-4  # largest relative L2 error of an fp32 artifact against torch
 
 
@@ -34,7 +35,8 @@ def missed_bars(
     for row in parts:
         name = f"{key}/{row.part}"
         if row.structure is not None and not row.structure.is_whole:
-            missed.append(Missed(row.part, f"{name} {_split(row.structure)}; expected 1 with no node outside", False))
+            problem = f"{name} {_split(row.structure)}; expected 1 with no node outside"
+            missed.append(Missed(row.part, problem, False, split=True))
         if row.torch_error is not None and not row.torch_error <= FLOAT_ERROR:
             problem = f"{name} differs from torch by {row.torch_error:.1e} (relative L2), expected {FLOAT_ERROR:.0e}"
             missed.append(Missed(row.part, problem, False))
@@ -57,8 +59,8 @@ def missed_bars(
 
 
 def _too_few(part: str | None, problem: str, share: float, expected: float) -> Missed:
-    times = (1 - share) / (1 - expected) if expected < 1 else float("inf")
-    return Missed(part, f"{problem}, expected {expected:.2%}", True, times)
+    times = (1 - share) / (1 - expected) if expected < 1 else _MOST_TIMES
+    return Missed(part, f"{problem}, expected {expected:.2%}", True, min(times, _MOST_TIMES))
 
 
 def _split(structure: Structure) -> str:
@@ -72,14 +74,23 @@ def _split(structure: Structure) -> str:
     return f"runs in {delegates} {partitions} with {outside} {nodes} outside{listed}"
 
 
-def advice(key: SetKey, ranked: dict[str, Ranking], times: float = 1.0, kept_float: Sequence[str] = ()) -> str:
+def advice(
+    key: SetKey,
+    ranked: Mapping[str, Ranking],
+    *,
+    times: float = 1.0,
+    kept_float: Sequence[str] = (),
+    tried: Collection[SetKey] = (),
+) -> str:
     """Return what to do about a set that does not follow fp32; `ranked`: the parts that are to blame.
 
     Layers are named only where the artifact is what they make of it, and only those that add noise: as many as bring
     within reach the bar that was missed `times`, after those that are in float already (`kept_float`). Where the
-    artifact is something else, the kernels of this processor are to blame.
+    artifact is something else, the kernels of this processor are to blame. No recipe is advised that was `tried`.
     """
     safer = recipes.book(key.backend).safer(key.recipe)
+    if safer is not None and SetKey(key.backend, safer) in tried:  # it missed a bar as well
+        safer = None
     words: list[str] = []
     names: list[str] = []
     for part, found in ranked.items():
@@ -93,8 +104,11 @@ def advice(key: SetKey, ranked: dict[str, Ranking], times: float = 1.0, kept_flo
         words.append(f"the layers of {part} that add most noise are {worst}")
         if found.in_float:
             count = enough(found.in_float, times)
-            if count is None:
-                words.append(f"keeping {max(found.in_float)} of its {len(found.layers)} layers in float is not enough")
+            most = max(found.in_float)
+            if count is None and most:
+                words.append(f"keeping {most} of its {len(found.layers)} layers in float is not enough")
+            elif count is None:
+                words.append("they cannot stay in float by this recipe alone")
             else:
                 names += worth_trying(found.layers, kept_float)[:count]
     ways = []

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from edge_moe.converters.interface import Floats
-from edge_moe.converters.sharing import layer_of
+from edge_moe.converters.sharing import WHOLE_PART, layer_of
 from edge_moe.errors import ConversionError
 
 __all__ = ["failure", "module_of"]
@@ -38,7 +38,7 @@ def module_of(node: torch.fx.Node) -> str:
     """Return the part's module whose code made `node` of an exported graph."""
     stack = node.meta.get("nn_module_stack") or {}
     paths = [path for path, _ in stack.values()]
-    return layer_of(re.sub(r"^L\['self'\]\.?", "", paths[-1])) if paths else "(whole part)"
+    return layer_of(re.sub(r"^L\['self'\]\.?", "", paths[-1])) if paths else WHOLE_PART
 
 
 def _culprit(message: str, module: nn.Module, x: torch.Tensor) -> str:

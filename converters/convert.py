@@ -61,8 +61,8 @@ def convert(
     backend is best; None: the committed order for this host.
 
     Raises:
-        LeftOutError: some of several backends failed, or a set that was asked for cannot be made; the bundle of the
-            others stands, and the error has its report.
+        LeftOutError: some of several backends failed, or a set that was asked for cannot be made, or misses a bar
+            beside one that does not; the bundle of the others stands, and the error has its report.
         CheckpointError, DataError, BundleError, UsageError: an argument cannot be used; nothing is written.
         OutputError: the same of `out`, or another process makes it, or other work is in the folder for that.
         ConversionError: a part cannot be converted, is not wholly delegated, or differs too much from fp32; in every
@@ -197,16 +197,17 @@ class _Conversion:
         missed = self.judge.missed
         chosen = rank.choose(missed, unmade, self.alive, self.candidates, ship_float=self.options.ship_float)
         layers = self._rank_layers(chosen)
+        found = failing.Findings(missed, layers, self.options.keep_float)
         if not self.options.keep_going:
-            self.dropped = failing.dropped(chosen, missed, layers, self.options.keep_float)
+            self.dropped = failing.dropped(chosen, found)
             chosen = [key for key in chosen if key not in self.dropped]
-            self.failed |= failing.problems(chosen, missed, layers, self.options.keep_float)
+            self.failed |= failing.problems(chosen, found)
         shipped = [key for key in chosen if key.backend in self.alive]
         report = self._report(shipped, layers)
         self._write(report)
         if not shipped:
             whole = {key.backend for key in chosen} == set(self.wanted)
-            what = failing.problem(chosen, missed, layers, self.options.keep_float) if whole else listed(self.failed)
+            what = failing.problem(chosen, found) if whole else listed(self.failed)
             raise ConversionError(f"{what}; the report is {self.partial / 'parity.md'}")
         package.write(work.gather(*REPORT), self.maker, self.judge, shipped, self.options)
         return report

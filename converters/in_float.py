@@ -17,11 +17,11 @@ from torch import nn
 from edge_moe import backends
 from edge_moe.converters.interface import Floats, Kind, channels_first
 from edge_moe.converters.layers import InFloat, LayerNoise
-from edge_moe.converters.noise import decibels, ratio
+from edge_moe.converters.noise import NO_NOISE_DB, decibels, ratio
 from edge_moe.converters.recipe import Recipe
-from edge_moe.converters.sharing import is_within
+from edge_moe.converters.sharing import WHOLE_PART, is_within
 from edge_moe.converters.toolchain import Toolchain
-from edge_moe.errors import ConversionError
+from edge_moe.errors import BackendError, ConversionError
 
 __all__ = ["enough", "tried_in_float", "worth_trying"]
 
@@ -32,16 +32,16 @@ _AT_LEAST = 3  # layers, of a part that has few
 
 
 def worth_trying(layers: Sequence[LayerNoise], kept: Sequence[str]) -> list[str]:
-    """Return the layers to try in float, the noisiest first; not those that are `kept` already, nor over a half.
+    """Return the layers to try in float, the noisiest first; not those that are `kept` already. Empty: none is noisy.
 
     Behind the noisy ones come their neighbours: what a layer receives is measured beside all of its signal, and a large
-    channel that nobody reads hides noise in the others. Empty: no layer adds noise.
+    channel that nobody reads hides noise in the others. They are a half of all layers, or _AT_LEAST.
 
     Args:
         layers: of a part, the noisiest first.
         kept: names of layers, and of modules around some, that are in float.
     """
-    rest = [one for one in layers if not is_within(one.layer, kept)]
+    rest = [one for one in layers if one.layer != WHOLE_PART and not is_within(one.layer, kept)]
     telling = [one for one in rest if one is layers[0] or one.own_sqnr_db < one.input_sqnr_db + _TELLING_DB]
     noisy = [one for one in telling if one.is_noisy and one.own_sqnr_db < telling[0].own_sqnr_db + _COUNTING_DB]
     if not noisy:
@@ -77,7 +77,7 @@ def tried_in_float(
     outputs = [part(channels_first(sample)) for sample in samples]
     exact = np.stack([getattr(one, "logits", one)[0].numpy() for one in outputs]).astype(np.float64)
     found: dict[int, InFloat] = {}
-    with contextlib.suppress(ConversionError):  # such as a recipe by which nothing would be left to calibrate
+    with contextlib.suppress(ConversionError, BackendError):  # such as where nothing is left to calibrate
         for count, artifact in zip(counts, tools.build(traced, part, kind, samples, wanted), strict=True):
             logits = _answered(tools.backend, artifact, samples)
             noise = float(((logits - exact) ** 2).sum())
@@ -104,10 +104,10 @@ def _answered(backend: str, artifact: bytes, samples: Floats) -> Floats:
 def enough(in_float: Mapping[int, InFloat], times: float) -> int | None:
     """Return how many layers in float bring within reach a bar that was missed `times`; None: no number does.
 
-    That is where no answer changes any more, or where noise is low enough. Where it is small, the share of images that
-    are answered otherwise grows as its amplitude: they are those whose two largest logits lie closer together than it,
-    and close to 0 the margins are about evenly spread. So `times` as many as the bar allows are to have 1 / times of
-    the amplitude.
+    That is where no answer changes any more, if some did, or where noise is low enough. Where it is small, the share of
+    images that are answered otherwise grows as its amplitude: they are those whose two largest logits lie closer
+    together than it, and close to 0 the margins are about evenly spread. So `times` as many as the bar allows are to
+    have 1 / times of the amplitude.
 
     Args:
         in_float: by the number of layers in float, 0 among them.
@@ -115,7 +115,13 @@ def enough(in_float: Mapping[int, InFloat], times: float) -> int | None:
     """
     if not in_float:
         return None
-    wanted = in_float[0].sqnr_db + 20 * np.log10(max(times, 1.0))
+    changed, before = in_float[0].changed > 0, in_float[0].sqnr_db
+    wanted = before + 20 * np.log10(max(times, 1.0)) if before > -NO_NOISE_DB else np.inf  # no numbers at all
     return next(
-        (count for count, one in sorted(in_float.items()) if count and (not one.changed or one.sqnr_db >= wanted)), None
+        (
+            count
+            for count, one in sorted(in_float.items())
+            if count and ((changed and not one.changed) or one.sqnr_db >= wanted)
+        ),
+        None,
     )

@@ -71,8 +71,9 @@ class Missed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     part: str | None  # None: the whole, as routed
     problem: str
     agreement: bool  # whether other ranges or more layers in float could help
-    # How many times as many images as the bar allows are answered, or routed, otherwise; infinite: it allows none.
+    # How many times as many images as the bar allows are answered, or routed, otherwise; at most 1,000.
     times: float = 1.0
+    split: bool = False  # whether it is that a delegate does not take the part in one piece
 
 
 class Accuracy(_Strict, frozen=True):

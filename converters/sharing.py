@@ -20,8 +20,19 @@ from torch import nn
 
 from edge_moe.converters.interface import Floats
 
-__all__ = ["Slot", "Slots", "fold_batch_norm", "is_within", "layer_of", "randomised", "value", "with_feeders"]
+__all__ = [
+    "WHOLE_PART",
+    "Slot",
+    "Slots",
+    "fold_batch_norm",
+    "is_within",
+    "layer_of",
+    "randomised",
+    "value",
+    "with_feeders",
+]
 
+WHOLE_PART = "(whole part)"  # of a parameter that no layer has
 _Node = TypeVar("_Node", bound=Hashable)
 _ORDERS: dict[int, list[tuple[int, ...]]] = {
     # As it is; convolution weights with channels last, depthwise ones too; a transposed matrix.
@@ -83,7 +94,7 @@ def _shifted(constant: npt.NDArray[np.floating], values: Mapping[str, Floats]) -
 
 def layer_of(module: str) -> str:
     """Return the name in the part of what is called `module` in the wrapped part, see `with_channels_last`."""
-    return module.removeprefix("part").removeprefix(".") or "(whole part)"
+    return module.removeprefix("part").removeprefix(".") or WHOLE_PART
 
 
 def is_within(layer: str, names: Collection[str]) -> bool:

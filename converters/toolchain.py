@@ -84,8 +84,11 @@ class Toolchain(ABC):
         """
 
     @abstractmethod
-    def structure(self, artifact: bytes) -> Structure | None:
-        """Return how `artifact` is split; None where the backend has no delegate that could."""
+    def structure(self, artifact: bytes, part: nn.Module | None = None) -> Structure | None:
+        """Return how `artifact` is split; None where the backend has no delegate that could.
+
+        `part` is what it was made of, to name the modules of what no partition took; None: as far as that can be told.
+        """
 
     @abstractmethod
     def compare(

@@ -227,7 +227,10 @@ def _build(job: Job) -> Made:
             if recipe.name in unmade:
                 continue
             try:
-                structures[file] = tools.structure(file.read_bytes())
+                found = tools.structure(file.read_bytes())
+                if found is not None and not found.is_whole:
+                    found = tools.structure(file.read_bytes(), load(job))
+                structures[file] = found
             except BackendError as error:  # a quantizer can write what makes no sense
                 unmade[recipe.name] = f"by recipe {recipe.name!r}, {error}; try another --recipe"
         if FLOAT in unmade:
@@ -269,7 +272,8 @@ def rank_part(job: Job) -> Ranking:
         part, samples = load(job), np.load(job.samples)
         layers = rank(tools.compare(traced, part, job.kind, samples, recipe))
         kernels = _kernels(job, traced, part, samples) if file.is_file() else None
-        names = worth_trying(layers, recipe.keep_float) if job.tries_float else []
+        tries = job.tries_float and not (kernels and kernels.is_suspect)
+        names = worth_trying(layers, recipe.keep_float) if tries else []
         in_float = tried_in_float(tools, traced, part, job.kind, samples, recipe, names) if names else {}
         return Ranking(layers, kernels, in_float)
 

@@ -8,7 +8,7 @@
     │   └── IntegrityError       an artifact whose size or sha256 is not the manifest's
     ├── BackendError             a backend that is missing or that refuses an artifact   (exit code 1)
     ├── ConversionError          a part that could not be converted as asked             (exit code 1)
-    │   └── LeftOutError         ... so that a bundle was written without its backend
+    │   └── LeftOutError         ... so that a bundle was written without that
     ├── OutputError              a target that exists, is not writable, or is full       (exit code 1)
     ├── MissingExtraError        a package that an optional extra would install          (exit code 1)
     └── StoppedError             Ctrl-C or SIGTERM, after what is worth it was kept       (exit code 130 or 143)
@@ -82,7 +82,7 @@ class ConversionError(EdgeMoeError):
 
 
 class LeftOutError(ConversionError):
-    """A bundle was written, whole, but without some of the backends that were asked for."""
+    """A bundle was written, whole, but without some of the backends or sets that were asked for."""
 
     report: Any = None  # the parity report of the bundle, an edge_moe.converters.report.Report
 

@@ -19,7 +19,7 @@ def wide_resnet18(architecture: Architecture) -> Base:
     """Name the modules before and after the branch point, and the head: they run one after another."""
     network = torchvision.models.resnet18(num_classes=architecture.classes)
     network.conv1 = nn.Conv2d(3, 64, 3, architecture.stem_stride, 1, bias=False)
-    # Max pooling pads with minus infinity, an operator more than XNNPACK has; a stride does as well.
+    # A stride instead of a pooling: one that pads is XNNPACK's only behind a ReLU (docs/your-own-network.md).
     network.maxpool = nn.Conv2d(64, 64, 3, 2, 1)
     return SplitBase(
         network,

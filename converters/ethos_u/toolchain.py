@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from edge_moe.backends.base import PartTensor, PartTensors
 from edge_moe.backends.reference_model import KIND, TOSA, tools_folder
@@ -36,7 +36,7 @@ class EthosUToolchain(ExecuTorchToolchain):
     backend = KIND
     _float: Recipe = next(one for one in RECIPES if one.name == FLOAT)
 
-    def structure(self, artifact: bytes) -> Structure:
+    def structure(self, artifact: bytes, part: nn.Module | None = None) -> Structure:
         """Return that it is whole: what the NPU does not take is refused when the artifact is made."""
         unpack(artifact)
         return Structure(1, 0)

@@ -72,7 +72,7 @@ class ExecuTorchToolchain(Toolchain):
                 graph, example, names = self._quantized(traced, part, samples, recipe)
                 yield self._lower(graph, example, names, recipe, origin)
 
-    def structure(self, artifact: bytes) -> Structure:
+    def structure(self, artifact: bytes, part: nn.Module | None = None) -> Structure:
         """Count the delegates that an artifact calls, and the operators outside of them."""
         from executorch.exir._serialize._program import deserialize_pte_binary
         from executorch.exir.schema import DelegateCall, KernelCall

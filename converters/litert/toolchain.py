@@ -5,8 +5,7 @@ The artifact takes and gives channels last. Its outputs are named as the part's 
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -31,8 +30,6 @@ from edge_moe.converters.sharing import layer_of
 from edge_moe.converters.toolchain import COMPARED, LayerTensors, Structure
 
 __all__ = ["LiteRTToolchain"]
-
-_ATTRIBUTE = re.compile(r"_*[^\W_]+_(.+)")  # Class_attribute; a name of a class has no underscores but in front
 
 
 class LiteRTToolchain(SharedGraphToolchain):
@@ -79,16 +76,17 @@ class LiteRTToolchain(SharedGraphToolchain):
             assert isinstance(recipe, LiteRTRecipe)
             yield _labelled(calibrate_and_quantize(graph.model, samples, recipe, graph.slots), origin)
 
-    def structure(self, artifact: bytes) -> Structure:
+    def structure(self, artifact: bytes, part: nn.Module | None = None) -> Structure:
         """Count XNNPACK's partitions and the nodes outside of them."""
         from edge_moe.backends.litert import LiteRT
 
-        part = LiteRT().open(artifact)
+        names = set() if part is None else {name for name, _ in part.named_modules()}
+        opened = LiteRT().open(artifact)
         try:
-            left = tuple(f"{operator} of {_module(output)}" for operator, output in part.outside())
-            return Structure(*part.partitions(), left)
+            left = tuple(f"{operator} of {_module(output, names)}" for operator, output in opened.outside())
+            return Structure(*opened.partitions(), left)
         finally:
-            part.close()
+            opened.close()
 
     def compare(
         self, traced: bytes, part: nn.Module, kind: Kind, samples: Floats, recipe: Recipe
@@ -141,15 +139,19 @@ class LiteRTToolchain(SharedGraphToolchain):
         return call
 
 
-def _module(tensor: str) -> str:
+def _module(tensor: str, known: Collection[str]) -> str:
     """Return which module of the part gives `tensor`, of the name that litert-torch made of the classes it is in.
 
     That is a/torch.nn.modules.container.Sequential_part/torch.nn.modules.pooling.MaxPool2d_maxpool;1, several with ;
-    between them where operators were fused, the last to run first.
+    between them where operators were fused, the last to run first. Where a name has several underscores, the one ends
+    the class that leaves a module's name, of those that are `known`; else the first.
     """
-    steps = [step.rpartition(".")[2] for step in tensor.partition(";")[0].split("/")]
-    names = [found.group(1) for step in steps if (found := _ATTRIBUTE.fullmatch(step))]
-    return layer_of(".".join(names))
+    path = ""
+    for step in tensor.partition(";")[0].split("/"):
+        words = step.rpartition(".")[2].lstrip("_").split("_")
+        paths = [f"{path}.{'_'.join(words[number:])}".lstrip(".") for number in range(1, len(words))]
+        path = next((one for one in paths if layer_of(one) in known), paths[0] if paths else path)
+    return layer_of(path)
 
 
 def _with_input_called(name: str, model: bytes) -> bytes:

@@ -103,7 +103,7 @@ class OnnxToolchain(SharedGraphToolchain):
             ranges = ranges or calibrate(model, samples)
             yield _labelled(quantize(model, ranges, recipe, slots), origin)
 
-    def structure(self, artifact: bytes) -> Structure | None:
+    def structure(self, artifact: bytes, part: nn.Module | None = None) -> Structure | None:
         """Return None: on the CPU, ONNX Runtime has a kernel of its own for every operator."""
         return None
 

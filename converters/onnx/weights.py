@@ -36,7 +36,8 @@ def with_integer_weights(model: bytes, recipe: OnnxRecipe, slots: Slots) -> byte
         exact = numpy_helper.to_array(constants[name])
         others = tuple(number for number in range(exact.ndim) if number != axis)
         largest = np.abs(exact).max(axis=others, keepdims=True)
-        scale = np.where(largest > 0, largest / _LARGEST, 1).astype(np.float32)
+        steps = (largest / _LARGEST).astype(np.float32)
+        scale = np.where(steps > 0, steps, np.float32(1))  # also where a step is too small for a float
         integers = np.clip(np.round(exact / scale), -_LARGEST, _LARGEST).astype(np.int8)
         content.graph.initializer.remove(constants[name])
         content.graph.initializer.append(numpy_helper.from_array(integers, f"{name}_int8"))

@@ -174,7 +174,7 @@ class LiteRTPart(OpenPart):
                     replaced.add(node)
                     todo += [int(tensor) for tensor in graph[node][1] if int(tensor) not in edge]
         names = {tensor["index"]: str(tensor["name"]) for tensor in self._interpreter.get_tensor_details()}
-        return [(op, names[int(outputs[0])]) for i, (op, _, outputs) in enumerate(graph) if i not in replaced]
+        return [(op, names.get(int(outputs[0]), "")) for i, (op, _, outputs) in enumerate(graph) if i not in replaced]
 
     def close(self) -> None:
         """Release the interpreter and its memory."""

@@ -54,7 +54,7 @@ def test_nothing_is_missed():
 @pytest.mark.parametrize("trained", [True, False])
 def test_a_part_that_is_not_one_delegate(structure, problem, trained):
     assert problems([row("gate", structure=structure)], trained=trained) == [
-        Missed("gate", f"onnx/int8/gate runs in {problem}; expected 1 with no node outside", False)
+        Missed("gate", f"onnx/int8/gate runs in {problem}; expected 1 with no node outside", False, split=True)
     ]
 
 
@@ -141,7 +141,7 @@ def test_advice_names_layers_and_a_safer_recipe(backend):
 
 def test_advice_says_what_is_in_float_already():
     found = {"base": Ranking(LAYERS, in_float=decibels({0: 1.0, 1: 12.0}))}
-    text = advice(SetKey("litert", "int8"), found, 1.0, ("features.9", "stem"))
+    text = advice(SetKey("litert", "int8"), found, kept_float=("features.9", "stem"))
     assert "keep layers in float with --keep-float features.9 --keep-float stem --keep-float features.4, " in text
 
 
@@ -149,8 +149,10 @@ def test_advice_where_layers_in_float_do_not_help():
     key = SetKey("litert", "int8")
     assert "--keep-float" not in advice(key, {})
     assert "--keep-float" not in advice(key, {"base": Ranking(LAYERS)})  # it was not tried
-    text = advice(key, {"base": Ranking(LAYERS, in_float=decibels({0: 1.0, 1: 2.0, 3: 3.0}))}, 2.0)
+    text = advice(key, {"base": Ranking(LAYERS, in_float=decibels({0: 1.0, 1: 2.0, 3: 3.0}))}, times=2.0)
     assert "head (25 dB); keeping 3 of its 4 layers in float is not enough; try --recipe litert/int8-dynamic, " in text
+    alone = advice(key, {"base": Ranking(LAYERS, in_float=decibels({0: 1.0}))}, times=2.0)
+    assert "head (25 dB); they cannot stay in float by this recipe alone; try --recipe litert/int8-dynamic" in alone
     assert "--keep-float" not in text
 
 

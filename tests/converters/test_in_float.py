@@ -10,6 +10,7 @@ import torch
 from edge_moe.converters import recipes, toolchain
 from edge_moe.converters.in_float import enough, tried_in_float, worth_trying
 from edge_moe.converters.layers import InFloat, LayerNoise, rank
+from edge_moe.converters.sharing import WHOLE_PART
 from tests.converters.conftest import BACKENDS
 
 
@@ -29,6 +30,7 @@ def test_which_layers_may_be_worth_it():
     assert worth_trying(layers, ("another", "quiet3")) == ["broken", "behind", "quiet6", "quiet1"]
     assert worth_trying(layers[1:3], ()) == ["behind", "another.conv"]  # the worst is told in any case
     assert worth_trying(layers[3:], ()) == []
+    assert worth_trying([layer(WHOLE_PART, 0.0), *layers], ())[0] == "broken"  # no module that could be named
 
 
 IN_FLOAT = {
@@ -57,6 +59,13 @@ def test_no_answer_that_changes_is_enough():
     found = IN_FLOAT | {2: InFloat(sqnr_db=26.0, changed=0)}
     assert [enough(found, times) for times in (1.0, 1.3, 100.0)] == [1, 2, 2]
     assert enough({}, 1.0) is None
+    # Where no answer changed to begin with, as where the routing is missed, that says nothing.
+    same = {count: InFloat(sqnr_db=one.sqnr_db, changed=0) for count, one in IN_FLOAT.items()}
+    assert [enough(same, times) for times in (1.0, 2.0, 100.0)] == [1, 4, None]
+    # Of logits that are no numbers nothing is known but that none changes any more.
+    broken = InFloat(sqnr_db=-200.0, changed=9)
+    assert enough(IN_FLOAT | {0: broken}, 1.0) is None
+    assert enough(found | {0: broken}, 1.0) == 2
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

@@ -86,6 +86,9 @@ def test_settings_are_what_is_needed_to_do_it_again(backend, name):
         return
     words = {"name", "int8", "floats", "why", "when"}
     fields = set(recipe.__struct_fields__) - words - ({"statistic"} if recipe.ranges == "dynamic" else set())
+    if recipe.ranges == "weights":
+        fields = {"opset", "ir_version", "keep_float", "ranges"}
+        assert not settings.keys() & {"activation_bits", "operators", "clip_ranges"}
     assert fields <= settings.keys()
     assert not words & settings.keys()
     assert ("calibration_images" in settings) == ("statistic" in settings) == (recipe.ranges == "calibrated")

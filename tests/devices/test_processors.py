@@ -63,7 +63,7 @@ def test_products_saturate_with_avx2_and_that_is_said(seen):
 def test_unmended_every_int8_set_of_onnx_is_wrong_and_seen_to_be(seen):
     """The tolerances are narrow enough: where nobody asks whether products saturate, no products of 8 bits pass."""
     wrong = failed(seen["avx2"]["unmended"])
-    products_of_8_bits = ONNX_INT8 - {"onnx/int8-a16"}  # which a processor computes in float
+    products_of_8_bits = ONNX_INT8 - {"onnx/int8-a16", "onnx/int8-weights"}  # which a processor computes in float
     assert {name for name, _, _ in wrong} == products_of_8_bits
     for name in products_of_8_bits:
         assert {what for set_name, what, _ in wrong if set_name == name} >= {"expert_00.logits", "expert_01.logits"}

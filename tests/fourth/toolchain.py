@@ -39,7 +39,7 @@ class FourthToolchain(Toolchain):
             torch.export.save(program, written)
             yield written.getvalue()
 
-    def structure(self, artifact: bytes) -> Structure | None:
+    def structure(self, artifact: bytes, part: nn.Module | None = None) -> Structure | None:
         return None
 
     def compare(

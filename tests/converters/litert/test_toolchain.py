@@ -179,6 +179,22 @@ def test_fp32_is_left_alone(make_artifact, samples):
     assert litert.calibrate_and_quantize(model, samples["gate"], recipes.get("litert", "fp32")) is model
 
 
+class Max_Pool(nn.MaxPool2d):
+    """A name with an underscore in it, as others write them."""
+
+
+@pytest.mark.parametrize("pool", [nn.MaxPool2d(3, 2, 1), Max_Pool(3, 2, 1)])
+def test_the_module_is_named_of_what_no_partition_takes(samples, pool):
+    block = nn.Sequential()
+    block.add_module("conv_one", nn.Conv2d(8, 4, 1))
+    block.add_module("max_pool", pool)
+    part = nn.Sequential(block, nn.Flatten(), nn.Linear(64, 3)).eval()
+    artifact = TOOLS.export(with_channels_last(part, "expert"), "expert", samples["expert"][0])
+    assert TOOLS.structure(artifact, part).left == ("PADV2 of 0.max_pool",)
+    (left,) = TOOLS.structure(artifact).left
+    assert left.startswith("PADV2 of 0.")  # as far as that can be told
+
+
 def test_resnet_s_max_pooling_is_delegated(samples):
     """torchvision's is padded with -infinity, which XNNPACK lacks; ours with zeros, the same after a ReLU."""
     found = {}

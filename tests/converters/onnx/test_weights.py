@@ -34,8 +34,8 @@ def product(weights, op="MatMul", **attributes):
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10).SerializeToString()
 
 
-# Three output channels of two inputs: scales 2 / 127, 1 (of nothing but zeros), 0.5 / 127.
-WEIGHTS = np.array([[2.0, -1.0], [0.0, 0.0], [0.25, 0.5]], np.float32)
+# Three output channels of two inputs: scales 2 / 127, 1 (where the step would be 0), 0.5 / 127.
+WEIGHTS = np.array([[2.0, -1.0], [0.0, 1e-44], [0.25, 0.5]], np.float32)
 INTEGERS = np.array([[127, -64], [0, 0], [64, 127]], np.int8)  # -63.5 and 63.5 to even
 SCALES = np.array([2 / 127, 1.0, 0.5 / 127], np.float32)
 
