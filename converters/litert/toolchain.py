@@ -144,14 +144,21 @@ def _module(tensor: str, known: Collection[str]) -> str:
 
     That is a/torch.nn.modules.container.Sequential_part/torch.nn.modules.pooling.MaxPool2d_maxpool;1, several with ;
     between them where operators were fused, the last to run first. Where a name has several underscores, the one ends
-    the class that leaves a module's name, of those that are `known`; else the first.
+    the class that leaves a module's name, of those that are `known`; else the first. A module that is not called, such
+    as the features of which a base calls the elements, is missing from the name.
     """
+
+    def matching(path: str) -> list[str]:
+        layer = layer_of(path)
+        return [name for name in known if name == layer or name.endswith(f".{layer}")]
+
     path = ""
     for step in tensor.partition(";")[0].split("/"):
         words = step.rpartition(".")[2].lstrip("_").split("_")
         paths = [f"{path}.{'_'.join(words[number:])}".lstrip(".") for number in range(1, len(words))]
-        path = next((one for one in paths if layer_of(one) in known), paths[0] if paths else path)
-    return layer_of(path)
+        path = next((one for one in paths if matching(one)), paths[0] if paths else path)
+    found = matching(path)
+    return found[0] if len(found) == 1 else layer_of(path)
 
 
 def _with_input_called(name: str, model: bytes) -> bytes:

@@ -195,6 +195,17 @@ def test_the_module_is_named_of_what_no_partition_takes(samples, pool):
     assert left.startswith("PADV2 of 0.")  # as far as that can be told
 
 
+def test_the_module_is_named_in_a_list_that_is_not_called_itself(samples):
+    """A base calls the elements of `features`, as MobileNet's has them, and not `features`."""
+    features = nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), nn.Sequential(nn.MaxPool2d(3, 2, 1), nn.ReLU()))
+    network = nn.Sequential()
+    for name, module in (("features", features), ("last", nn.Conv2d(8, 8, 1)), ("head", nn.Linear(8, 5))):
+        network.add_module(name, module)
+    base = SplitBase(network, ("features.0", "features.1"), ("last",), "head").eval()
+    artifact = TOOLS.export(with_channels_last(base, "base"), "base", samples["base"][0])
+    assert TOOLS.structure(artifact, base).left == ("PADV2 of features.1.0",)
+
+
 def test_resnet_s_max_pooling_is_delegated(samples):
     """torchvision's is padded with -infinity, which XNNPACK lacks; ours with zeros, the same after a ReLU."""
     found = {}
