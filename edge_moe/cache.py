@@ -57,6 +57,15 @@ class ExpertCache:
         self._parts.move_to_end(index)
         return part
 
+    def fitting(self, indices: Sequence[int]) -> Sequence[int]:
+        """Return the first of `indices` that have room beside one another."""
+        used = 0
+        for place, index in enumerate(indices):
+            used += self._sizes[index]
+            if self._budget is not None and used > self._budget:
+                return indices[:place]
+        return indices
+
     def close(self) -> None:
         """Release every expert."""
         while self._parts:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence, Sized
 from functools import partial
+from numbers import Integral
 from pathlib import Path
 from time import perf_counter
 from types import TracebackType
@@ -230,6 +231,37 @@ class Runtime:
     def loaded_experts(self) -> tuple[int, ...]:
         """The indices of the experts that are in memory."""
         return self._experts.loaded
+
+    def preload(self, experts: Iterable[int] | None = None) -> tuple[int, ...]:
+        """Load experts before they are needed, so that no image has to wait for one; return those in memory.
+
+        Args:
+            experts: their indices; None: all, or the first for which there is room. Those that are in memory already,
+                and are not among them, may have to go.
+
+        Raises:
+            UsageError: there is no such expert, the budget has no room for all of them, or the runtime is closed, busy
+                with another call, or of another process.
+            BundleError, BackendError: as when the runtime was opened; what was loaded until then stays.
+        """
+        count = self.manifest.experts
+        wanted = list(range(count)) if experts is None else [*dict.fromkeys(experts)]
+        for k in wanted:
+            if isinstance(k, bool) or not isinstance(k, Integral) or not 0 <= k < count:
+                known = f"expected whole numbers from 0 to {count - 1}" if count else "a plain network has none"
+                raise UsageError(f"there is no expert {k!r}; {known}")
+        fitting = self._experts.fitting(wanted)
+        if experts is not None and len(fitting) < len(wanted):
+            raise UsageError(
+                f"expert_budget_bytes has room for {len(fitting)} of the {len(wanted)} experts to preload; "
+                "preload fewer, or give more"
+            )
+        with self._turn:
+            if self._base is None:
+                raise self._closed()
+            for k in fitting:
+                self._experts.get(k)
+        return self.loaded_experts
 
     def predict(self, source: Source) -> Prediction:
         """Answer for one image: a file, its bytes, a stream, a PIL image, or a uint8 array [H, W] or [H, W, 1, 3 or 4].

@@ -299,6 +299,31 @@ class TestBudget:
                 np.testing.assert_array_equal(tight.predict_tensor(x).scores, roomy.predict_tensor(x).scores)
                 assert len(tight.loaded_experts) == 1
 
+    def test_preload(self, make_bundle, fake_backend, sizes):
+        with Runtime(make_bundle(), backend=fake_backend, tau=0, expert_budget_bytes=2 * max(sizes)) as runtime:
+            assert runtime.preload([2, 2]) == (2,)
+            assert runtime.preload((0,)) == (0, 2)
+            assert runtime.preload([1, 0]) == (0, 1)  # what is not asked for makes room
+            opened = len(fake_backend.opened)
+            assert runtime.preload() == (0, 1)  # as many as there is room for
+            assert runtime.preload([]) == (0, 1)
+            assert len(fake_backend.opened) == opened
+            with pytest.raises(UsageError, match="has room for 2 of the 3 experts to preload; preload fewer, or give"):
+                runtime.preload([0, 1, 2])
+            assert runtime.loaded_experts == (0, 1)
+
+    @pytest.mark.parametrize("wrong", [3, -1, 1.0, "0", True, None])
+    def test_preload_of_nobody(self, runtime, wrong):
+        with pytest.raises(UsageError, match=r"there is no expert .*; expected whole numbers from 0 to 2"):
+            runtime.preload([0, wrong])
+        assert runtime.loaded_experts == ()
+
+    def test_preload_without_a_budget_and_after_the_end(self, runtime):
+        assert runtime.preload() == (0, 1, 2)
+        runtime.close()
+        with pytest.raises(UsageError, match="closed"):
+            runtime.preload()
+
     def test_an_expert_that_fails_to_load_can_be_tried_again(self, make_bundle, fake_backend, monkeypatch):
         with Runtime(make_bundle(), backend=fake_backend) as runtime:
             with monkeypatch.context() as broken:
@@ -313,7 +338,9 @@ class TestBudget:
 def test_a_plain_network_always_exits(make_bundle, fake_backend, tau):
     with Runtime(make_bundle(experts=0), backend=fake_backend, tau=tau, expert_budget_bytes=0) as runtime:
         (base,) = fake_backend.parts
-        assert (runtime.max_experts, runtime.loaded_experts) == (0, ())
+        assert (runtime.max_experts, runtime.loaded_experts, runtime.preload()) == (0, (), ())
+        with pytest.raises(UsageError, match="there is no expert 0; a plain network has none"):
+            runtime.preload([0])
         found = runtime.predict_tensor(X[0])
         assert (found.exited, found.gate_ran, found.experts, found.macs) == (True, False, (), BASE_MACS)
         np.testing.assert_array_equal(found.scores, softmax(base.output("logits")[0]))
