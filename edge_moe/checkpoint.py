@@ -24,6 +24,7 @@ from edge_moe.untrusted import Malformed, OtherVersion, as_record, read, version
 
 __all__ = [
     "CONFIG",
+    "MOST_EXPERTS",
     "SCHEMA_VERSION",
     "Architecture",
     "Augment",
@@ -46,11 +47,12 @@ Finetune = Literal["all", "head", "none"]
 Normalization = Literal["none", "l2", "standardize"]
 
 _Count = Annotated[int, msgspec.Meta(ge=0)]
-_Positive = Annotated[int, msgspec.Meta(ge=1)]
-_Rate = Annotated[float, msgspec.Meta(gt=0.0)]
+_Positive = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]  # beyond, no machine has the memory or the time
+_Rate = Annotated[float, msgspec.Meta(gt=0.0, le=1e6)]
 _Share = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
 _Side = Annotated[int, msgspec.Meta(ge=SMALLEST, le=LARGEST)]
-_Experts = Annotated[int, msgspec.Meta(ge=0, le=10_000)]
+MOST_EXPERTS = 10_000
+_Experts = Annotated[int, msgspec.Meta(ge=0, le=MOST_EXPERTS)]
 
 
 class Architecture(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -79,7 +81,7 @@ class TrainingConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     seed: int = 0
     batch_size: _Positive = 64
     augment: Augment = "crop-flip"
-    weight_decay: Annotated[float, msgspec.Meta(ge=0.0)] = 5e-4
+    weight_decay: Annotated[float, msgspec.Meta(ge=0.0, le=1e6)] = 5e-4
     # base
     base_weights: str | None = None
     finetune: Finetune = "all"  # what of the base learns: everything, its last linear layer, nothing

@@ -23,6 +23,7 @@ import msgspec
 
 from edge_moe.errors import OutputError
 from edge_moe.output import writing
+from edge_moe.text import printable
 
 try:
     import fcntl
@@ -238,5 +239,5 @@ def _in_full(command: str) -> str:
     program, *arguments = sys.argv or [""]
     if Path(program).name != "edge-moe":
         return command
-    text = " ".join(shlex.join(["edge-moe", *arguments]).split())
+    text = printable(" ".join(shlex.join(["edge-moe", *arguments]).split()))  # a name may hold bytes that are no UTF-8
     return text if len(text) <= _MOST_WORDS else text[:_MOST_WORDS] + "..."

@@ -13,6 +13,7 @@ import msgspec
 from edge_moe.errors import OutputError
 from edge_moe.ledger import SCAFFOLD, works
 from edge_moe.records import sha256
+from edge_moe.text import is_text, printable
 
 __all__ = ["MARK", "Mark", "others_work", "plan_digest", "read_mark", "settings"]
 
@@ -39,7 +40,22 @@ class Mark(msgspec.Struct, frozen=True, kw_only=True):
 
 def plan_digest(plan: Any) -> str:
     """Return the digest of a plan, whatever the order in which its fields were written."""
-    return sha256(msgspec.json.encode(plan, order="deterministic"))
+    return sha256(_encoded(plan))
+
+
+def _encoded(plan: Any) -> bytes:
+    try:
+        return msgspec.json.encode(plan, order="deterministic")
+    except UnicodeEncodeError:  # the name of a file, or of a folder above it, holds bytes that are no UTF-8
+        return msgspec.json.encode(_escaped(msgspec.to_builtins(plan)), order="deterministic")
+
+
+def _escaped(plan: Any) -> Any:
+    if isinstance(plan, dict):
+        return {_escaped(key): _escaped(value) for key, value in plan.items()}
+    if isinstance(plan, list | tuple):
+        return [_escaped(value) for value in plan]
+    return printable(plan) if isinstance(plan, str) and not is_text(plan) else plan
 
 
 def settings(plan: Any, name: str = "") -> dict[str, Any]:
@@ -48,7 +64,7 @@ def settings(plan: Any, name: str = "") -> dict[str, Any]:
     if isinstance(plan, dict):
         inner = (settings(value, f"{name}.{key}" if name else str(key)) for key, value in plan.items())
         return {key: value for one in inner for key, value in one.items()}
-    text = msgspec.json.encode(plan, order="deterministic")
+    text = _encoded(plan)
     return {name: msgspec.json.decode(text) if len(text) <= _LONGEST else f"sha256:{sha256(text)}"}
 
 

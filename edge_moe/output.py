@@ -45,6 +45,8 @@ def check_target(target: Path, *, force: bool, reads: Iterable[str | Path | None
             raise OutputError(f"{target} is, or contains, the current folder; choose another target")
         for path in _inside(target, reads):
             raise OutputError(f"{target} is, or contains, {path}, which is read; choose another target")
+        if target.is_dir() and not target.is_symlink() and (other := _another(target)):
+            raise OutputError(f"{target} holds {other}, which another command made; move it, or choose another target")
         parent = next(folder for folder in target.absolute().parents if os.path.lexists(folder))
         if not parent.is_dir():
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(parent))
@@ -61,6 +63,7 @@ def _inside(target: Path, reads: Iterable[str | Path | None]) -> Iterator[str | 
                 yield path
 
 
+_WITH_A_BUNDLE = ("site.json", "packs.json")
 _OURS = ("manifest.json", "config.json", "results.json", "report.html", "simulation.json", "site.json", "packs.json")
 
 
@@ -82,6 +85,19 @@ def _stranger(target: Path) -> str:
         for name in files:
             if name not in named and (Path(name).suffix not in kinds or name.startswith(".")):
                 return os.path.relpath(os.path.join(folder, name), target)  # noqa: PTH118
+    return ""
+
+
+def _another(target: Path) -> str:
+    """Return the name of a checkpoint, a bundle or a report inside the folder `target`; "" if there is none.
+
+    Pages and asset packs have a bundle inside.
+    """
+    if any(_is_ours(target / name) for name in _WITH_A_BUNDLE):
+        return ""
+    for folder, _, files in os.walk(target):
+        if Path(folder) != target and any(name in files and _is_ours(Path(folder, name)) for name in _OURS):
+            return os.path.relpath(folder, target)
     return ""
 
 

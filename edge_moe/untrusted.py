@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -36,9 +37,11 @@ def read(file: Path, most: int = MOST_BYTES) -> bytes:
     """Return what is in `file`, which is not read where it has more than `most` bytes.
 
     Raises:
-        Malformed: it has.
+        Malformed: it has, or is a pipe or a device, from which reading may never end.
         OSError: it cannot be read.
     """
+    if not stat.S_ISREG(file.stat().st_mode):
+        raise Malformed("it is not a regular file")
     with file.open("rb") as stream:
         data = stream.read(most + 1)
     if len(data) > most:

@@ -104,7 +104,7 @@ def _version(path: Path) -> Any:
     try:
         raw = parsed(read(path / MANIFEST))
     except (OSError, Malformed):
-        return None
+        return Bundle(path).manifest.schema_version  # which says what is wrong with it
     return raw.get("schema_version") if isinstance(raw, dict) else None
 
 

@@ -126,6 +126,20 @@ def test_a_file_of_somebody_in_what_edge_moe_wrote_is_not_replaced(tmp_path: Pat
     check_target(tmp_path / "link", force=True)  # the link goes, the folder stays
 
 
+@pytest.mark.parametrize("marker", ["config_json", "manifest_json", "results_json"])
+def test_what_another_command_made_inside_is_not_replaced(tmp_path: Path, marker: str) -> None:
+    target = make(tmp_path / "t", manifest_json=OURS)
+    (target / "litert").mkdir()
+    (target / "litert" / "points.json").write_text("{}")
+    check_target(target, force=True)
+    (target / "deep").mkdir()
+    make(target / "deep" / "inner", **{marker: OURS})
+    with pytest.raises(OutputError, match=r"holds deep/inner, which another command made; move it, or choose"):
+        check_target(target, force=True)
+    (target / "site.json").write_text(OURS)  # a page has its bundle inside
+    check_target(target, force=True)
+
+
 # --- files ---
 
 

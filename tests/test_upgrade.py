@@ -6,6 +6,7 @@ tests/data/schema2.zip is what that release made of a checkpoint of `tests.own`,
 from __future__ import annotations
 
 import json
+import os
 import zipfile
 from pathlib import Path
 
@@ -153,6 +154,20 @@ def test_a_second_time_there_is_nothing_to_do(upgraded, tmp_path):
     assert found.remark.endswith("has schema version 3, which is today's")
     with pytest.raises(UsageError, match=r"nothing to write to .*new: copy it"):
         upgrade(folder, tmp_path / "new")
+
+
+@pytest.mark.parametrize("data", [b"", b'{"schema_version": 2, ', b"\xef\xbb\xbf{}"])
+def test_a_manifest_that_is_no_json(old, data):
+    (old / MANIFEST).write_bytes(data)
+    with pytest.raises(BundleError, match=r"manifest\.json is not a manifest"):
+        upgrade(old)
+
+
+def test_a_pipe_is_not_waited_for(old):
+    (old / MANIFEST).unlink()
+    os.mkfifo(old / MANIFEST)
+    with pytest.raises(BundleError, match="manifest"):
+        upgrade(old)
 
 
 def test_a_checkpoint(own_checkpoint):

@@ -34,7 +34,7 @@ from edge_moe.cli import (
 )
 from edge_moe.cli.extras import extra_of
 from edge_moe.cli.stopping import stop
-from edge_moe.errors import EdgeMoeError, StoppedError
+from edge_moe.errors import EdgeMoeError, StoppedError, UsageError
 from edge_moe.output import reason
 from edge_moe.text import one_line, printable
 
@@ -144,9 +144,15 @@ def _run() -> int:
 
 
 def _at_home(arguments: Sequence[str]) -> list[str]:
-    """Return the arguments with ~/ as the user's folder, also where the shell left it: quoted, or behind a sign."""
+    """Return the arguments with ~/ as the user's folder, also where the shell left it: quoted, or behind a sign.
+
+    Raises:
+        UsageError: one is empty, which as a path would be the current folder.
+    """
     found = []
     for one in arguments:
+        if not one:
+            raise UsageError("an argument is empty, as of a variable that is not set; expected a name, or no argument")
         option, sign, value = one.partition("=") if one.startswith("--") else ("", "", one)
         is_home = value == "~" or value.startswith("~/")
         found.append(f"{option}{sign}{Path(value).expanduser()}" if is_home else one)

@@ -100,7 +100,8 @@ def import_(
 
     files = [*(experts or []), *(more_experts or [])]
     _check_parts(gate, files, ensemble or space)
-    check_target(output, force=force)
+    reads = (base, gate, *files)
+    check_target(output, force=force, reads=reads)
     check_expectation(expect_accuracy)
     if expect_accuracy is not None and data is None:
         raise UsageError("--expect-accuracy needs images to measure on; give --data as well")
@@ -130,7 +131,7 @@ def import_(
     )
     rule = f"; {checkpoint.config.ensemble} in {checkpoint.config.space} space" if files else ""
     say(f"{prepared}; labels {source}{rule}")
-    with making(output, "import", force=force):
+    with making(output, "import", force=force, reads=reads):
         if images is not None:
             with shown_progress() as progress:
                 found = check_mixture(

@@ -83,7 +83,7 @@ ExpectAccuracy = Annotated[
 Ensemble = Annotated[str, typer.Option(help="bagging (base and expert together) or expert (alone).")]
 Space = Annotated[str, typer.Option(help="Where base and expert are summed: logit or probability.")]
 Experts = Annotated[int, typer.Option("--experts", "-k", help="K, the number of experts; 0 for a plain network.")]
-Seed = Annotated[int, typer.Option(min=0)]
+Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1)]  # what numpy and torch both take
 Out = Annotated[Path, typer.Option("--output", "-o", help="The checkpoint to write.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace what is there.")]
 
@@ -149,9 +149,13 @@ def one_of(name: str, value: str, allowed: tuple[str, ...]) -> Any:
 
 
 def some_experts(experts: int) -> int:
-    """Return `experts`; raise UsageError for less than none."""
-    if experts < 0:
-        raise UsageError(f"--experts is {experts}; expected at least 1, or 0 for a plain network")
+    """Return `experts`; raise UsageError for less than none, or more than a checkpoint may have."""
+    from edge_moe.checkpoint import MOST_EXPERTS
+
+    if not 0 <= experts <= MOST_EXPERTS:
+        raise UsageError(
+            f"--experts is {experts}; expected at least 1, or 0 for a plain network, and at most {MOST_EXPERTS:,}"
+        )
     return experts
 
 

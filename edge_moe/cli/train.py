@@ -86,7 +86,9 @@ def train(
     jobs: Annotated[
         int | None, typer.Option(help="Experts that train at once; as many as CPU cores, 1 on a GPU.")
     ] = None,
-    workers: Annotated[int, typer.Option(help="Processes that decode images which do not fit in memory.")] = 0,
+    workers: Annotated[
+        int, typer.Option(min=0, max=1024, help="Processes that decode images which do not fit in memory.")
+    ] = 0,
     leave_out_unreadable: Annotated[
         bool,
         typer.Option(

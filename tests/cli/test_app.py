@@ -93,6 +93,32 @@ def test_home_is_home_also_where_the_shell_left_it(cli, monkeypatch, tmp_path):
     cli("inspect", "~other/bundle").refused(1, "~other/bundle is not a folder")
 
 
+@pytest.mark.parametrize("arguments", [("inspect", ""), ("run", "bundle", "", "x.png"), ("init", "-o", "")])
+def test_an_empty_argument_is_not_the_current_folder(cli, arguments):
+    cli(*arguments).refused(2, "an argument is empty", "variable", "expected a name")
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        (("train", "digits", "--batch-size", 10**20), ["batch_size is 100000000000000000000", "<= 1000000"]),
+        (("train", "digits", "--learning-rate", 1e300), ["learning_rate is 1e+300", "<= 1000000"]),
+        (("train", "digits", "--expert-learning-rate", 1e300), ["expert_learning_rate is 1e+300"]),
+        (("train", "digits", "--weight-decay", 1e300), ["weight_decay is 1e+300"]),
+        (("train", "digits", "--seed", 2**32), ["'--seed'", "less than or equal to 4294967295"]),
+        (("train", "digits", "--workers", -1), ["'--workers'", "greater than or equal to 0"]),
+        (("train", "digits", "-k", 10**20), ["--experts is 100000000000000000000", "at most 10,000"]),
+        (("init", "--image-size", 32, "--classes", 10**9), ["classes is 1000000000", "<= 1000000"]),
+        (("init", "--image-size", 32, "--experts", 10**20), ["--experts is 100000000000000000000"]),
+        (("macs", "--classes", 10**20), ["classes is 100000000000000000000"]),
+    ],
+)
+def test_numbers_that_no_machine_has_room_for(cli, tmp_path, command, words):
+    target = () if command[0] == "macs" else ("-o", tmp_path / "out")
+    cli(*command, *target).refused(2, *words)
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
 def test_a_closed_stream_is_nobody_who_listens(tiny_bundle, closed):
     script = Path(sys.executable).with_name("edge-moe")

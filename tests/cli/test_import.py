@@ -24,6 +24,16 @@ from tests.tiny import CLASSES, EXPERTS, tree
 TRAINED = ("--image-size", 32, "--mean", 0.5, "--std", 0.25, "--stem-stride", 1)  # as tests.tiny trained it
 
 
+@pytest.mark.parametrize("parts", ["base", "all"])
+def test_what_is_read_is_not_replaced(cli, tiny_checkpoint, tmp_path, parts):
+    shutil.copytree(tiny_checkpoint, tmp_path / "c")
+    before = tree(tmp_path)
+    given = options(tmp_path / "c") if parts == "all" else options(tmp_path / "c")[:2]
+    done = cli("import", *given, *TRAINED, "-o", tmp_path / "c", "--force")
+    done.refused(1, "c is, or contains, ", "base.safetensors, which is read; choose another target")
+    assert tree(tmp_path) == before
+
+
 def options(folder, suffix=".safetensors"):
     experts = [folder / f"expert_{k:02d}{suffix}" for k in range(EXPERTS)]
     return ["--base", folder / f"base{suffix}", "--gate", folder / f"gate{suffix}", "--experts", *experts]

@@ -55,3 +55,15 @@ def test_a_terminal_that_cannot_show_a_name_shows_something(own_bundle, tmp_path
     )
     assert done.returncode == 0, done.stderr
     assert b"u732b.png" in done.stdout
+
+
+def test_a_folder_whose_name_is_not_in_utf_8(cli, own_checkpoint, tiny_images, tmp_path, monkeypatch, made_here):
+    """Whoever works in such a folder can convert all the same: locks and marks name it in ASCII."""
+    here = tmp_path / os.fsdecode(b"caf\xe9")
+    here.mkdir()
+    monkeypatch.chdir(here)
+    done = cli("convert", own_checkpoint, "--data", tiny_images, "-o", "bundle", "--recipe", "int8", "--no-measure")
+    assert done.code == 0, done.err
+    assert cli("verify", "bundle").code == 0
+    cli("report", os.fsdecode(b"no\xe9.json"), "-o", "out").refused(1, "no\\xe9.json does not exist")
+    assert cli("init", "-o", os.fsdecode(b"ck\xe9"), "--image-size", 32, "--classes", 3, "-k", 1).code == 0
