@@ -317,7 +317,7 @@ def test_an_untrained_network_is_labelled_wherever_it_goes(cli, spoiled, tmp_pat
         (["--recipe", "onnx/int8"], ["'onnx/int8' is of backend 'onnx'", "expected one of litert", "--backend"]),
         (["--recipe", "int8-heavy"], ["unknown recipe 'int8-heavy' for litert", "edge-moe recipes"]),
         (["--backend", "tpu"], ["unknown backend 'tpu'", "expected one of litert, onnx, executorch"]),
-        (["--backend", ""], ["unknown backend ''", "expected one of litert"]),
+        (["--backend", ""], ["an argument is empty", "expected a name, or no argument"]),
         (["--backend", "onnx,onnx"], ["onnx, onnx", "each at most once"]),
         (["--keep-float", "evn"], ["'evn', which is no module of the network", "first, second, even, last"]),
     ],
