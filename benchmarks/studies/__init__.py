@@ -17,7 +17,6 @@
 What they share:
 
     full_size      the network that they measure
-    routers        the routers of the literature in one form
     turns          comparing on a noisy machine
 
 They are in no wheel: nothing else imports them.
