@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 
 from edge_moe.converters import recipes
-from edge_moe.converters.in_float import enough, worth_trying
+from edge_moe.converters.in_float import enough
 from edge_moe.converters.kernels import KernelNoise
 from edge_moe.converters.layers import Ranking
 from edge_moe.converters.noise import EIGHT_BITS_DB
@@ -110,7 +110,7 @@ def advice(
             elif count is None:
                 words.append("they cannot stay in float by this recipe alone")
             else:
-                names += worth_trying(found.layers, kept_float)[:count]
+                names += found.tried[:count]
     ways = []
     if names:
         keep = " ".join(f"--keep-float {name}" for name in (*kept_float, *names))

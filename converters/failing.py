@@ -26,15 +26,13 @@ def dropped(chosen: Sequence[SetKey], found: Findings) -> dict[SetKey, str]:
 
     A backend needs its reference, and an int8 set without fault; else it fails as a whole, see `problems`.
     """
-    texts = {}
-    for key in chosen:
-        passing = next(
-            (one for one in chosen if one.backend == key.backend and not one.is_float and not found.missed[one]), None
-        )
-        reference = found.missed.get(SetKey(key.backend, FLOAT))
-        if found.missed[key] and passing is not None and not key.is_float and not reference:
-            texts[key] = f"{problem([key], found)}; beside it {passing} misses no bar"
-    return texts
+    passing = {key.backend: key for key in reversed(chosen) if not key.is_float and not found.missed[key]}
+    broken = {key.backend for key, missed in found.missed.items() if key.is_float and missed}
+    return {
+        key: f"{problem([key], found)}; beside it {passing[key.backend]} misses no bar"
+        for key in chosen
+        if found.missed[key] and key.backend in passing.keys() - broken
+    }
 
 
 def problems(chosen: Sequence[SetKey], found: Findings) -> dict[str, str]:

@@ -17,7 +17,7 @@ from torch import nn
 from edge_moe import backends
 from edge_moe.converters.interface import Floats, Kind, channels_first
 from edge_moe.converters.layers import InFloat, LayerNoise
-from edge_moe.converters.noise import NO_NOISE_DB, decibels, ratio
+from edge_moe.converters.noise import NO_NOISE_DB, sqnr_db
 from edge_moe.converters.recipe import Recipe
 from edge_moe.converters.sharing import WHOLE_PART, is_within
 from edge_moe.converters.toolchain import Toolchain
@@ -80,9 +80,8 @@ def tried_in_float(
     with contextlib.suppress(ConversionError, BackendError):  # such as where nothing is left to calibrate
         for count, artifact in zip(counts, tools.build(traced, part, kind, samples, wanted), strict=True):
             logits = _answered(tools.backend, artifact, samples)
-            noise = float(((logits - exact) ** 2).sum())
             found[count] = InFloat(
-                sqnr_db=decibels(ratio(noise if np.isfinite(noise) else float("inf"), float((exact**2).sum()))),
+                sqnr_db=sqnr_db(logits - exact, exact),
                 changed=int((logits.argmax(axis=1) != exact.argmax(axis=1)).sum()),
             )
     return found

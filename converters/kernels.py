@@ -8,18 +8,14 @@ not run.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TypeAlias
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 
 from edge_moe.converters.interface import Floats
-from edge_moe.converters.noise import EIGHT_BITS_DB, decibels, ratio
+from edge_moe.converters.noise import EIGHT_BITS_DB, sqnr_db
 
 __all__ = ["KernelNoise", "kernel_noise"]
-
-Doubles: TypeAlias = npt.NDArray[np.float64]
 
 # Two right implementations round differently. At worst their errors have nothing to do with each other, and what lies
 # between them has twice the power of either's; another factor of two is for sums that are off by a last bit.
@@ -41,10 +37,5 @@ class KernelNoise(msgspec.Struct, frozen=True, kw_only=True):
 def kernel_noise(samples: Iterable[tuple[Floats, Floats, Floats]]) -> KernelNoise:
     """Compare logits: for each sample in float, of the quantized graph, and of the artifact, of one shape."""
     exact, graph, artifact = (np.stack(rows).astype(np.float64) for rows in zip(*samples, strict=True))
-    signal = float((exact**2).sum())  # for both: a graph that is broken may have less of its own
-
-    def sqnr_db(found: Doubles, reference: Doubles) -> float:
-        noise = float(((found - reference) ** 2).sum())
-        return decibels(ratio(noise if np.isfinite(noise) else float("inf"), signal))
-
-    return KernelNoise(graph_sqnr_db=sqnr_db(graph, exact), kernel_sqnr_db=sqnr_db(artifact, graph))
+    # Both beside the exact signal: a graph that is broken may have less of its own.
+    return KernelNoise(graph_sqnr_db=sqnr_db(graph - exact, exact), kernel_sqnr_db=sqnr_db(artifact - graph, exact))

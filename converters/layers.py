@@ -42,7 +42,8 @@ class Ranking(msgspec.Struct, frozen=True):
 
     layers: list[LayerNoise]  # the noisiest first
     kernels: KernelNoise | None = None
-    in_float: dict[int, InFloat] = {}  # by the number of layers kept in float, the noisiest first; empty: not tried
+    tried: list[str] = []  # layers that were tried in float, the most promising first
+    in_float: dict[int, InFloat] = {}  # by how many of those
 
 
 def rank(samples: Iterable[LayerTensors]) -> list[LayerNoise]:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-import numpy as np
+from typing import TypeAlias
 
-__all__ = ["EIGHT_BITS_DB", "NO_NOISE_DB", "db", "decibels", "ratio"]
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["EIGHT_BITS_DB", "NO_NOISE_DB", "Doubles", "db", "decibels", "ratio", "sqnr_db"]
+
+Doubles: TypeAlias = npt.NDArray[np.float64]
 
 NO_NOISE_DB = 200.0  # stands for infinity, which JSON lacks
 # What 8 bits leave at their best: the rounding of a signal that fills 256 steps evenly has the power step^2 / 12, the
@@ -24,6 +29,12 @@ def decibels(noise_to_signal: float) -> float:
     if noise_to_signal == 0:
         return NO_NOISE_DB
     return float(np.clip(-10 * np.log10(noise_to_signal), -NO_NOISE_DB, NO_NOISE_DB))
+
+
+def sqnr_db(noise: Doubles, signal: Doubles) -> float:
+    """Return 10 log10(|signal|^2 / |noise|^2), over all entries; what is no number is infinite noise."""
+    power = float((noise**2).sum())
+    return decibels(ratio(power if np.isfinite(power) else float("inf"), float((signal**2).sum())))
 
 
 def db(value: float, unit: str = "") -> str:

@@ -5,6 +5,7 @@ First the graph of each kind of part is traced, once for all experts; as soon as
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -218,18 +219,20 @@ def _traced(job: Job) -> bytes:
 def _build(job: Job) -> Made:
     start = perf_counter()
     structures, unmade = {}, {}
+    part = functools.cache(lambda: load(job))
     with _naming(job):
         tools = toolchain.get(job.backend)
         missing = [target for target in job.targets if not target[1].is_file()]
         if missing:
-            unmade = _make(job, tools, missing)
+            unmade = _make(job, tools, part(), missing)
         for recipe, file in job.targets:
             if recipe.name in unmade:
                 continue
             try:
-                found = tools.structure(file.read_bytes())
+                artifact = file.read_bytes()
+                found = tools.structure(artifact)
                 if found is not None and not found.is_whole:
-                    found = tools.structure(file.read_bytes(), load(job))
+                    found = tools.structure(artifact, part())  # names what is outside
                 structures[file] = found
             except BackendError as error:  # a quantizer can write what makes no sense
                 unmade[recipe.name] = f"by recipe {recipe.name!r}, {error}; try another --recipe"
@@ -239,9 +242,11 @@ def _build(job: Job) -> Made:
     return Made(perf_counter() - start if missing else None, structures, named)
 
 
-def _make(job: Job, tools: toolchain.Toolchain, missing: Sequence[tuple[Recipe, Path]]) -> dict[str, str]:
+def _make(
+    job: Job, tools: toolchain.Toolchain, part: nn.Module, missing: Sequence[tuple[Recipe, Path]]
+) -> dict[str, str]:
     """Write the artifacts that are `missing`; return recipe -> why the part cannot be made by it."""
-    graph, part, samples = job.graph.read_bytes(), load(job), np.load(job.samples)
+    graph, samples = job.graph.read_bytes(), np.load(job.samples)
     unmade, left = {}, list(missing)
     while left:
         made = tools.build(graph, part, job.kind, samples, [recipe for recipe, _ in left], _origins(job, left))
@@ -275,7 +280,7 @@ def rank_part(job: Job) -> Ranking:
         tries = job.tries_float and not (kernels and kernels.is_suspect)
         names = worth_trying(layers, recipe.keep_float) if tries else []
         in_float = tried_in_float(tools, traced, part, job.kind, samples, recipe, names) if names else {}
-        return Ranking(layers, kernels, in_float)
+        return Ranking(layers, kernels, names, in_float)
 
 
 @torch.no_grad()

@@ -176,12 +176,11 @@ def ratio_of_costs(theirs: npt.ArrayLike, ours: npt.ArrayLike) -> tuple[float, f
         raise DataError("what costs nothing has no ratio to anything; expected costs above 0 in every round")
     logs = np.log(means[0]) - np.log(means[1])
     middle = float(logs.mean())
-    if rounds < 2:
-        return math.exp(middle), None, None
-    half = float(stats.t.ppf(_TAILS[1], rounds - 1) * stats.sem(logs))
     with np.errstate(over="ignore"):  # rounds that differ by hundreds of orders of magnitude leave all open
-        value, low, high = (float(np.exp(log)) for log in (middle, middle - half, middle + half))
-    return value, low, high
+        if rounds < 2:
+            return float(np.exp(middle)), None, None
+        half = float(stats.t.ppf(_TAILS[1], rounds - 1) * stats.sem(logs))
+        return float(np.exp(middle)), float(np.exp(middle - half)), float(np.exp(middle + half))
 
 
 # --- of means and quantiles of many quantities over the same samples ---

@@ -180,6 +180,7 @@ def test_a_ratio_of_rounds_that_have_nothing_in_common():
     """Somebody else's file may say so: a logarithm that no double holds the power of is no error."""
     assert ratio_of_costs([[1e300], [1e-300]], [[1.0], [1.0]]) == (pytest.approx(1), 0, np.inf)
     assert ratio_of_costs([[1e300], [1e300]], [[1e-300], [1e-300]])[0] == np.inf
+    assert ratio_of_costs([[1e300]], [[1e-300]]) == (np.inf, None, None)
 
 
 def test_a_ratio_turned_round():

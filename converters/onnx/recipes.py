@@ -9,10 +9,7 @@ from edge_moe.converters.recipe import A53, A76, AVX2, FLOAT, NOTHING, QNN, VNNI
 __all__ = ["GOALS", "ORDERS", "RECIPES", "SAFEST", "SEEN", "STOCK", "OnnxRecipe"]
 
 
-_OF_ACTIVATIONS = (
-    *("activation_bits", "operators", "integer_from_macs_per_activation", "min_weights"),
-    *("integer_hard_swish", "float_logits", "clip_ranges"),
-)
+_OF_THE_FILE = ("opset", "ir_version")
 
 
 class OnnxRecipe(Recipe, frozen=True, kw_only=True):
@@ -35,16 +32,18 @@ class OnnxRecipe(Recipe, frozen=True, kw_only=True):
         """Return everything that is needed to do it again."""
         settings = super().settings(calibration_images)
         if self.ranges == "weights":
-            for name in _OF_ACTIVATIONS:
-                del settings[name]
-            settings |= {"format": "integers cast when the model is opened", "activations": "float32"}
+            meant = {*Recipe.__struct_fields__, *_OF_THE_FILE, "weights"}
+            settings = {name: value for name, value in settings.items() if name in meant} | {
+                "format": "integers cast when the model is opened",
+                "activations": "float32",
+            }
         elif not self.is_float:
             activations = f"uint{self.activation_bits}, asymmetric, per tensor"
             settings |= {"format": "QDQ", "statistic": "min-max", "activations": activations}
         return settings
 
     def _of_float(self, settings: dict[str, Any]) -> dict[str, Any]:
-        return {name: settings[name] for name in ("opset", "ir_version")}
+        return {name: settings[name] for name in _OF_THE_FILE}
 
 
 # What the quantizer does when nobody tells it otherwise: a candidate as well, and what the benchmark compares with.

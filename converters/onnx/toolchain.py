@@ -6,11 +6,12 @@ The artifact takes and gives channels last. Its outputs are named as the part's 
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import logging
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +23,12 @@ from torch import nn
 from edge_moe.backends.onnx_session import open_session
 from edge_moe.converters import blame
 from edge_moe.converters.interface import INPUTS, OUTPUTS, Floats, Kind
-from edge_moe.converters.onnx.quantizer import calibrate, quantize
+from edge_moe.converters.onnx.quantizer import Ranges, calibrate, quantize
 from edge_moe.converters.onnx.recipes import RECIPES, OnnxRecipe
 from edge_moe.converters.onnx.weights import with_integer_weights
 from edge_moe.converters.origin import METADATA, Origin
 from edge_moe.converters.recipe import FLOAT, Recipe
-from edge_moe.converters.shared_graph import SharedGraphToolchain
+from edge_moe.converters.shared_graph import Graph, SharedGraphToolchain
 from edge_moe.converters.toolchain import COMPARED, LayerTensors, Structure
 from edge_moe.errors import ConversionError
 
@@ -90,18 +91,10 @@ class OnnxToolchain(SharedGraphToolchain):
     ) -> Iterator[bytes]:
         """Fill in the weights, calibrate once, then quantize by every recipe."""
         graph = self.filled(traced, part, kind, samples[0])
-        model, slots = graph.model, graph.slots
-        ranges = None
+        ranges = functools.cache(lambda: calibrate(graph.model, samples))
         for recipe, origin in zip(recipes, origins or (None,) * len(recipes), strict=True):
             assert isinstance(recipe, OnnxRecipe)
-            if recipe.is_float:
-                yield _labelled(model, origin)
-                continue
-            if recipe.ranges == "weights":
-                yield _labelled(with_integer_weights(model, recipe, slots), origin)
-                continue
-            ranges = ranges or calibrate(model, samples)
-            yield _labelled(quantize(model, ranges, recipe, slots), origin)
+            yield _labelled(_quantized(graph, recipe, ranges), origin)
 
     def structure(self, artifact: bytes, part: nn.Module | None = None) -> Structure | None:
         """Return None: on the CPU, ONNX Runtime has a kernel of its own for every operator."""
@@ -113,12 +106,9 @@ class OnnxToolchain(SharedGraphToolchain):
         """Run both without fusing operators, so that every tensor can be read; a layer is known by its weights."""
         assert isinstance(recipe, OnnxRecipe)
         graph = self.filled(traced, part, kind, samples[0])
-        model, slots = graph.model, graph.slots
-        if recipe.ranges == "weights":
-            quantized = with_integer_weights(model, recipe, slots)
-        else:
-            quantized = quantize(model, calibrate(model, samples), recipe, slots)
-        both = [onnx.load_from_string(one) for one in (model, quantized)]
+        quantized = _quantized(graph, recipe, lambda: calibrate(graph.model, samples))
+        both = [onnx.load_from_string(one) for one in (graph.model, quantized)]
+        slots = graph.slots
         layers = {
             node.name: slots.found[node.input[1]].layer
             for node in both[0].graph.node
@@ -141,6 +131,15 @@ class OnnxToolchain(SharedGraphToolchain):
         """Run the artifact without fusing operators: what is dequantized is multiplied in float."""
         run = _reader(onnx.load_from_string(artifact), ["logits"])
         yield from (run(sample)["logits"] for sample in samples[:COMPARED])
+
+
+def _quantized(graph: Graph, recipe: OnnxRecipe, ranges: Callable[[], Ranges]) -> bytes:
+    """Return the model of `graph` by `recipe`; `ranges` of its activations are asked for where they are needed."""
+    if recipe.is_float:
+        return graph.model
+    if recipe.ranges == "weights":
+        return with_integer_weights(graph.model, recipe, graph.slots)
+    return quantize(graph.model, ranges(), recipe, graph.slots)
 
 
 def _labelled(model: bytes, origin: Origin | None) -> bytes:

@@ -122,12 +122,13 @@ def decibels(found):
 
 
 LAYERS = [layer("features.9", -1.4), layer("features.4", 15.2), layer("head", 25.0), layer("stem", 60.0)]
+TRIED = ["features.9", "features.4", "head"]
 
 
 @pytest.mark.parametrize("backend", ["litert", "onnx"])
 def test_advice_names_layers_and_a_safer_recipe(backend):
     first, safer = "int8", recipes.book(backend).safest
-    found = {"base": Ranking(LAYERS, in_float=decibels({0: 1.0, 1: 12.0, 2: 22.0, 3: 30.0}))}
+    found = {"base": Ranking(LAYERS, None, TRIED, decibels({0: 1.0, 1: 12.0, 2: 22.0, 3: 30.0}))}
     text = advice(SetKey(backend, first), found, times=10)
     assert text.startswith(
         "the layers of base that add most noise are features.9 (-1 dB), features.4 (15 dB), head (25 dB); "
@@ -140,7 +141,7 @@ def test_advice_names_layers_and_a_safer_recipe(backend):
 
 
 def test_advice_says_what_is_in_float_already():
-    found = {"base": Ranking(LAYERS, in_float=decibels({0: 1.0, 1: 12.0}))}
+    found = {"base": Ranking(LAYERS, None, TRIED[1:], decibels({0: 1.0, 1: 12.0}))}
     text = advice(SetKey("litert", "int8"), found, kept_float=("features.9", "stem"))
     assert "keep layers in float with --keep-float features.9 --keep-float stem --keep-float features.4, " in text
 
@@ -149,9 +150,9 @@ def test_advice_where_layers_in_float_do_not_help():
     key = SetKey("litert", "int8")
     assert "--keep-float" not in advice(key, {})
     assert "--keep-float" not in advice(key, {"base": Ranking(LAYERS)})  # it was not tried
-    text = advice(key, {"base": Ranking(LAYERS, in_float=decibels({0: 1.0, 1: 2.0, 3: 3.0}))}, times=2.0)
+    text = advice(key, {"base": Ranking(LAYERS, None, TRIED, decibels({0: 1.0, 1: 2.0, 3: 3.0}))}, times=2.0)
     assert "head (25 dB); keeping 3 of its 4 layers in float is not enough; try --recipe litert/int8-dynamic, " in text
-    alone = advice(key, {"base": Ranking(LAYERS, in_float=decibels({0: 1.0}))}, times=2.0)
+    alone = advice(key, {"base": Ranking(LAYERS, None, TRIED, decibels({0: 1.0}))}, times=2.0)
     assert "head (25 dB); they cannot stay in float by this recipe alone; try --recipe litert/int8-dynamic" in alone
     assert "--keep-float" not in text
 
@@ -165,7 +166,7 @@ def test_a_layer_without_noise_is_never_named(quiet):
         assert text.startswith("no layer of base adds more noise than 8 bits cost anyway (48 dB); try --recipe ")
         for word in ("_fc", "stem", "200", "--keep-float"):
             assert word not in text
-    noisy = Ranking([layer("_conv", 48.0), *silent.layers], in_float=decibels({0: 30.0, 1: 31.0}))
+    noisy = Ranking([layer("_conv", 48.0), *silent.layers], tried=["_conv"], in_float=decibels({0: 30.0, 1: 31.0}))
     assert "most noise are _conv (48 dB); keep layers in float with --keep-float _conv, " in advice(
         SetKey("onnx", "int8"), {"base": noisy}
     )

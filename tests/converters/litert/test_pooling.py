@@ -7,6 +7,7 @@ import torch
 from torch import fx, nn
 from torch.nn import functional
 
+from edge_moe.converters.interface import with_channels_last
 from edge_moe.converters.litert.pooling import with_zeros_padded
 from edge_moe.converters.litert.toolchain import LiteRTToolchain
 from tests import fixed
@@ -25,17 +26,6 @@ class Net(nn.Module):
 
     def forward(self, x):
         return self.last(self.pool(self.call(self.before(self.first(x)))).flatten(1))
-
-
-class Padded(nn.Module):
-    """As converters see it: a map comes with its channels last."""
-
-    def __init__(self, part):
-        super().__init__()
-        self.part = part
-
-    def forward(self, features):
-        return {"logits": self.part(features.permute(0, 3, 1, 2))}
 
 
 class Called(nn.Module):
@@ -57,7 +47,7 @@ def below_zero(x):
 def traced(**given):
     net = Net(**given)
     net(torch.zeros(1, 8, 8, 8))  # which settles the lazy layer
-    return fx.symbolic_trace(Padded(fixed.fill(net).eval()))
+    return fx.symbolic_trace(with_channels_last(fixed.fill(net), "expert"))
 
 
 POOL = nn.MaxPool2d(3, 2, 1)
