@@ -26,6 +26,7 @@ from edge_moe.benchmarks.sound import inconsistency
 from edge_moe.benchmarks.units import Unit
 from edge_moe.benchmarks.wire import SCHEMA_VERSION, Machine, Provenance, Round
 from edge_moe.errors import DataError
+from edge_moe.files import no_file
 from edge_moe.untrusted import Malformed, OtherVersion, as_record, read, versioned
 
 __all__ = ["Results", "load"]
@@ -154,8 +155,8 @@ def load(file: Path) -> Results:
     """
     if file.is_dir():
         file = file / "results.json"
-    if not file.is_file():
-        raise DataError(f"{file} does not exist; expected a results.json made by 'edge-moe bench'")
+    if why := no_file(file):
+        raise DataError(f"{file} {why}; expected a results.json made by 'edge-moe bench'")
     data = b""
     try:
         data = read(file, _MOST_BYTES)

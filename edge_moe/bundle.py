@@ -88,7 +88,7 @@ class Bundle:
                 that is missing, damaged, or of another manifest.
             IntegrityError: a file is missing or has another size.
         """
-        if not isinstance(path, str | os.PathLike):
+        if not isinstance(path, str | os.PathLike) or not str(path):
             raise UsageError(f"the bundle is {path!r}; expected the path of its folder")
         self.path = Path(path)
         manifest = _read_manifest(self.path)

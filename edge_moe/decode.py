@@ -6,7 +6,6 @@ Axis letters: H W height and width. Pixels are uint8.
 from __future__ import annotations
 
 import io
-import stat
 import warnings
 from contextlib import suppress
 from pathlib import Path
@@ -16,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_moe.errors import DataError
+from edge_moe.files import no_file, why
 from edge_moe.formats import not_built_in, openable
 
 if TYPE_CHECKING:
@@ -29,6 +29,9 @@ _FORMATS = "expected an image such as .jpg or .png"
 # Files of these have no more than 16 bits a pixel, which Pillow scales to the whole of them.
 _SIXTEEN_BITS = ("PNG", "PPM")
 _ARRAYS = "expected a uint8 array [H, W], [H, W, 1], [H, W, 3] or [H, W, 4]"
+_OF_SIXTEEN_BITS = (np.arange(1 << 16) / 257 + 0.5).astype(np.uint8)
+_ORIENTATION = 0x0112  # in EXIF; 1 is upright
+_ROWS = 64  # that are worked on at once where that takes memory
 # A JPEG's size is two numbers in a small file, and at an eighth its decoder still goes over all of it.
 _MOST_REDUCED = 1_000_000_000  # pixels
 
@@ -83,29 +86,10 @@ def to_rgb(source: Source) -> Image.Image:
 
 def _check_file(file: Path) -> None:
     """Raise DataError where `file` is nothing that can be read to its end, before anything waits for it."""
-    try:
-        found = file.stat()
-    except (FileNotFoundError, NotADirectoryError):
-        if file.is_symlink():
-            raise DataError(f"{file} is a link to {file.readlink()}, which does not exist; {_FORMATS}") from None
-        raise DataError(f"{file} does not exist; {_FORMATS}: check the path") from None
-    except (OSError, ValueError) as error:  # a loop of links, a name too long, a NUL in it
-        raise DataError(f"{file} cannot be read: {_reason(error)}; {_FORMATS}: check the path") from None
-    if stat.S_ISDIR(found.st_mode):
-        raise DataError(f"{file} is a folder; {_FORMATS}: name a file in it")
-    if not stat.S_ISREG(found.st_mode):
-        raise DataError(f"{file} is no file but {_kind(found.st_mode)}; {_FORMATS}: copy it into a file")
-    if found.st_size == 0:
+    if found := no_file(file):
+        raise DataError(f"{file} {found}; {_FORMATS}: check the path")
+    if file.stat().st_size == 0:
         raise DataError(f"{file} is empty; {_FORMATS}: copy it again")
-
-
-def _kind(mode: int) -> str:
-    kinds = {stat.S_ISFIFO: "a pipe", stat.S_ISCHR: "a device", stat.S_ISBLK: "a device", stat.S_ISSOCK: "a socket"}
-    return next((words for is_one, words in kinds.items() if is_one(mode)), "something else")
-
-
-def _reason(error: Exception) -> str:
-    return (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
 
 
 def _opened(source: Path | BinaryIO, name: str, suffix: str) -> Image.Image:
@@ -128,7 +112,7 @@ def _opened(source: Path | BinaryIO, name: str, suffix: str) -> Image.Image:
         except DataError:
             raise
         except Exception as error:  # on a malformed file Pillow's plugins raise nearly anything
-            raise DataError(f"{name} cannot be read: {_reason(error)}; {_FORMATS}: copy or convert it again") from None
+            raise DataError(f"{name} cannot be read: {why(error)}; {_FORMATS}: copy or convert it again") from None
 
 
 def _reduced(source: Path | BinaryIO, name: str) -> Image.Image:
@@ -165,7 +149,8 @@ def _upright_rgb(image: Image.Image, name: str) -> Image.Image:
         raise DataError(f"{name} cannot be decoded: {error}; {_FORMATS}: copy or convert it again") from None
     sixteen = image.format in _SIXTEEN_BITS
     with suppress(Exception):  # malformed EXIF is no reason to refuse good pixels
-        image = ImageOps.exif_transpose(image)
+        if image.getexif().get(_ORIENTATION, 1) != 1:  # else it would be copied
+            image = ImageOps.exif_transpose(image)
     return _rgb(image, name, sixteen_bits=sixteen)
 
 
@@ -182,14 +167,25 @@ def _rgb(image: Image.Image, name: str, *, sixteen_bits: bool = False) -> Image.
         raise DataError(f"{name} has {kind} pixels, whose range is not known; expected 8 or 16 bits: convert it")
     try:
         if "transparency" in image.info or image.mode in ("LA", "La", "PA", "RGBA", "RGBa"):
-            image = image.convert("RGBA")
-            white = Image.new("RGBA", image.size, "white")
-            image = Image.alpha_composite(white, image)
+            return _on_white(image)
         return image.convert("RGB")
     except Exception as error:  # of a palette, or a transparent colour, that is none
         raise DataError(f"{name} has pixels of mode {image.mode}: {error}; convert it to RGB") from None
 
 
+def _on_white(image: Image.Image) -> Image.Image:
+    """Put transparent pixels on white, some rows at a time: every mode with an alpha takes 4 bytes a pixel, or more."""
+    from PIL import Image
+
+    width, height = image.size
+    solid = Image.new("RGB", image.size)
+    for top in range(0, height, _ROWS):
+        rows = image.crop((0, top, width, min(top + _ROWS, height))).convert("RGBA")
+        solid.paste(Image.alpha_composite(Image.new("RGBA", rows.size, "white"), rows).convert("RGB"), (0, top))
+    return solid
+
+
 def _eight_bits(pixels: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
     """[H, W] integers of 16 bits -> uint8, with 65535 becoming 255."""
-    return (pixels / 257 + 0.5).astype(np.uint8)
+    scaled: npt.NDArray[np.uint8] = _OF_SIXTEEN_BITS[pixels]
+    return scaled

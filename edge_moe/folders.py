@@ -22,6 +22,7 @@ __all__ = ["LeftOut", "class_folders", "find_images", "holds_splits"]
 SPLITS = ("train", "val")
 _THIRD_SPLIT = "test"  # many data sets have it, often without labels; nobody calls a class so
 _NAMED = 5  # suffixes
+_PLURALS = {"hidden file or folder": "hidden files and folders", "pipe or device": "pipes and devices"}
 
 
 @dataclass
@@ -33,6 +34,7 @@ class LeftOut:
     hidden: int = 0  # files and folders whose name begins with a dot
     back: int = 0  # links to a folder that is read already, or holds the one that they lie in
     broken: int = 0  # links to nothing
+    no_files: int = 0  # pipes and devices that are called as images are
     folders: list[str] = field(default_factory=list)  # beside the splits
 
     def __str__(self) -> str:
@@ -45,6 +47,7 @@ class LeftOut:
             (self.hidden, "hidden file or folder", ""),
             (self.back, "link", " that leads back" if self.back == 1 else " that lead back"),
             (self.broken, "broken link", ""),
+            (self.no_files, "pipe or device", ""),
             (len(self.folders), "folder", f" beside the splits ({', '.join(self.folders[:_NAMED])})"),
         )
         return ", ".join(f"{count} {_plural(what, count)}{rest}" for count, what, rest in counted if count)
@@ -205,6 +208,8 @@ def _count_file(entry: os.DirEntry[str], left_out: LeftOut, *, beside: bool = Fa
         left_out.broken += 1
     elif beside and _is_image(entry):
         left_out.beside += 1
+    elif _suffix(entry.name) in IMAGE_SUFFIXES:
+        left_out.no_files += 1
     else:
         left_out.suffixes[printable(_suffix(entry.name)) or "none"] += 1
 
@@ -226,4 +231,4 @@ def _within(path: str, folder: str) -> bool:
 def _plural(what: str, count: int) -> str:
     if count == 1:
         return what
-    return "hidden files and folders" if what.startswith("hidden") else f"{what}s"
+    return _PLURALS.get(what, f"{what}s")

@@ -45,7 +45,7 @@ class OperatingPoint(Strict, frozen=True):
     max_experts: Count  # 0: of a plain network, which has one setting
     samples: Positive
     exit_rate: Fraction
-    mean_macs: float
+    mean_macs: Annotated[float, msgspec.Meta(ge=0.0)]
     accuracy: Fraction | None  # None: the images had no labels
     accuracy_low: Fraction | None  # 95% Wilson interval
     accuracy_high: Fraction | None

@@ -97,7 +97,14 @@ def _pattern(text: str) -> Pattern:
 
 
 def named(backend: str | None = None, recipe: str | None = None) -> tuple[Pattern, ...]:
-    """Read the short forms as `patterns`, each named once or not at all."""
+    """Read the short forms as `patterns`, each named once or not at all.
+
+    Raises:
+        UsageError: one is no name, or none that can be one.
+    """
+    for what, name in (("backend", backend), ("recipe", recipe)):
+        if not isinstance(name, str | None):
+            raise UsageError(f"{what} is {name!r}; expected its name, as in 'litert/int8', or None")
     return patterns((), () if backend is None else (backend,), () if recipe is None else (recipe,))
 
 

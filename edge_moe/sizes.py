@@ -10,6 +10,7 @@ from edge_moe.errors import UsageError
 
 __all__ = [
     "LARGEST",
+    "LARGEST_RESIZED",
     "SMALLEST",
     "Size",
     "StoredSize",
@@ -23,6 +24,7 @@ __all__ = [
 Size: TypeAlias = int | tuple[int, ...]  # of a square, or (H, W)
 
 SMALLEST, LARGEST = 8, 8192  # pixels a side that a network takes
+LARGEST_RESIZED = 8 * LARGEST  # of what is cut to it
 
 # The same in a file. Not tuple[int, int]: msgspec 0.22 crashes on a union of that and a number with a bound.
 _Side = Annotated[int, msgspec.Meta(ge=1)]

@@ -7,14 +7,13 @@ from pathlib import PurePosixPath
 
 from edge_moe.backends.base import PartTensor
 from edge_moe.manifest import Artifact, ArtifactSet, Manifest, TensorSpec, files, part_count, part_names
-from edge_moe.sizes import LARGEST, height_width, resize_problem, size_text
+from edge_moe.sizes import LARGEST, LARGEST_RESIZED, height_width, resize_problem, size_text
 from edge_moe.text import counted
 
 __all__ = ["inconsistency", "leaving", "wrong_width"]
 
 _INTEGERS = ("int8", "uint8", "int16")
 _LONGEST_PATH = 255  # characters: what every file system has for one name
-_MOST_RESIZED = 8 * LARGEST  # pixels a side
 
 
 def inconsistency(manifest: Manifest) -> str | None:
@@ -113,8 +112,8 @@ def _wrong_image(manifest: Manifest) -> str | None:
     A port makes room for an image before anything else holds its size against the network's.
     """
     spec = manifest.preprocessing
-    if max(spec.size) > LARGEST or max(height_width(spec.resize)) > _MOST_RESIZED:
-        return f"its images are larger than {LARGEST} pixels a side, or than {_MOST_RESIZED} before the crop"
+    if max(spec.size) > LARGEST or max(height_width(spec.resize)) > LARGEST_RESIZED:
+        return f"its images are larger than {LARGEST} pixels a side, or than {LARGEST_RESIZED} before the crop"
     taken = [one.shape for one in manifest.parts["base"].inputs]
     if taken != [(1, *spec.size, 3)]:
         return f"its images are {size_text(spec.image_size)}, but the base takes {', '.join(map(str, taken))}"

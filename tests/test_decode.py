@@ -65,6 +65,13 @@ def test_alpha_goes_on_white():
     assert pixel(to_rgb(np.array([[[0, 0, 0, 51]]], np.uint8))) == (204, 204, 204)
 
 
+def test_every_row_of_a_high_image_goes_on_white():
+    pixels = noise(150, 3, 4)  # more rows than are worked on at once, and no multiple of them
+    image = Image.fromarray(pixels)
+    whole = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+    np.testing.assert_array_equal(np.asarray(to_rgb(pixels)), np.asarray(whole))
+
+
 @pytest.mark.parametrize("key", [0, b"\x00\xff"])
 def test_palette(tmp_path, key):
     image = Image.new("P", (2, 1))

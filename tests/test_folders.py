@@ -152,12 +152,13 @@ def test_what_is_left_out_is_counted_in_one_line(tmp_path: Path, caplog: pytest.
 def test_one_of_a_kind_is_told_in_the_singular(tmp_path: Path) -> None:
     root = put(tmp_path / "d", "cat/1.png", "=cat/a.txt", "2.png", "=.hidden")
     (root / "cat" / "self").symlink_to(".")
+    os.mkfifo(root / "cat" / "pipe.png")
     assert (
         open_data(root, "val")
         .notes[0]
         .endswith(
             "left out: 1 file with other suffixes (.txt), 1 image beside the class folders, 1 hidden file or folder, "
-            "1 link that leads back"
+            "1 link that leads back, 1 pipe or device"
         )
     )
 

@@ -11,6 +11,10 @@ from edge_moe.bundle import MANIFEST, OPERATING, SetOperating
 from edge_moe.sets import SetKey
 from tests.test_bundle import change
 
+POINT = {"tau": 0.5, "max_experts": 1, "samples": 3, "exit_rate": 0.5, "mean_macs": -1.0} | dict.fromkeys(
+    ("accuracy", "accuracy_low", "accuracy_high")
+)
+
 
 def test_of_each_set(make_bundle):
     bundle = Bundle(make_bundle(recipes=("int8", "fp32"), tau=0.25))
@@ -54,6 +58,7 @@ def another(raw):
             change("sets", "fake/int8", "digest", to="0" * 64),
             "was made for another fake/int8: it names the digest 0000",
         ),
+        (change("sets", "fake/int8", "operating_points", to=[POINT]), "is damaged: Expected `float` >= 0.0"),
         (another, "is of the sets fake/other, but the manifest has fake/int8"),
     ],
 )

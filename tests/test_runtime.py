@@ -106,6 +106,8 @@ def test_recipe(make_bundle, fake_backend):
     path = make_bundle(recipes=("int8", "fp32"))
     with Runtime(path, backend=fake_backend, recipe="fp32"):
         assert fake_backend.opened[0] == (path / "fake/fp32/base.npz").read_bytes()
+    with pytest.raises(UsageError, match="backend is 5; expected its name, as in 'litert/int8', or None"):
+        Runtime(path, backend=5)  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="no artifacts for fake/int4; it has fake/int8, fake/fp32"):
         Runtime(path, backend=fake_backend, recipe="int4")
 

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from rich.table import Table
 
-from edge_moe.cli.console import console, say
+from edge_moe.cli.console import console, say, say_json
 from edge_moe.cli.extras import require
 from edge_moe.cli.promising import default_of, promised, write_choice
 from edge_moe.cli.sets import Backend, Recipe, Set, split
-from edge_moe.records import to_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -133,7 +132,7 @@ def choose(
         say(f"edge-moe: warning: {doubt}", err=True)
     chosen = choice.chosen
     if json:
-        typer.echo(to_json(_as_dict(found, choice, written=write and chosen is not None)).decode(), nl=False)
+        say_json(_as_dict(found, choice, written=write and chosen is not None))
     else:
         console().print(_all(choice, f"{found.label}, {found.results.images} images of {found.results.data}"))
     if chosen is None:

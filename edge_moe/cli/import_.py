@@ -109,7 +109,7 @@ def import_(
     given = find_weights(base, architecture_)
     states = [(str(file), read_weights(file)) for file in (given.file, *([gate] if gate else []), *files)]
     prepared = decide(wished, given, _SIZE)
-    two_classes = architecture(architecture_, 2, prepared)
+    two_classes = architecture(architecture_, 2, prepared, "architecture")
     classes = class_count(two_classes, states[0][1])
     if classes is None and labels is None:
         load_state(build_base(two_classes), states[0][1], states[0][0])  # says what is missing besides
@@ -118,7 +118,7 @@ def import_(
     known = given.known
     together = known if known and files and files[0].parent == given.file.parent else None
     checkpoint = from_state_dicts(
-        architecture(architecture_, len(names), prepared),
+        architecture(architecture_, len(names), prepared, "architecture"),
         states[0],
         states[1] if gate else None,
         states[2:],

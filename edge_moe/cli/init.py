@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from edge_moe.cli.console import console, say
+from edge_moe.cli.console import console, say, say_json
 from edge_moe.cli.network import (
     BaseName,
     Experts,
@@ -87,7 +87,7 @@ def macs(
     cost = mixture_cost(network, some_experts(experts))
     rows = {name: part for name, part in msgspec.structs.asdict(cost).items() if part is not None}
     if json:
-        typer.echo(msgspec.json.format(msgspec.json.encode(rows)).decode())
+        say_json(rows)
         return
     table = Table(title=f"{base}, {classes} classes, {size_text(network.image_size)}, {counted(experts)}")
     table.add_column("part")

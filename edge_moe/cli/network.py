@@ -109,12 +109,12 @@ def wishes(
     )
 
 
-def architecture(base: str, classes: int, prepared: Preparation) -> Architecture:
-    """Return the architecture of `base`; raise UsageError where it cannot be."""
+def architecture(base: str, classes: int, prepared: Preparation, option: str = "base") -> Architecture:
+    """Return the architecture of `base`, which `option` named; raise UsageError where it cannot be."""
     from edge_moe.nn import ARCHITECTURES, Architecture
 
     if ":" not in base:  # which names a network of one's own
-        one_of("base", base, (*ARCHITECTURES, "MODULE:FUNCTION"))
+        one_of(option, base, (*ARCHITECTURES, "MODULE:FUNCTION"))
     fields = {
         "base": base,
         "classes": classes,

@@ -6,11 +6,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-import typer
 from rich.table import Table
 
-from edge_moe.cli.console import console, say
-from edge_moe.records import to_json
+from edge_moe.cli.console import console, say, say_json
 from edge_moe.sets import Pattern
 
 if TYPE_CHECKING:
@@ -54,7 +52,7 @@ def promised(
     else:
         after = [f"the default of {best.match.label} stays {default_of(best.match)}; --write changes it"]
     if json:
-        typer.echo(to_json({"offers": [_as_dict(one) for one in found], "written": write}).decode(), nl=False)
+        say_json({"offers": [_as_dict(one) for one in found], "written": write})
         return
     results = best.match.results
     among = "" if len(found) == 1 else f", each of {len(found)} at delta / {len(found)} (* the cheapest)"

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from edge_moe.cli.console import console, say
+from edge_moe.cli.console import console, say, say_json
 from edge_moe.cli.devices import Device, backend_on, tolerance_on
 from edge_moe.cli.sets import Backend, Backends, Recipe, Recipes, Set, Sets, split
 from edge_moe.errors import DataError, EdgeMoeError, UsageError
-from edge_moe.text import printable
+from edge_moe.text import is_text, printable
 
 if TYPE_CHECKING:
     from edge_moe.operating import SetOperating
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["register"]
 
-_MOST_BYTES = 1 << 30  # of an image on standard input
+_MOST_BYTES = 512 << 20  # of an image on standard input
 _MILLISECONDS = "ms: from the input tensor to the answer; where an expert wakes for the first time, with opening it"
 
 BundlePath = Annotated[Path, typer.Argument(help="Made by 'edge-moe convert'.")]
@@ -56,7 +56,7 @@ def inspect(bundle: BundlePath, json: Json = False) -> None:
     digests = {str(one.key): answers_digest(manifest, one) for one in manifest.sets}
     if json:
         shown = msgspec.to_builtins(manifest) | {"digests": digests, "operating": msgspec.to_builtins(operating)}
-        typer.echo(msgspec.json.format(msgspec.json.encode(shown)).decode())
+        say_json(shown)
         return
     screen = console()
     trained = "" if manifest.trained else ", UNTRAINED (for latency only)"
@@ -158,8 +158,6 @@ def run(
     Milliseconds are from the input tensor to the answer, without decoding the image; the first image that wakes an
     expert waits until its artifact is read, checked and opened, and that is in its milliseconds.
     """
-    import msgspec
-
     from edge_moe.bundle import Bundle
     from edge_moe.checks import check_at_least_one
     from edge_moe.here import pick
@@ -189,11 +187,11 @@ def run(
                 if isinstance(error, UsageError) or len(sources) == 1:
                     raise
                 failures.append(error)
-                rows.append({"image": printable(name), "error": str(error)})
+                rows.append({"image": _in_json(name), "error": str(error)})
         if not model.manifest.trained:
             say("UNTRAINED network: for latency only, its answers are noise", err=True)
     if json:
-        typer.echo(msgspec.json.format(msgspec.json.encode(rows)).decode())
+        say_json(rows)
     else:
         console().print(_answers(rows, "base (exit)" if model.manifest.experts else "base"))
     if failures:
@@ -211,10 +209,7 @@ def _sources(given: Sequence[Path]) -> list[tuple[str, Path | bytes]]:
     found: list[tuple[str, Path | bytes]] = []
     for one in given:
         if str(one) == "-":
-            data = sys.stdin.buffer.read(_MOST_BYTES)
-            if not data:
-                raise DataError("there is nothing on standard input; expected the bytes of an image")
-            found.append(("-", data))
+            found.append(("-", _standard_input()))
         elif one.is_dir():
             left_out = LeftOut()
             inside = find_images(one, left_out)
@@ -229,7 +224,7 @@ def _sources(given: Sequence[Path]) -> list[tuple[str, Path | bytes]]:
 def _row(name: str, prediction: Prediction, labels: Sequence[str], top: int, *, clocked: bool) -> dict[str, Any]:
     """Return an answer; a clock here tells nothing about another device."""
     row = {
-        "image": printable(name),
+        "image": _in_json(name),
         "label": prediction.label,
         "probability": prediction.probability,
         "exited": prediction.exited,
@@ -242,6 +237,20 @@ def _row(name: str, prediction: Prediction, labels: Sequence[str], top: int, *, 
         likeliest = sorted(range(len(shares)), key=lambda index: (index != prediction.index, -shares[index]))[:top]
         row["top"] = [{"label": labels[index], "probability": float(shares[index])} for index in likeliest]
     return row
+
+
+def _standard_input() -> bytes:
+    data = sys.stdin.buffer.read(_MOST_BYTES + 1)
+    if not data:
+        raise DataError("there is nothing on standard input; expected the bytes of one image")
+    if len(data) > _MOST_BYTES:
+        raise DataError(f"standard input has more than {_MOST_BYTES:,} bytes; expected those of one image")
+    return data
+
+
+def _in_json(name: str) -> str:
+    """Return the name of a file, with bytes that are no text as `printable` shows them: JSON has no others."""
+    return name if is_text(name) else printable(name)
 
 
 def _answers(rows: list[dict[str, Any]], alone: str) -> Table:

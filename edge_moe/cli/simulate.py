@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from edge_moe.cli.console import console, say
+from edge_moe.cli.console import console, say, say_json
 from edge_moe.cli.extras import require
 from edge_moe.cli.sets import Backend, Recipe, Set, split
 
@@ -44,8 +44,6 @@ def simulate(
     """Predict a device's costs at any tau on any data, from its parts' costs; the routing is decided here."""
     require("bench", "edge-moe simulate", "scipy")
 
-    import msgspec
-
     from edge_moe.benchmarks.decide.simulate import SimulationOptions
     from edge_moe.benchmarks.decide.simulate import simulate as predict
     from edge_moe.benchmarks.decide.simulation import write
@@ -74,7 +72,7 @@ def simulate(
     for doubt in simulation.comparison.remarks if simulation.comparison else ():
         say(f"edge-moe: warning: {compare}: {doubt}", err=True)
     if json:
-        typer.echo(msgspec.json.format(msgspec.json.encode(simulation)).decode())
+        say_json(simulation)
         return
     screen = console()
     screen.print(_points(simulation))

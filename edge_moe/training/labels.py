@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edge_moe.errors import UsageError
+from edge_moe.files import no_file, why
 from edge_moe.text import nfc
+from edge_moe.untrusted import Malformed, read
 
 __all__ = ["check_labels", "normal", "read_labels"]
 
@@ -24,9 +26,14 @@ def read_labels(file: Path) -> tuple[str, ...]:
     Raises:
         UsageError: no such file, not UTF-8, an empty line before another label, or a label twice.
     """
-    if not file.is_file():
-        raise UsageError(f"{file} does not exist; {_EXPECTED}")
-    data = file.read_bytes()
+    if found := no_file(file):
+        raise UsageError(f"{file} {found}; {_EXPECTED}")
+    try:
+        data = read(file)
+    except Malformed as error:
+        raise UsageError(f"{file} is no list of labels: {error}; {_EXPECTED}") from None
+    except OSError as error:
+        raise UsageError(f"{file} cannot be read: {why(error)}; {_EXPECTED}") from None
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError:

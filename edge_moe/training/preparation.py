@@ -12,12 +12,22 @@ import msgspec
 
 from edge_moe.bundle import Preprocessing
 from edge_moe.errors import UsageError
-from edge_moe.sizes import SMALLEST, Size, height_width, resize_problem, short_size_text, size_text
+from edge_moe.sizes import (
+    LARGEST,
+    LARGEST_RESIZED,
+    SMALLEST,
+    Size,
+    height_width,
+    resize_problem,
+    short_size_text,
+    size_text,
+)
 from edge_moe.training.given import Given
 
 __all__ = ["Preparation", "Wishes", "decide"]
 
 _SMALL = 128  # pixels; below, an image is not cropped, and from scratch the first convolution keeps its size
+_SMALLEST_STD = 1e-6  # what is divided by less than a grey value's 1/255 was never measured on images
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet
 
 
@@ -112,16 +122,19 @@ def _usual_resize(size: Size) -> Size:
 
 def _check(found: dict[str, Any]) -> None:
     """Raise UsageError for what the records of the formats do not rule out, or not in words that help."""
-    for name in ("image_size", "resize"):
-        if min(height_width(found[name])) < SMALLEST:
-            raise UsageError(f"{name} is {short_size_text(found[name])}; expected at least {SMALLEST} pixels")
+    for name, largest in (("image_size", LARGEST), ("resize", LARGEST_RESIZED)):
+        sides = height_width(found[name])
+        if min(sides) < SMALLEST or max(sides) > largest:
+            expected = f"expected at least {SMALLEST} pixels, and at most {largest}"
+            raise UsageError(f"{name} is {short_size_text(found[name])}; {expected}")
     if problem := resize_problem(found["resize"], found["image_size"]):
         raise UsageError(f"{problem}; give --resize or --image-size")
     scale = "pixels are taken from 0 to 1, so divide what is meant for 0 to 255 by 255"
     if not all(0 <= value <= 1 for value in found["mean"]):
         raise UsageError(f"mean is {_numbers(found['mean'])}; expected numbers from 0 to 1: {scale}")
-    if not all(0 < value <= 1 for value in found["std"]):
-        raise UsageError(f"std is {_numbers(found['std'])}; expected numbers above 0, at most 1: {scale}")
+    if not all(_SMALLEST_STD <= value <= 1 for value in found["std"]):
+        expected = f"expected numbers above 0 (at least {_SMALLEST_STD:g}), at most 1"
+        raise UsageError(f"std is {_numbers(found['std'])}; {expected}: {scale}")
     allowed = msgspec.json.schema(Preprocessing)["$defs"]["Preprocessing"]["properties"]["interpolation"]["enum"]
     if found["interpolation"] not in allowed:
         raise UsageError(f"interpolation is {found['interpolation']!r}; expected one of {', '.join(allowed)}")

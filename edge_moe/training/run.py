@@ -8,6 +8,7 @@ now: the gate from this base, an expert from this base and gate. The checkpoint 
 from __future__ import annotations
 
 import io
+import logging
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -43,6 +44,8 @@ from edge_moe.training.record import record_data
 from edge_moe.work import Work, making
 
 __all__ = ["TrainingPlan", "retrain_expert", "train"]
+
+_log = logging.getLogger(__name__)
 
 _PARTS = "*.safetensors"
 _OWN = (CONFIG, _PARTS, EMBEDDINGS, AGREEMENT, "*.state")
@@ -193,6 +196,9 @@ def _open(plan: TrainingPlan) -> tuple[LabelledImages, LabelledImages]:
             f"expected {len(plan.labels)}, the ones that it was planned for"
         )
     validation = open_data(plan.config.data, "val", strict=True).with_classes(plan.labels)
+    if absent := sorted(set(range(len(plan.labels))) - set(validation.labels.tolist())):
+        few = f" ({len(absent)} such of {len(plan.labels)})" if len(absent) > 1 else ""
+        _log.info(f"{validation.name} has no image of the class {plan.labels[absent[0]]!r}{few}: no accuracy counts it")
     base = build_base(plan.architecture)  # one that is not what it should be is refused before anything is made
     if plan.experts:
         base.new_gate(plan.experts, plan.architecture.image_size)  # one without a branch point, too

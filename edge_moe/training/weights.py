@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import pickle
 import warnings
+import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from edge_moe.errors import CheckpointError
+from edge_moe.files import no_file
 
 __all__ = ["fit_names", "load_state", "read_weights"]
 
@@ -29,6 +31,9 @@ _AVERAGED = "n_averaged"  # AveragedModel counts with it
 _COUNTER = "num_batches_tracked"  # BatchNorm counts with it
 _PROFILERS = ("total_ops", "total_params")  # thop counts with these
 _FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
+_MOST_COPIES = 4  # of a network in one file; the two names of a linear layer are in every layer of another network
+_MOST_READ = 4 << 30  # bytes of a file in the format of torch before 1.6, which cannot be mapped
+_MOST_HEADER = 16 << 20  # bytes of what says where the tensors are
 
 
 def read_weights(file: Path) -> dict[str, Tensor]:
@@ -67,40 +72,44 @@ def fit_names(state: _State, own: Iterable[str], source: str = "the state dict")
         CheckpointError: they fit behind several parts, as those of a network and of its running average; `source`
             names the state in the error.
     """
-    own, found = set(own), _pruned(state)
+    own, (found, masks) = set(own), _pruned(state)
     wanted = _without_counters(own)
     inside = {name.partition(".")[0] for name in own}
     if len(inside) == 1 and own.isdisjoint(found):
-        long = {f"{next(iter(inside))}.{name}": tensor for name, tensor in found.items()}
+        long = {f"{next(iter(inside))}.{name}" for name in found}
         if _without_counters(long) == wanted:
-            return long
+            return {f"{next(iter(inside))}.{name}": _masked(tensor, masks.get(name)) for name, tensor in found.items()}
     anchor = min(wanted, default="")
     prefixes = {name.removesuffix(anchor) for name in found if name == anchor or name.endswith(f".{anchor}")}
     fitting = sorted(prefix for prefix in prefixes if all(prefix + name in found for name in wanted))
-    if len(fitting) > 1:
+    if 1 < len(fitting) <= _MOST_COPIES:
         raise CheckpointError(
             f"{source} holds the network {len(fitting)} times, behind {', '.join(map(repr, fitting))}, and does not "
             "say which is meant; expected one: save the tensors of one alone"
         )
-    if not fitting or not wanted:
+    if len(fitting) != 1 or not wanted:
         return dict(state)
     (prefix,) = fitting
     return {
-        name.removeprefix(prefix): tensor
+        name.removeprefix(prefix): _masked(tensor, masks.get(name))
         for name, tensor in found.items()
         if name.startswith(prefix) and (name.removeprefix(prefix) in own or name.rpartition(".")[2] not in _PROFILERS)
     }
 
 
-def _pruned(state: _State) -> dict[str, Tensor]:
-    """Return `state` with what torch.nn.utils.prune took apart: a weight is what it was times its mask."""
-    found = dict(state)
+def _pruned(state: _State) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Return `state` with what torch.nn.utils.prune took apart under one name, and the masks of these names."""
+    found, masks = dict(state), {}
     for name in [name for name in state if name.endswith("_orig")]:
         plain = name.removesuffix("_orig")
         mask = found.get(f"{plain}_mask")
         if mask is not None and plain not in found and mask.shape == found[name].shape:
-            found[plain] = found.pop(name) * found.pop(f"{plain}_mask")
-    return found
+            found[plain], masks[plain] = found.pop(name), found.pop(f"{plain}_mask")
+    return found, masks
+
+
+def _masked(tensor: Tensor, mask: Tensor | None) -> Tensor:
+    return tensor if mask is None else tensor * mask
 
 
 def load_state(part: nn.Module, state: _State, source: str) -> None:
@@ -167,14 +176,18 @@ def _as(own: Tensor, value: Tensor, key: str, source: str) -> Tensor:
 
 
 def _read(file: Path) -> Any:
-    if not file.is_file():
-        raise CheckpointError(f"{file} does not exist; {_EXPECTED}")
+    """Return what is in `file`. Tensors are mapped: who looks at their shapes alone reads nothing of them."""
+    if found := no_file(file):
+        raise CheckpointError(f"{file} {found}; {_EXPECTED}")
     try:
-        if file.suffix == ".safetensors":
-            return safetensors.torch.load(file.read_bytes())
+        with file.open("rb") as stream:
+            start = stream.read(9)
+        framed = start[8:] == b"{" and int.from_bytes(start[:8], "little") <= _MOST_HEADER
+        if framed or file.suffix == ".safetensors":  # the other formats by their contents alone: torch decides by names
+            return safetensors.torch.load_file(file)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch remarks on old formats; what is refused raises
-            return torch.load(file, map_location="cpu", weights_only=True)
+            return torch.load(file, map_location="cpu", weights_only=True, mmap=_can_be_mapped(file))
     except OSError as error:
         raise CheckpointError(f"{file} cannot be read: {error.strerror or error}; {_EXPECTED}") from None
     except safetensors.SafetensorError as error:
@@ -184,8 +197,31 @@ def _read(file: Path) -> Any:
             f"{file} is damaged, or holds Python objects besides tensors, which are not loaded because they can run "
             f"code; {_EXPECTED}: save model.state_dict() alone"
         ) from None
+    except CheckpointError:
+        raise
     except Exception:  # what torch.load raises on other bytes is nearly anything, and tells a user nothing
         raise CheckpointError(f"{file} is damaged, or was not written by torch.save; {_EXPECTED}") from None
+
+
+def _can_be_mapped(file: Path) -> bool:
+    """Return whether `file` is one of torch.save since 1.6, a zip in which everything lies as it is.
+
+    Raises:
+        CheckpointError: a zip in which something is packed, so that a small file can fill the memory, or that claims to
+            hold more than it has bytes; or another file that is too large to be read.
+    """
+    size = file.stat().st_size
+    if not zipfile.is_zipfile(file):
+        if size > _MOST_READ:
+            raise CheckpointError(f"{file} has {size:,} bytes; expected at most {_MOST_READ:,} in its format")
+        return False
+    with zipfile.ZipFile(file) as archive:
+        entries = archive.infolist()
+    if any(one.compress_type != zipfile.ZIP_STORED for one in entries) or sum(one.file_size for one in entries) > size:
+        raise CheckpointError(
+            f"{file} is a packed zip, as torch.save writes none; {_EXPECTED}: save it again, with torch.save alone"
+        )
+    return True
 
 
 def _is_dict(stored: Any) -> bool:

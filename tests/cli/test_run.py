@@ -18,6 +18,7 @@ from edge_moe import Runtime
 from edge_moe.backends.litert import LiteRT
 from edge_moe.backends.onnx import Onnx
 from edge_moe.bundle import MANIFEST, OPERATING, Bundle
+from edge_moe.cli.console import say_json
 from edge_moe.digest import answers_digest
 from tests.fakes import agree, write_bundle
 from tests.tiny import CLASSES, tree
@@ -262,6 +263,24 @@ def test_nothing_to_answer(cli, tiny_bundle, tmp_path, monkeypatch):
     cli("run", tiny_bundle, tmp_path).refused(1, f"{tmp_path} has no images (found 1 file", "name another folder")
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"")))
     cli("run", tiny_bundle, "-").refused(1, "there is nothing on standard input")
+    monkeypatch.setattr("edge_moe.cli.run._MOST_BYTES", 10)
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"eleven more")))
+    cli("run", tiny_bundle, "-").refused(1, "standard input has more than 10 bytes; expected those of one image")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "iso-8859-1"])
+def test_json_has_names_as_they_are_and_nothing_that_a_terminal_obeys(cli, make_bundle, encoding, monkeypatch):
+    label = "ä\x9b2J\u202e\U000e0001\U0001f600"
+    bundle = make_bundle(classes=3, edit=lambda raw: raw.update(labels=[label, "b", "c"]))
+    shown = cli("inspect", bundle, "--json").out
+    assert json.loads(shown)["labels"][0] == label
+    assert all(one.isprintable() or one == "\n" for one in shown)
+    assert "ä" in shown and "\U0001f600" in shown
+    out = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(out, encoding))
+    say_json({"label": label})
+    sys.stdout.flush()
+    assert json.loads(out.getvalue().decode(encoding)) == {"label": label}
 
 
 def test_the_likeliest_classes(cli, tiny_bundle, image, opened):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import pickle
 import shutil
@@ -390,6 +391,14 @@ def test_one_class_is_nothing_to_learn(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"d/train has 1 class, 'images'; expected at least 2, each a folder of its im"):
         train(small_plan(tmp_path / "d", experts=1, labels=("images",)), tmp_path / "c")
     assert [path.name for path in tmp_path.iterdir()] == ["d"]
+
+
+def test_a_class_without_validation_images_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write_images(tmp_path / "d", ("dark", "light", "red"), {"train": 5, "val": 2})
+    shutil.rmtree(tmp_path / "d" / "val" / "light")
+    with caplog.at_level(logging.INFO, "edge_moe"):
+        train(small_plan(tmp_path / "d", experts=0, labels=("dark", "light", "red")), tmp_path / "c")
+    assert f"{tmp_path}/d/val has no image of the class 'light': no accuracy counts it" in caplog.messages
 
 
 def _same_images(root: Path) -> None:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import pickle
+import resource
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -282,3 +285,53 @@ def test_whole_numbers_stay_whole() -> None:
     for value in (torch.ones(2), torch.ones(2, dtype=torch.bool)):
         with pytest.raises(CheckpointError, match=r"index is (float32|bool); expected int64"):
             load_state(part, given | {"index": value}, "w")
+
+
+def test_a_file_is_told_by_its_contents(tmp_path: Path) -> None:
+    weights = {"weight": torch.arange(3.0)}
+    safetensors.torch.save_file(weights, tmp_path / "w.pth")
+    torch.save(weights, tmp_path / "new.bin")
+    torch.save(weights, tmp_path / "old.pth", _use_new_zipfile_serialization=False)
+    for name in ("w.pth", "new.bin", "old.pth"):
+        assert read_weights(tmp_path / name)["weight"].tolist() == [0, 1, 2]
+
+
+def test_a_zip_that_is_packed_is_refused_before_it_is_unpacked(tmp_path: Path) -> None:
+    torch.save({"weight": torch.zeros(1 << 20)}, tmp_path / "whole.pth")
+    with (
+        zipfile.ZipFile(tmp_path / "whole.pth") as whole,
+        zipfile.ZipFile(tmp_path / "w.pth", "w", zipfile.ZIP_DEFLATED) as packed,
+    ):
+        for name in whole.namelist():
+            packed.writestr(name, whole.read(name))
+    assert (tmp_path / "w.pth").stat().st_size < 50_000
+    with pytest.raises(CheckpointError, match=r"w\.pth is a packed zip.*save it again, with torch\.save"):
+        read_weights(tmp_path / "w.pth")
+
+
+@pytest.mark.parametrize("kind", ["safetensors", "torch"])
+def test_of_weights_that_do_not_fit_only_the_shapes_are_read(tmp_path: Path, kind: str) -> None:
+    """A file of 3 GB that is a hole: nothing of it may come into memory before it is refused."""
+    size, file = 3 << 30, tmp_path / "w.pth"
+    if kind == "safetensors":
+        header = json.dumps({"weight": {"dtype": "F32", "shape": [size // 4], "data_offsets": [0, size]}}).encode()
+        file.write_bytes(len(header).to_bytes(8, "little") + header)
+        os.truncate(file, 8 + len(header) + size)
+    else:
+        torch.save({"weight": torch.zeros(1).expand(size // 4)}, file)
+    before = _resident()
+    with pytest.raises(CheckpointError, match=r"weight \(805306368,\) instead of \(2, 2\)"):
+        load_state(nn.Linear(2, 2, bias=False), read_weights(file), "w.pth")
+    assert _resident() - before < 100 << 20
+
+
+def _resident() -> int:
+    """The most bytes that this process ever had in memory."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def test_an_expert_is_not_taken_for_a_gate() -> None:
+    """The names of a gate, weight and bias, end those of every layer of another network."""
+    layers = {f"features.{k}.{name}": torch.ones(1) for k in range(9) for name in ("weight", "bias")}
+    with pytest.raises(CheckpointError, match=r"e\.pth does not fit: none of its names is one of the network's"):
+        load_state(nn.Linear(2, 2), layers, "e.pth")
