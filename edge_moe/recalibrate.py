@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +17,7 @@ from edge_moe.anytime import alpha, ensemble, softmax
 from edge_moe.backends import OpenPart
 from edge_moe.bundle import Manifest, expert_name
 from edge_moe.certificates import certify
+from edge_moe.checks import check_several
 from edge_moe.decode import Source, to_rgb
 from edge_moe.errors import DataError, UsageError
 from edge_moe.fingerprints import fingerprint
@@ -71,8 +71,7 @@ def recalibrate(
             f"'{promise}' needs labels, which a device's own images have not; expected 'changed<=...', or labelled "
             "images and 'edge-moe choose --promise'"
         )
-    if isinstance(images, str | bytes | Path | np.ndarray) or not isinstance(images, Iterable):
-        raise UsageError(f"{type(images).__name__} is not several images; expected a list of files, or of arrays")
+    check_several(images)
     seen, alphas, answers = list[str](), list[npt.NDArray[np.float64]](), list[npt.NDArray[np.int32]]()
     for source in images:
         pixels = resize_crop(to_rgb(source), by.manifest.preprocessing)

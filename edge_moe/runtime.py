@@ -5,7 +5,7 @@ Axis letters: H W height and width, E embedding, K experts, Y classes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence, Sized
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from numbers import Integral
 from pathlib import Path
@@ -16,31 +16,25 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edge_moe import backends
-from edge_moe.anytime import (
-    Floats,
-    active_weights,
-    check_max_experts,
-    check_tau,
-    ensemble,
-    exits_before_gate,
-    top,
-)
+from edge_moe.anytime import check_max_experts, check_tau
 from edge_moe.backends import Backend, OpenPart, Tensor
-from edge_moe.bundle import ArtifactSet, Bundle, Manifest, expert_name
-from edge_moe.cache import ExpertCache
+from edge_moe.bundle import ArtifactSet, Bundle, Manifest
 from edge_moe.certificates import stale
-from edge_moe.checks import check_threads
+from edge_moe.checks import check_several, check_threads
 from edge_moe.decode import Source
 from edge_moe.digest import answers_digest, check_digest
-from edge_moe.errors import BundleError, DataError, UsageError
+from edge_moe.engine import Engine
+from edge_moe.errors import UsageError
 from edge_moe.here import pick
 from edge_moe.operating import Certificate, SetOperating
-from edge_moe.prediction import Prediction, Scores
+from edge_moe.prediction import Prediction
 from edge_moe.preprocess import prepare
 from edge_moe.sets import named
 from edge_moe.turns import SharedPart, Turn, let_go_in_children
 
 if TYPE_CHECKING:
+    from edge_moe.burst import Answered, Policy
+    from edge_moe.progress import Progress
     from edge_moe.recalibrate import Recalibrated
 
 __all__ = ["Prediction", "Runtime"]
@@ -105,29 +99,9 @@ class Runtime:
         self.tau = self._operating.default_tau if tau is None else tau
         self.max_experts = self._operating.default_max_experts if max_experts is None else max_experts
 
-        names = [expert_name(k) for k in range(manifest.experts)]
-        self._base_macs = manifest.parts["base"].macs
-        self._gate_macs = manifest.parts["gate"].macs if manifest.experts else 0
-        self._expert_macs = [manifest.parts[name].macs for name in names]
-        self._labels, self._ensemble, self._space = manifest.labels, manifest.ensemble, manifest.space
-        self._d_has_logits = manifest.ensemble == "expert" or manifest.space == "logit"
-        # What predict_tensor writes over, so that it asks for no memory: [Y] each.
-        self._spare, self._joint = np.empty((2, len(manifest.labels)), np.float32)
-        self._input_shape = manifest.parts["base"].inputs[0].shape
-        self._experts = ExpertCache(
-            lambda k: self._open(names[k]), [self._set.parts[n].bytes for n in names], expert_budget_bytes
-        )
-        self._base: OpenPart | None = None
-        self._gate: OpenPart | None = None
+        self._engine = Engine(self._bundle, self._set, self._backend, threads, expert_budget_bytes)
         self._turn, self._lent = Turn(), dict[str, SharedPart]()
         let_go_in_children(self)
-        try:
-            self._base = self._open("base")
-            if manifest.experts:
-                self._gate = self._open("gate")
-        except BaseException:
-            self.close()
-            raise
 
     def __enter__(self) -> Runtime:
         """Return itself."""
@@ -190,11 +164,11 @@ class Runtime:
 
         wanted = Promise.parse(promise, confidence)
         with self._turn:
-            if self._base is None:
-                raise self._closed()
+            if self._engine.is_closed:
+                raise self._engine.closed()
             by = Answering(
                 self.manifest,
-                self._part,
+                self._engine.part,
                 self.digest,
                 self._max_experts,
                 partial(chose_recipe, self._bundle.path, self._set.backend),
@@ -230,7 +204,7 @@ class Runtime:
     @property
     def loaded_experts(self) -> tuple[int, ...]:
         """The indices of the experts that are in memory."""
-        return self._experts.loaded
+        return self._engine.experts.loaded
 
     def preload(self, experts: Iterable[int] | None = None) -> tuple[int, ...]:
         """Load experts before they are needed, so that no image has to wait for one; return those in memory.
@@ -250,17 +224,17 @@ class Runtime:
             if isinstance(k, bool) or not isinstance(k, Integral) or not 0 <= k < count:
                 known = f"expected whole numbers from 0 to {count - 1}" if count else "a plain network has none"
                 raise UsageError(f"there is no expert {k!r}; {known}")
-        fitting = self._experts.fitting(wanted)
+        fitting = self._engine.experts.fitting(wanted)
         if experts is not None and len(fitting) < len(wanted):
             raise UsageError(
                 f"expert_budget_bytes has room for {len(fitting)} of the {len(wanted)} experts to preload; "
                 "preload fewer, or give more"
             )
         with self._turn:
-            if self._base is None:
-                raise self._closed()
+            if self._engine.is_closed:
+                raise self._engine.closed()
             for k in fitting:
-                self._experts.get(k)
+                self._engine.experts.get(k)
         return self.loaded_experts
 
     def predict(self, source: Source) -> Prediction:
@@ -273,6 +247,54 @@ class Runtime:
             UsageError: the runtime is closed, busy with another call, or of another process.
         """
         return self.predict_tensor(prepare(source, self.manifest.preprocessing))
+
+    def predict_many(
+        self,
+        images: Iterable[Source],
+        *,
+        policy: Policy = "arrival",
+        budget_macs: float | None = None,
+        progress: Progress | None = None,
+    ) -> Iterator[Answered]:
+        """Answer for many images, as of a gallery or a video, and give each answer as soon as it is known.
+
+        An image that cannot be read, or needs an expert that cannot be had, has an error for an answer, and does not
+        end the burst. tau and max_experts are
+        those of this call. Other calls may be made while the caller has an answer.
+
+        Args:
+            images: each as `predict` takes it; of a generator the next is asked for when it is needed.
+            policy: "arrival": as one by one, in their order. "grouped": the same answers to the last bit in another
+                order; images that wake experts wait, until as many do as 64 MiB of features hold, and each expert is
+                opened once for all of them. "budget": not tau decides but `budget_macs`: base and gate run on every
+                image, then the best (image, expert) pairs, with max_experts an image at most; all answers come at the
+                end.
+            budget_macs: what all images together may take, for "budget" alone.
+            progress: is told of bases, where the images are counted, and of experts.
+
+        Raises:
+            UsageError: an unknown policy, a budget without that policy or below what base and gate take, images that
+                are not several, or the runtime is closed, busy or of another process.
+            DataError: there are no images; or giving them failed, after what could be had was answered.
+            OutputError: the disk is full, on which "budget" keeps features beyond 64 MiB.
+        """
+        from edge_moe.burst import POLICIES, Burst, Setting  # who answers one by one does not load what this takes
+
+        check_several(images)
+        if policy not in POLICIES:
+            raise UsageError(f"policy is {policy!r}; expected one of {', '.join(POLICIES)}")
+        burst = Burst(
+            self._engine,
+            self._turn,
+            lambda source: prepare(source, self.manifest.preprocessing),
+            Setting(self._tau, self._max_experts),
+            progress=progress,
+        )
+        if (policy == "budget") != (budget_macs is not None):
+            raise UsageError("budget_macs and the policy 'budget' belong together; give both, or neither")
+        if budget_macs is not None:
+            return burst.budget(images, budget_macs)
+        return burst.arrival(images) if policy == "arrival" else burst.grouped(images)
 
     def predict_tensor(self, x: Tensor) -> Prediction:
         """Answer for one normalised input tensor: float32 [1, H, W, 3] or [H, W, 3].
@@ -288,85 +310,11 @@ class Runtime:
         if not lock.acquire(False):
             raise self._turn.refusal()
         try:
-            return self._predict(start, x)
+            engine = self._engine
+            found = engine.begin(start, x, self._tau, self._max_experts)
+            return found if isinstance(found, Prediction) else engine.finish(start, found, engine.run)
         finally:
             lock.release()
-
-    def _predict(self, start: float, x: Tensor) -> Prediction:
-        base, gate = self._base, self._gate
-        if base is None:
-            raise self._closed()
-        base.invoke(self._checked(x))
-        base_logits = base.output("logits")[0]
-        if base_logits.shape != self._spare.shape:
-            raise self._wrong_width("base", base_logits, self._spare)
-        index, max_phi = top(base_logits, self._spare)
-        if max_phi != max_phi:  # NaN
-            raise DataError("the base's answer is not a number; check how the input tensor was normalised")
-        if gate is None or exits_before_gate(max_phi, self._tau):  # a plain network has no gate
-            return self._answer(start, index, max_phi, (), False, (1.0, (base_logits,)))
-        gate.invoke(base.output("embedding"))
-        gate_logits = gate.output("logits")[0]
-        if len(gate_logits) != len(self._expert_macs):
-            raise self._wrong_width("gate", gate_logits, self._expert_macs)
-        active = active_weights(gate_logits, max_phi, self._tau, self._max_experts)
-        if not active:
-            return self._answer(start, index, max_phi, (), True, (1.0, (base_logits,)))
-
-        features = base.output("features")
-        if len(active) == 1 and self._d_has_logits:  # then the answer needs no more than its largest probability
-            k, weight = active[0]
-            expert_logits = self._run(k, features)
-            terms = (expert_logits,) if self._ensemble == "expert" else (base_logits, expert_logits)
-            logits = expert_logits if len(terms) == 1 else np.add(base_logits, expert_logits, self._joint)
-            index, probability = top(logits, self._spare)
-            return self._answer(start, index, probability, (k,), True, (weight, terms))
-        scores = np.zeros_like(base_logits)
-        for k, weight in active:
-            scores += weight * ensemble(base_logits, self._run(k, features), self._ensemble, self._space)
-        index = int(scores.argmax())
-        experts = tuple(k for k, _ in active)
-        return self._answer(start, index, scores[index] / np.add.reduce(scores), experts, True, scores)
-
-    def _run(self, k: int, features: Tensor) -> Floats:
-        expert = self._experts.get(k)
-        expert.invoke(features)
-        logits: Floats = expert.output("logits")[0]
-        if logits.shape != self._spare.shape:
-            raise self._wrong_width(expert_name(k), logits, self._spare)
-        return logits
-
-    def _wrong_width(self, part: str, logits: Floats, expected: Sized) -> BundleError:
-        return BundleError(
-            f"{self._bundle.path / self._set.parts[part].file} gives {logits.size} logits, but the manifest has "
-            f"{len(expected)} {'experts' if part == 'gate' else 'labels'}; convert the checkpoint again"
-        )
-
-    def _answer(
-        self, start: float, index: int, probability: float, experts: tuple[int, ...], gate_ran: bool, scores: Scores
-    ) -> Prediction:
-        macs = self._base_macs
-        if gate_ran:
-            if probability != probability:  # NaN: the base's was looked for before
-                raise DataError(
-                    f"the answer of expert {', '.join(map(str, experts))} is not a number; check how the input tensor "
-                    "was normalised, and the expert's artifact by 'edge-moe verify'"
-                )
-            macs += self._gate_macs
-            for k in experts:
-                macs += self._expert_macs[k]
-        # By position: on a device every name costs.
-        return Prediction(
-            self._labels[index],
-            index,
-            float(probability),
-            experts,
-            gate_ran,
-            macs,
-            (perf_counter() - start) * 1000,
-            scores,
-            len(self._expert_macs),
-        )
 
     def part(self, name: str) -> OpenPart:
         """Return the part called `name` (base, gate, expert_00, ...), to run it by itself.
@@ -377,22 +325,10 @@ class Runtime:
             UsageError: there is no such part, or the runtime is closed, busy with another call, or of another process.
         """
         with self._turn:
-            opened = self._part(name)
+            opened = self._engine.part(name)
             if name not in self._lent or self._lent[name].part is not opened:
                 self._lent[name] = SharedPart(opened, self._turn)
             return self._lent[name]
-
-    def _part(self, name: str) -> OpenPart:
-        if self._base is None:
-            raise self._closed()
-        if name == "base":
-            return self._base
-        if name == "gate" and self._gate is not None:
-            return self._gate
-        for k in range(self.manifest.experts):
-            if name == expert_name(k):
-                return self._experts.get(k)
-        raise UsageError(f"there is no part {name!r}; expected one of {', '.join(self.manifest.parts)}")
 
     def close(self) -> None:
         """Release every part. May be called again; nothing else may. In a fork there is nothing to release.
@@ -403,33 +339,10 @@ class Runtime:
         if self._turn.foreign:
             return
         with self._turn:
-            for part in (self._base, self._gate):
-                if part is not None:
-                    part.close()
-            self._base = self._gate = None
             self._lent.clear()
-            self._experts.close()
+            self._engine.close()
 
     def _let_go(self) -> list[object]:
         """Forget every part without closing it, and return them: for a fork, see `edge_moe.turns`."""
         self._turn.foreign = True
-        parts = [self._base, self._gate, *self._experts.let_go()]
-        self._base = self._gate = None
-        return [part for part in parts if part is not None]
-
-    def _closed(self) -> UsageError:
-        return self._turn.refusal() if self._turn.foreign else UsageError("the runtime is closed; open another one")
-
-    def _open(self, name: str) -> OpenPart:
-        # Bundle.read compares the hash: altered bytes do not reach native code.
-        return self._backend.open(self._bundle.read(self._set.parts[name]), threads=self._threads)
-
-    def _checked(self, x: Tensor) -> Tensor:
-        if not isinstance(x, np.ndarray) or x.dtype != _FLOAT32:
-            found = f"dtype {x.dtype}" if isinstance(x, np.ndarray) else type(x).__name__
-            raise DataError(f"the input tensor has {found}; expected a float32 array; for an image use predict")
-        if x.shape == self._input_shape:
-            return x
-        if x.shape == self._input_shape[1:]:
-            return x[np.newaxis]
-        raise DataError(f"the input tensor has shape {list(x.shape)}; expected {list(self._input_shape)}")
+        return self._engine.let_go()

@@ -17,13 +17,13 @@ from typing import Any, Protocol
 from edge_moe.backends.base import OpenPart, PartTensors, Tensor
 from edge_moe.errors import UsageError
 
-__all__ = ["SharedPart", "Turn", "bare", "let_go_in_children"]
+__all__ = ["FOREIGN", "SharedPart", "Turn", "bare", "let_go_in_children"]
 
 _BUSY = (
     "the runtime is busy with another call; open one Runtime for each thread, "
     "or let a thread call when the other's call has returned"
 )
-_FOREIGN = (
+FOREIGN = (
     "the runtime was opened in another process, of which this one is a fork; "
     "open one Runtime in each process that uses it, after the fork"
 )
@@ -53,7 +53,7 @@ class Turn:
 
     def refusal(self) -> UsageError:
         """Return what a call gets that cannot be made now: in a fork, where the lock may be stuck, or beside one."""
-        return UsageError(_FOREIGN if self.foreign else _BUSY)
+        return UsageError(FOREIGN if self.foreign else _BUSY)
 
 
 class SharedPart(OpenPart):

@@ -37,7 +37,7 @@ def slow(make_bundle, fake_backend: FakeBackend):
     SlowPart.entered.clear()
     SlowPart.go_on.clear()
     runtime = Runtime(make_bundle(), backend=fake_backend, tau=0.0)
-    runtime._base = SlowPart(fake_backend.parts[0].weights)
+    runtime._engine._base = SlowPart(fake_backend.parts[0].weights)
     with ThreadPoolExecutor(1) as pool:
         answer = pool.submit(runtime.predict_tensor, X[0])
         assert SlowPart.entered.wait(20)

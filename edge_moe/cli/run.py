@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,8 +13,9 @@ from rich.table import Table
 
 from edge_moe.cli.console import console, say, say_json
 from edge_moe.cli.devices import Device, backend_on, tolerance_on
+from edge_moe.cli.network import one_of
 from edge_moe.cli.sets import Backend, Backends, Recipe, Recipes, Set, Sets, split
-from edge_moe.errors import DataError, EdgeMoeError, UsageError
+from edge_moe.errors import DataError, EdgeMoeError
 from edge_moe.text import is_text, printable
 
 if TYPE_CHECKING:
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["register"]
 
 _MOST_BYTES = 512 << 20  # of an image on standard input
+_MANY = 32  # images; more show a bar
 _MILLISECONDS = "ms: from the input tensor to the answer; where an expert wakes for the first time, with opening it"
 
 BundlePath = Annotated[Path, typer.Argument(help="Made by 'edge-moe convert'.")]
@@ -151,6 +154,16 @@ def run(
     device: Device = "host",
     expect_digest: ExpectDigest = None,
     threads: int = 1,
+    policy: Annotated[
+        str,
+        typer.Option(
+            help="arrival: one by one. grouped: the same answers, each expert opened once. budget: the best experts of "
+            "all images for --budget-macs.",
+        ),
+    ] = "arrival",
+    budget_macs: Annotated[
+        float | None, typer.Option(help="For --policy budget: MACs for all images together, such as 2.5e9.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Classify images: class, probability, whether it exited early, which experts ran, MACs, milliseconds.
@@ -159,8 +172,10 @@ def run(
     expert waits until its artifact is read, checked and opened, and that is in its milliseconds.
     """
     from edge_moe.bundle import Bundle
+    from edge_moe.burst import POLICIES
     from edge_moe.checks import check_at_least_one
     from edge_moe.here import pick
+    from edge_moe.progress import shown_progress
     from edge_moe.runtime import Runtime
     from edge_moe.sets import patterns
 
@@ -179,15 +194,23 @@ def run(
         expect_digest=expect_digest,
     ) as model:
         sources = _sources(images)
-        for name, source in sources:
+        with shown_progress() if len(sources) > _MANY else nullcontext() as progress:
+            found = model.predict_many(
+                [source for _, source in sources],
+                policy=one_of("policy", policy, POLICIES),
+                budget_macs=budget_macs,
+                progress=progress,
+            )
+            answered = sorted(found, key=lambda one: one.index)
+        for (name, _), one in zip(sources, answered, strict=True):
             # One bad file among many does not cost the answers for the others.
-            try:
-                rows.append(_row(name, model.predict(source), model.manifest.labels, top, clocked=device == "host"))
-            except EdgeMoeError as error:
-                if isinstance(error, UsageError) or len(sources) == 1:
-                    raise
-                failures.append(error)
-                rows.append({"image": _in_json(name), "error": str(error)})
+            if one.prediction is not None:
+                rows.append(_row(name, one.prediction, model.manifest.labels, top, clocked=device == "host"))
+            elif one.error is not None:
+                if len(sources) == 1:
+                    raise one.error
+                failures.append(one.error)
+                rows.append({"image": _in_json(name), "error": str(one.error)})
         if not model.manifest.trained:
             say("UNTRAINED network: for latency only, its answers are noise", err=True)
     if json:
