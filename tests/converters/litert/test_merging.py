@@ -60,7 +60,7 @@ def logits(model, x):
     ],
 )
 def test_which_pairs_become_one(pair, left):
-    model = TOOLS.export(with_channels_last(pair.eval(), "expert"), "expert", X[0])
+    model = TOOLS.export(with_channels_last(fixed.fill(pair).eval(), "expert"), "expert", X[0])
     made = quantizer.prepared(model, MERGE)
     assert operators(made).count("CONV_2D") == left
     assert relative_error(logits(made, X[0]), logits(model, X[0])) < 1e-6
