@@ -18,6 +18,7 @@ from edge_moe.backends import Backend, OpenPart, Tensor
 from edge_moe.bundle import ArtifactSet, Bundle, expert_name
 from edge_moe.cache import ExpertCache
 from edge_moe.errors import BundleError, DataError, UsageError
+from edge_moe.packed import Packed
 from edge_moe.prediction import Prediction, Scores
 from edge_moe.turns import FOREIGN
 
@@ -39,15 +40,24 @@ class Engine:
     """The parts of one set: base and gate in memory from the start, an expert when it is first needed."""
 
     def __init__(
-        self, bundle: Bundle, artifacts: ArtifactSet, backend: Backend, threads: int, expert_budget_bytes: int | None
+        self,
+        bundle: Bundle,
+        artifacts: ArtifactSet,
+        backend: Backend,
+        threads: int,
+        expert_budget_bytes: int | None,
+        packed: Packed | None,
     ) -> None:
         """Open base and gate of `artifacts`; the arguments are those of `Runtime`.
+
+        `packed`: where the experts' weights are kept; None: nowhere.
 
         Raises:
             UsageError: the budget does not admit the largest expert.
             BundleError, BackendError, MissingExtraError: as of `Runtime`.
         """
         self._bundle, self._set, self._backend, self._threads = bundle, artifacts, backend, threads
+        self._packed = packed
         manifest = bundle.manifest
         names = [expert_name(k) for k in range(manifest.experts)]
         self.base_macs = manifest.parts["base"].macs
@@ -59,7 +69,7 @@ class Engine:
         self._spare, self._joint = np.empty((2, len(manifest.labels)), np.float32)
         self._input_shape = manifest.parts["base"].inputs[0].shape
         self.experts = ExpertCache(
-            lambda k: self._open(names[k]), [artifacts.parts[n].bytes for n in names], expert_budget_bytes
+            lambda k: self._open_expert(names[k]), [artifacts.parts[n].bytes for n in names], expert_budget_bytes
         )
         self._base: OpenPart | None = None
         self._gate: OpenPart | None = None
@@ -219,6 +229,14 @@ class Engine:
     def _open(self, name: str) -> OpenPart:
         # Bundle.read compares the hash: altered bytes do not reach native code.
         return self._backend.open(self._bundle.read(self._set.parts[name]), threads=self._threads)
+
+    def _open_expert(self, name: str) -> OpenPart:
+        if self._packed is None:
+            return self._open(name)
+        artifact = self._set.parts[name]
+        file = self._bundle.path / artifact.file
+        opened = self._backend.open_packed(file, artifact.sha256, self._packed, threads=self._threads)
+        return self._open(name) if opened is None else opened
 
     def _checked(self, x: Tensor) -> Tensor:
         if not isinstance(x, np.ndarray) or x.dtype != _FLOAT32:

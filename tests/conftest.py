@@ -15,6 +15,14 @@ settings.register_profile("edge-moe", derandomize=True, deadline=None, database=
 settings.load_profile("edge-moe")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _own_weight_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Nothing of what tests run is left in the cache of whoever runs them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EDGE_MOE_WEIGHT_CACHE", str(tmp_path_factory.mktemp("weights")))
+        yield
+
+
 @pytest.fixture
 def fake_backend() -> FakeBackend:
     """Pass it as `backend=`: executes what `make_bundle` writes."""

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, NamedTuple, TypeAlias
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from edge_moe.records import Positive, Strict
+
+if TYPE_CHECKING:
+    from edge_moe.packed import Packed
 
 __all__ = ["CLOSED", "Backend", "Layout", "OpenPart", "PartTensor", "PartTensors", "Tensor", "one_line"]
 
@@ -102,6 +106,23 @@ class Backend(ABC):
             MissingExtraError: the library that executes this format is not installed.
             BackendError: the library refuses the bytes.
         """
+
+    def open_packed(self, file: Path, sha256: str, packed: Packed, *, threads: int = 1) -> OpenPart | None:
+        """Load a part from the file of its artifact, with its weights mapped, where the library can do that.
+
+        Args:
+            file: the artifact.
+            sha256: of it.
+            packed: where weights are kept, laid out for this processor.
+            threads: as of `open`.
+
+        Returns:
+            None where it cannot be done, as where the file is another: then `open` does it, or says what is wrong.
+
+        Raises:
+            MissingExtraError, BackendError: as `open`.
+        """
+        return None
 
     @abstractmethod
     def version(self) -> str:

@@ -17,14 +17,17 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext, suppress
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from edge_moe.backends.base import CLOSED, Backend, OpenPart, PartTensor, PartTensors, Tensor, one_line
 from edge_moe.backends.imported import imported, version_of
+from edge_moe.backends.litert_packed import open_packed
 from edge_moe.backends.stderr import filtered_stderr
 from edge_moe.errors import BackendError, MissingExtraError, UsageError
+from edge_moe.packed import Packed
 
 __all__ = ["LiteRT", "LiteRTPart", "Partitions"]
 
@@ -70,6 +73,14 @@ class LiteRT(Backend):
         if package == _OLD_PACKAGE:
             _check_linear_layers(interpreter)
         return LiteRTPart(interpreter)
+
+    def open_packed(self, file: Path, sha256: str, packed: Packed, *, threads: int = 1) -> OpenPart | None:
+        """Load a part with its weights mapped, where ai-edge-litert can."""
+        package, library = _import()
+        if package != _PACKAGE:
+            return None
+        with _without_greeting(packed=True):
+            return open_packed(Path(library.__file__).parent, file, sha256, packed, threads)
 
     def version(self) -> str:
         """Return name and version of the library that executes; raise MissingExtraError where there is none."""
@@ -225,16 +236,15 @@ def _check_linear_layers(interpreter: Any) -> None:
 
 
 _GREETING = b"INFO: Created TensorFlow Lite XNNPACK delegate for CPU.\n"
-_greeted = False
+_greeted = set[bool]()
 
 
-def _without_greeting() -> AbstractContextManager[None]:
+def _without_greeting(*, packed: bool = False) -> AbstractContextManager[None]:
     """Keep the line that LiteRT writes when it first allocates in a process off the user's terminal.
 
-    LiteRT 2.3 has neither an option nor a variable for it.
+    LiteRT 2.3 has neither an option nor a variable for it. `packed`: of the library of `litert_packed`, another one.
     """
-    global _greeted
-    if _greeted or threading.active_count() > 1:
+    if packed in _greeted or threading.active_count() > 1:
         return nullcontext()
-    _greeted = True
+    _greeted.add(packed)
     return filtered_stderr(lambda written: written.replace(_GREETING, b""))

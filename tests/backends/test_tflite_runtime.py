@@ -35,7 +35,9 @@ ANSWERS = """
 bundle, recipe, *images = sys.argv[1:]
 said["answers"] = []
 for tau, max_experts in ((0.0, 1), (0.0, 2), (0.2, 1)):
-    with Runtime(bundle, backend="litert", recipe=recipe, tau=tau, max_experts=max_experts) as model:
+    with Runtime(
+        bundle, backend="litert", recipe=recipe, tau=tau, max_experts=max_experts, weight_cache=False
+    ) as model:
         said["partitions"] = [model.part(name).part.partitions() for name in ("base", "gate", "expert_00")]
         for image in images:
             one = model.predict(image)

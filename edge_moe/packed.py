@@ -1,0 +1,148 @@
+"""Files that a library made of an artifact for this processor, kept to be mapped instead of made again.
+
+A cache and no more: keyed by artifact, library and processor; held against a hash before native code sees a byte, for
+what a library says of its own files' soundness cannot be relied on; made anew when anything differs; bounded on disk.
+Where nothing can be kept, nothing is.
+
+    <folder>/<key>-<sha256 of the file>
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import importlib
+import mmap
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy
+
+from edge_moe.brought import cache_folder
+from edge_moe.errors import OutputError
+from edge_moe.output import write_file
+from edge_moe.processor import this_processor
+from edge_moe.records import sha256
+
+__all__ = ["Packed", "has_sha256", "packed_folder"]
+
+_MOST_BYTES = 512 << 20  # of all files together: some 200 experts of MobileNetV3-Small
+_ABANDONED_SECONDS = 3600  # after which what is being made has nobody who makes it
+
+
+def packed_folder() -> Path | None:
+    """Return where this user keeps packed files: EDGE_MOE_WEIGHT_CACHE, or the user's cache folder; "0": nowhere."""
+    given = os.environ.get("EDGE_MOE_WEIGHT_CACHE")
+    return None if given == "0" else Path(given) if given else cache_folder() / "packed"
+
+
+class Packed:
+    """The packed files of one folder, which several processes may use at once."""
+
+    def __init__(self, folder: Path, most_bytes: int = _MOST_BYTES) -> None:
+        """Touch nothing yet.
+
+        Args:
+            folder: where they are, or will be.
+            most_bytes: of all files together; those that nobody has used for longest go first.
+        """
+        self._folder, self._most_bytes = folder, most_bytes
+
+    def open(self, parts: tuple[str, ...], make: Callable[[], bytes | None]) -> int | None:
+        """Return a descriptor of the file that belongs to `parts`, for reading, which the caller has to close.
+
+        Args:
+            parts: all that decides what is in it, the processor aside.
+            make: returns what is to be in it; None: there is nothing to keep.
+
+        Returns:
+            None where nothing is kept: on a disk that is full or may not be written to.
+        """
+        key = _key(parts)
+        try:
+            found = self._find(key)
+            if found is None and (data := make()) is not None:
+                self._keep(key, data)
+                found = self._find(key)
+            return found
+        except (OSError, OutputError):
+            return None
+
+    def _find(self, key: str) -> int | None:
+        for file in self._folder.glob(f"{key}-*"):
+            descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
+            if has_sha256(descriptor, file.name.rpartition("-")[2]):
+                with contextlib.suppress(OSError):  # of another user's, or on a disk that may not be written to
+                    os.utime(file)
+                return descriptor
+            os.close(descriptor)
+            file.unlink()
+        return None
+
+    def _keep(self, key: str, data: bytes) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._make_room(len(data))
+        write_file(self._folder / f"{key}-{sha256(data)}", data)
+
+    def _make_room(self, size: int) -> None:
+        """Remove the files that were used least recently, until `size` bytes more are within the bound."""
+        found = []
+        for file in self._folder.iterdir():
+            with contextlib.suppress(OSError):  # another process removed it
+                state = file.stat()
+                half = file.name.startswith(".")  # being written, or left by a process that was killed
+                if not half or time.time() - state.st_mtime > _ABANDONED_SECONDS:
+                    found.append((0 if half else state.st_mtime_ns, state.st_size, file))
+        used = sum(size for _, size, _ in found)
+        for used_last, held, file in sorted(found):
+            if used_last and used + size <= self._most_bytes:
+                break
+            with contextlib.suppress(OSError):
+                file.unlink()  # who has mapped it keeps it until it is closed
+            used -= held
+
+
+def _key(parts: tuple[str, ...]) -> str:
+    return hashlib.sha256("\n".join((*parts, *_of_the_processor())).encode()).hexdigest()[:32]
+
+
+@functools.cache
+def _of_the_processor() -> tuple[str, ...]:
+    processor = this_processor()
+    return processor.name, *sorted(processor.flags), *_seen_by_numpy()
+
+
+def _seen_by_numpy() -> list[str]:
+    """Return the instruction sets that numpy found by asking the processor itself.
+
+    Under emulation the system tells of the machine beneath; the processor, when asked, of the emulated one.
+    """
+    with contextlib.suppress(ImportError, AttributeError):
+        # In numpy 1 the package had another name.
+        core: Any = importlib.import_module(f"numpy.{'_core' if hasattr(numpy, '_core') else 'core'}._multiarray_umath")
+        return sorted(name for name, there in core.__cpu_features__.items() if there)
+    return []
+
+
+def has_sha256(descriptor: int, expected: str) -> bool:
+    """Return whether the file of `descriptor` has that SHA-256; one that has not changed since is not read again."""
+    state = os.fstat(descriptor)
+    now = (state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns)
+    if _seen.get(now) == expected:
+        return True
+    if not state.st_size:
+        return False
+    with mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ) as data:
+        found = hashlib.sha256(data).hexdigest()
+    if len(_seen) >= _MOST_SEEN:
+        _seen.clear()
+    _seen[now] = found
+    return found == expected
+
+
+_seen: dict[tuple[int, ...], str] = {}  # what a file was that has not changed -> its SHA-256
+_MOST_SEEN = 10_000

@@ -1,0 +1,154 @@
+"""Packed files: found again, told from others, checked byte for byte, bounded, and never a reason to fail."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from edge_moe import packed
+from edge_moe.packed import Packed, has_sha256, packed_folder
+from edge_moe.records import sha256
+
+
+class Making:
+    """Makes a file, and counts how often."""
+
+    def __init__(self, data: bytes | None = b"weights") -> None:
+        self.data, self.count = data, 0
+
+    def __call__(self) -> bytes | None:
+        self.count += 1
+        return self.data
+
+
+def content(descriptor: int | None) -> bytes | None:
+    if descriptor is None:
+        return None
+    try:
+        return os.pread(descriptor, 1 << 20, 0)
+    finally:
+        os.close(descriptor)
+
+
+def files(folder: Path) -> list[Path]:
+    return sorted(folder.iterdir())
+
+
+def test_what_was_made_is_found_again_by_another_process(tmp_path: Path) -> None:
+    make = Making()
+    for _ in range(3):
+        assert content(Packed(tmp_path / "deep" / "down").open(("litert", "1", "a"), make)) == b"weights"
+    assert make.count == 1
+    (file,) = files(tmp_path / "deep" / "down")
+    assert file.name.endswith(f"-{sha256(b'weights')}")
+
+
+def test_anything_that_differs_is_another_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make = Making()
+    store = Packed(tmp_path)
+    for parts in (("litert", "1", "a"), ("litert", "2", "a"), ("litert", "1", "b"), ("litert", "1a", "")):
+        content(store.open(parts, make))
+    assert (make.count, len(files(tmp_path))) == (4, 4)
+    monkeypatch.setattr(packed, "_seen_by_numpy", lambda: ["AVX2"])  # what an emulator leaves of a processor
+    packed._of_the_processor.cache_clear()
+    content(store.open(("litert", "1", "a"), make))
+    packed._of_the_processor.cache_clear()
+    assert (make.count, len(files(tmp_path))) == (5, 5)
+
+
+def test_every_byte_counts(tmp_path: Path) -> None:
+    data = bytes(range(256)) * 3
+    make, store = Making(data), Packed(tmp_path)
+    content(store.open(("a",), make))
+    (file,) = files(tmp_path)
+    for place in range(len(data)):
+        altered = bytearray(data)
+        altered[place] ^= 0x10
+        file.write_bytes(altered)
+        assert content(store.open(("a",), make)) == data
+        assert make.count == place + 2
+    for shorter in (b"", data[:-1], data + b"\0"):
+        file.write_bytes(shorter)
+        assert content(store.open(("a",), make)) == data
+    assert files(tmp_path) == [file]
+
+
+def test_a_file_that_has_not_changed_is_not_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a").write_bytes(b"weights")
+    with (tmp_path / "a").open("rb") as stream:
+        assert has_sha256(stream.fileno(), sha256(b"weights"))
+        assert not has_sha256(stream.fileno(), sha256(b"other"))
+        monkeypatch.setattr(packed.mmap, "mmap", None)
+        assert has_sha256(stream.fileno(), sha256(b"weights"))
+
+
+def test_where_nothing_can_be_kept_nothing_is(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    make = Making()
+    assert Packed(tmp_path / "file").open(("a",), make) is None
+    assert Packed(Path("/dev/full/packed")).open(("a",), make) is None
+    assert Packed(tmp_path / "folder").open(("a",), Making(None)) is None
+    assert (tmp_path / "file").read_text() == "in the way"
+
+
+def test_a_full_disk_keeps_nothing_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    assert Packed(tmp_path).open(("a",), Making()) is None
+    assert files(tmp_path) == []
+
+
+def test_the_least_recently_used_go_where_there_is_no_room(tmp_path: Path) -> None:
+    store = Packed(tmp_path, most_bytes=30)
+    for name in ("a", "b", "c"):
+        content(store.open((name,), Making(10 * name.encode())))
+        time.sleep(0.01)
+    content(store.open(("a",), Making(b"never")))
+    content(store.open(("d",), Making(b"d" * 10)))
+    kept = sorted(file.read_bytes()[:1] for file in files(tmp_path))
+    assert kept == [b"a", b"c", b"d"]
+
+
+def test_what_a_killed_process_left_goes_when_it_is_old(tmp_path: Path) -> None:
+    for name, age in ((".old.1", 7200), (".new.2", 0)):
+        (tmp_path / name).write_bytes(b"half")
+        os.utime(tmp_path / name, (time.time() - age,) * 2)
+    content(Packed(tmp_path).open(("a",), Making()))
+    assert [file.name for file in files(tmp_path) if file.name.startswith(".")] == [".new.2"]
+
+
+def test_two_that_make_one_at_once_both_get_it_or_do_without(tmp_path: Path) -> None:
+    barrier, found = threading.Barrier(2), []
+
+    def make() -> bytes:
+        barrier.wait()
+        return b"weights"
+
+    def use() -> None:
+        found.append(content(Packed(tmp_path).open(("a",), make)))
+
+    threads = [threading.Thread(target=use) for _ in range(2)]
+    for one in threads:
+        one.start()
+    for one in threads:
+        one.join()
+    assert b"weights" in found
+    assert set(found) <= {b"weights", None}
+    assert content(Packed(tmp_path).open(("a",), Making(b"never"))) == b"weights"
+
+
+def test_where_they_are(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("EDGE_MOE_WEIGHT_CACHE", str(tmp_path))
+    assert packed_folder() == tmp_path
+    monkeypatch.setenv("EDGE_MOE_WEIGHT_CACHE", "0")
+    assert packed_folder() is None
+    monkeypatch.delenv("EDGE_MOE_WEIGHT_CACHE")
+    monkeypatch.delenv("EDGE_MOE_CACHE", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert packed_folder() == tmp_path / "edge-moe" / "packed"
