@@ -71,6 +71,8 @@ class Engine:
         self.experts = ExpertCache(
             lambda k: self._open_expert(names[k]), [artifacts.parts[n].bytes for n in names], expert_budget_bytes
         )
+        if packed is not None:
+            packed.before_making = self.experts.make_room_for_all
         self._base: OpenPart | None = None
         self._gate: OpenPart | None = None
         self._is_foreign = False  # it was opened in another process
@@ -128,6 +130,8 @@ class Engine:
             raise self.closed()
         expert = self.experts.get(k)
         expert.invoke(features)
+        if self.experts.new is not None:
+            self.experts.measure()
         logits: Floats = expert.output("logits")[0]
         if logits.shape != self._spare.shape:
             raise self._wrong_width(expert_name(k), logits, self._spare)

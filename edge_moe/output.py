@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from edge_moe.backends.table import records
 from edge_moe.errors import OutputError
@@ -106,8 +108,8 @@ def _is_ours(file: Path) -> bool:
     return file.is_file() and b'"schema_version"' in file.read_bytes()
 
 
-def write_file(file: Path, data: bytes, *, ready: Callable[[], None] | None = None) -> None:
-    """Write `data` to `file` whole or not at all (beside it first, then renamed).
+def write_file(file: Path, data: bytes | BinaryIO, *, ready: Callable[[], None] | None = None) -> None:
+    """Write `data`, or all that can be read from it, to `file`, whole or not at all (beside it first, then renamed).
 
     `ready` is called in between: when the bytes are on the disk, and the name is not theirs yet.
 
@@ -119,7 +121,10 @@ def write_file(file: Path, data: bytes, *, ready: Callable[[], None] | None = No
         file.parent.mkdir(parents=True, exist_ok=True)
         try:
             with beside.open("wb") as stream:
-                stream.write(data)
+                if isinstance(data, bytes):
+                    stream.write(data)
+                else:
+                    shutil.copyfileobj(data, stream)
                 stream.flush()
                 os.fsync(stream.fileno())
             if ready is not None:

@@ -13,7 +13,7 @@ import contextlib
 import functools
 import hashlib
 import importlib
-import mmap
+import io
 import os
 import time
 from collections.abc import Callable
@@ -26,7 +26,6 @@ from edge_moe.brought import cache_folder
 from edge_moe.errors import OutputError
 from edge_moe.output import write_file
 from edge_moe.processor import this_processor
-from edge_moe.records import sha256
 
 __all__ = ["Packed", "has_sha256", "packed_folder"]
 
@@ -51,13 +50,14 @@ class Packed:
             most_bytes: of all files together; those that nobody has used for longest go first.
         """
         self._folder, self._most_bytes = folder, most_bytes
+        self.before_making: Callable[[], None] = lambda: None  # is called before what takes memory for a while
 
-    def open(self, parts: tuple[str, ...], make: Callable[[], bytes | None]) -> int | None:
+    def open(self, parts: tuple[str, ...], make: Callable[[], int | None]) -> int | None:
         """Return a descriptor of the file that belongs to `parts`, for reading, which the caller has to close.
 
         Args:
             parts: all that decides what is in it, the processor aside.
-            make: returns what is to be in it; None: there is nothing to keep.
+            make: returns a descriptor of what is to be in it, which is closed here; None: there is nothing to keep.
 
         Returns:
             None where nothing is kept: on a disk that is full or may not be written to.
@@ -65,10 +65,15 @@ class Packed:
         key = _key(parts)
         try:
             found = self._find(key)
-            if found is None and (data := make()) is not None:
+            if found is not None:
+                return found
+            self.before_making()
+            made = make()
+            if made is None:
+                return None
+            with os.fdopen(made, "rb") as data:
                 self._keep(key, data)
-                found = self._find(key)
-            return found
+            return self._find(key)
         except (OSError, OutputError):
             return None
 
@@ -83,10 +88,10 @@ class Packed:
             file.unlink()
         return None
 
-    def _keep(self, key: str, data: bytes) -> None:
+    def _keep(self, key: str, data: io.BufferedReader) -> None:
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._make_room(len(data))
-        write_file(self._folder / f"{key}-{sha256(data)}", data)
+        self._make_room(os.fstat(data.fileno()).st_size)
+        write_file(self._folder / f"{key}-{_sha256(data)}", data)
 
     def _make_room(self, size: int) -> None:
         """Remove the files that were used least recently, until `size` bytes more are within the bound."""
@@ -134,14 +139,20 @@ def has_sha256(descriptor: int, expected: str) -> bool:
     now = (state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns)
     if _seen.get(now) == expected:
         return True
-    if not state.st_size:
-        return False
-    with mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ) as data:
-        found = hashlib.sha256(data).hexdigest()
+    with open(descriptor, "rb", buffering=0, closefd=False) as stream:
+        found = _sha256(stream)
     if len(_seen) >= _MOST_SEEN:
         _seen.clear()
     _seen[now] = found
     return found == expected
+
+
+def _sha256(stream: io.BufferedReader | io.FileIO) -> str:
+    """Return the digest of a whole file, read in pieces: to have it in memory, or mapped, would take longer."""
+    stream.seek(0)
+    digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    stream.seek(0)
+    return digest
 
 
 _seen: dict[tuple[int, ...], str] = {}  # what a file was that has not changed -> its SHA-256

@@ -31,7 +31,8 @@ def path(make_bundle) -> Path:
 
 
 def size(path: Path) -> int:
-    return (path / "fake/int8/expert_00.npz").stat().st_size
+    """Of an expert in memory, at most."""
+    return 1 + round(2.25 * max(file.stat().st_size for file in path.glob("fake/int8/expert_*")))
 
 
 # --- what is answered ---

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -20,9 +21,16 @@ class Making:
     def __init__(self, data: bytes | None = b"weights") -> None:
         self.data, self.count = data, 0
 
-    def __call__(self) -> bytes | None:
+    def __call__(self) -> int | None:
         self.count += 1
-        return self.data
+        return None if self.data is None else in_memory(self.data)
+
+
+def in_memory(data: bytes) -> int:
+    with tempfile.TemporaryFile() as file:
+        file.write(data)
+        file.flush()
+        return os.dup(file.fileno())
 
 
 def content(descriptor: int | None) -> bytes | None:
@@ -82,7 +90,7 @@ def test_a_file_that_has_not_changed_is_not_read_again(tmp_path: Path, monkeypat
     with (tmp_path / "a").open("rb") as stream:
         assert has_sha256(stream.fileno(), sha256(b"weights"))
         assert not has_sha256(stream.fileno(), sha256(b"other"))
-        monkeypatch.setattr(packed.mmap, "mmap", None)
+        monkeypatch.setattr(packed.hashlib, "file_digest", None)
         assert has_sha256(stream.fileno(), sha256(b"weights"))
 
 
@@ -126,9 +134,9 @@ def test_what_a_killed_process_left_goes_when_it_is_old(tmp_path: Path) -> None:
 def test_two_that_make_one_at_once_both_get_it_or_do_without(tmp_path: Path) -> None:
     barrier, found = threading.Barrier(2), []
 
-    def make() -> bytes:
+    def make() -> int:
         barrier.wait()
-        return b"weights"
+        return in_memory(b"weights")
 
     def use() -> None:
         found.append(content(Packed(tmp_path).open(("a",), make)))

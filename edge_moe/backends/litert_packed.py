@@ -12,6 +12,8 @@ from __future__ import annotations
 import ctypes
 import functools
 import os
+import threading
+from collections.abc import Callable
 from ctypes import c_char_p, c_int, c_int32, c_int64, c_size_t, c_uint32, c_void_p
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -114,10 +116,16 @@ def open_packed(package: Path, file: Path, sha256: str, packed: Packed, threads:
     except OSError:
         return None
     try:
-        if not has_sha256(model, sha256):
-            return None
         size = os.fstat(model).st_size
-        weights = packed.open(("litert", library.build, sha256), lambda: _laid_out(library, model, size, threads))
+        # Both files are hashed, at once: it is most of what opening takes.
+        is_it = _Beside(lambda: has_sha256(model, sha256))
+        weights = packed.open(
+            ("litert", library.build, sha256),
+            lambda: _laid_out(library, model, size, threads) if is_it.found() else None,
+        )
+        if not is_it.found() and weights is not None:
+            os.close(weights)
+            return None
         return None if weights is None else PackedPart(library, model, size, weights, threads)
     except (OSError, ValueError, _Refused):
         return None
@@ -125,14 +133,40 @@ def open_packed(package: Path, file: Path, sha256: str, packed: Packed, threads:
         os.close(model)
 
 
-def _laid_out(library: _Library, model: int, size: int, threads: int) -> bytes | None:
-    """Return the weights as this processor wants them; None where LiteRT puts none into the file."""
+def _laid_out(library: _Library, model: int, size: int, threads: int) -> int | None:
+    """Return a file in memory with the weights as this processor wants them; None where LiteRT puts none into it."""
     weights = os.memfd_create("weights", os.MFD_CLOEXEC)
     try:
         PackedPart(library, model, size, os.dup(weights), threads).close()
-        return os.pread(weights, os.fstat(weights).st_size, 0) or None
-    finally:
+        if os.fstat(weights).st_size:
+            return weights
+    except BaseException:
         os.close(weights)
+        raise
+    os.close(weights)
+    return None
+
+
+class _Beside:
+    """A call that is made while others are."""
+
+    def __init__(self, call: Callable[[], bool]) -> None:
+        self._found: bool | BaseException = False
+        self._thread = threading.Thread(target=self._make, args=(call,), daemon=True)
+        self._thread.start()
+
+    def found(self) -> bool:
+        """Return what it returned, or raise what it raised."""
+        self._thread.join()
+        if isinstance(self._found, BaseException):
+            raise self._found
+        return self._found
+
+    def _make(self, call: Callable[[], bool]) -> None:
+        try:
+            self._found = call()
+        except BaseException as error:
+            self._found = error
 
 
 class PackedPart(OpenPart):
