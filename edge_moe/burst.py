@@ -2,7 +2,10 @@
 
     arrival   as one by one
     grouped   the same answers to the last bit, and each expert is opened once for all that wait for it
-    budget    not tau but a number of MACs for all images together: their best (image, expert) pairs run
+    budget    not tau but a number of MACs for all images together: the (image, expert) pairs of the largest alphas run
+
+The budget's answers are those of the exit rule, with the tau that would have spent it. Routers of the literature decide
+by the gate alone, and lose to that by up to 2.5 points of accuracy where experts gain anything: docs/bursts.md.
 
 Axis letters: N images, K experts, Y classes.
 """
@@ -20,7 +23,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 import numpy as np
 import numpy.typing as npt
 
-from edge_moe.anytime import Floats, softmax
+from edge_moe.anytime import Floats, softmax, top
 from edge_moe.backends import Tensor
 from edge_moe.decode import Source
 from edge_moe.engine import Engine, Waking
@@ -31,7 +34,7 @@ from edge_moe.progress import Progress, Silent
 from edge_moe.text import one_line
 from edge_moe.turns import Turn
 
-__all__ = ["POLICIES", "Answered", "Burst", "Policy", "Setting", "best_pairs", "unified_scores"]
+__all__ = ["POLICIES", "Answered", "Burst", "Policy", "Setting", "best_pairs"]
 
 Policy: TypeAlias = Literal["arrival", "grouped", "budget"]
 POLICIES: tuple[Policy, ...] = get_args(Policy)
@@ -61,6 +64,7 @@ class _Held:
     index: int
     active: tuple[tuple[int, Any], ...]  # (k, g_k)
     gate_logits: Floats  # [K]
+    doubt: float  # 1 - max phi
     place: int  # of the rest in the shelf
     spent: float  # seconds, until now
     logits: dict[int, Floats] = field(default_factory=dict)  # k -> [Y]
@@ -228,11 +232,11 @@ class Burst:
                 found.active = ()
                 held.append(found)
             if held:
-                scores = unified_scores(np.stack([one.gate_logits for one in held]))
+                gates = softmax(np.stack([one.gate_logits for one in held]))
+                alphas = gates * np.array([[one.doubt] for one in held])
                 left = macs - each * len(held)
-                pairs = best_pairs(scores, self._engine.expert_macs, left, self._setting.max_experts)
-                for one, chosen in zip(held, pairs, strict=True):
-                    gate = softmax(one.gate_logits)
+                pairs = best_pairs(alphas, self._engine.expert_macs, left, self._setting.max_experts)
+                for one, gate, chosen in zip(held, gates, pairs, strict=True):
                     one.active = tuple((int(k), gate[k]) for k in np.flatnonzero(chosen))
                 yield from self._wake(held, shelf)
             if broke is not None:
@@ -252,7 +256,8 @@ class Burst:
         if isinstance(found, Prediction):
             return Answered(index, found)
         place = shelf.put(found.base_logits, found.features)
-        return _Held(index, found.active, found.gate_logits, place, perf_counter() - begun)
+        doubt = float(1.0 - top(found.base_logits)[1])
+        return _Held(index, found.active, found.gate_logits, doubt, place, perf_counter() - begun)
 
     def _wake(self, waiting: list[_Held], shelf: _Shelf) -> Iterator[Answered]:
         """Run the experts of all that wait, those first that are in memory, and answer each when its last has run."""
@@ -327,18 +332,6 @@ class _Given:
             ) from self._failure
         if not self._count:
             raise DataError("there are no images to answer; expected at least one")
-
-
-def unified_scores(gate_logits: Floats, share: float = 0.5) -> Floats:
-    """[..., K] logits of the gate -> the same shape, how good each pair of an image and an expert is.
-
-    U = (1 - a) softmax(L) + a (2 / K) sigmoid(L): for an expert among an image's, and for an image among an expert's.
-    Do et al., "USMoE" (2025), section 3; a is `share`.
-    """
-    experts = gate_logits.shape[-1]
-    sigmoid = 0.5 * (1.0 + np.tanh(0.5 * gate_logits))  # which does not overflow
-    result: Floats = (1.0 - share) * softmax(gate_logits) + share * (2.0 / experts) * sigmoid
-    return result
 
 
 def best_pairs(scores: Floats, expert_macs: Iterable[int], macs: float, max_experts: int) -> npt.NDArray[np.bool_]:

@@ -27,7 +27,7 @@ from edge_moe.errors import OutputError
 from edge_moe.output import write_file
 from edge_moe.processor import this_processor
 
-__all__ = ["Packed", "has_sha256", "packed_folder"]
+__all__ = ["Packed", "forget", "has_sha256", "packed_folder"]
 
 _MOST_BYTES = 512 << 20  # of all files together: some 200 experts of MobileNetV3-Small
 _ABANDONED_SECONDS = 3600  # after which what is being made has nobody who makes it
@@ -145,6 +145,11 @@ def has_sha256(descriptor: int, expected: str) -> bool:
         _seen.clear()
     _seen[now] = found
     return found == expected
+
+
+def forget() -> None:
+    """Forget which files were seen, as for a measurement of what a new process does."""
+    _seen.clear()
 
 
 def _sha256(stream: io.BufferedReader | io.FileIO) -> str:

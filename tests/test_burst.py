@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_moe import DataError, OutputError, Runtime, UsageError
-from edge_moe.burst import Burst, Setting, best_pairs, unified_scores
+from edge_moe.anytime import alpha, softmax
+from edge_moe.burst import Burst, Setting, best_pairs
 from tests.fakes import BASE_MACS, EXPERT_MACS, GATE_MACS
 
-# Design, section 7b: 4 tokens, 3 experts.
-LOGITS = np.array([[2, 0, 1], [1, 1, 0], [0, 2, 1], [3, 1, 1]], np.float64)
+# USMoE's scores of 4 images and 3 experts, worked out before.
 UNIFIED = [[0.62622, 0.211682, 0.36605], [0.454846, 0.454846, 0.244348]]
 UNIFIED += [[0.211682, 0.62622, 0.36605], [0.711018, 0.29694, 0.29694]]
 
@@ -130,21 +130,22 @@ def test_a_budget_is_kept_and_used(path, fake_backend, pairs):
 def test_the_best_pairs_of_all_images_run(path, fake_backend):
     images, macs = pictures(20), 20 * (BASE_MACS + GATE_MACS) + 5 * (EXPERT_MACS + 5)
     with Runtime(path, backend=fake_backend, max_experts=2) as model:
-        gate = []
+        alphas = []
         for image in images:
             model.part("base").invoke(_tensor(model, image))
             model.part("gate").invoke(model.part("base").output("embedding"))
-            gate.append(model.part("gate").output("logits")[0])
+            phi = softmax(model.part("base").output("logits")[0])
+            alphas.append(alpha(phi, softmax(model.part("gate").output("logits")[0])))
         found = {one.index: one.prediction for one in model.predict_many(images, policy="budget", budget_macs=macs)}
-    scores = unified_scores(np.stack(gate))
+    scores = np.stack(alphas)
     lowest = min(scores[index, k] for index, one in found.items() for k in one.experts)
     highest = max(scores[i].max() for i in range(20) if not found[i].experts)
     assert lowest >= highest
-
-
-def test_unified_scores_are_the_golden_ones():
-    np.testing.assert_allclose(unified_scores(LOGITS), UNIFIED, atol=1e-6)
-    np.testing.assert_allclose(unified_scores(np.array([1000.0, -1000.0])), [0.5 + 0.5, 0], atol=1e-12)
+    with Runtime(path, backend=fake_backend, max_experts=2, tau=lowest) as model:  # which spends as much
+        for index, image in enumerate(images):
+            one = model.predict(image)
+            assert one.experts == found[index].experts
+            np.testing.assert_allclose(one.scores, found[index].scores, rtol=1e-6)
 
 
 def test_the_best_pairs_of_the_golden_scores():

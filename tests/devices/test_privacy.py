@@ -99,7 +99,8 @@ def test_no_command_calls_anybody_or_leaves_anything(images: Path) -> None:
         "recalibrate bundle images --promise changed<=90%",
     ]
     assert {command.split()[0] for command in commands} == set(COMMANDS)
-    cache = {"EDGE_MOE_CACHE": str(cache_folder())}  # in the home folder where nobody says otherwise; that one is empty
+    # In the home folder where nobody says otherwise; that one is empty.
+    cache = {"EDGE_MOE_CACHE": str(cache_folder()), "EDGE_MOE_WEIGHT_CACHE": str(images.parent / "weights")}
     called, left = traced(images.parent, DRIVER, json.dumps([command.split() for command in commands]), **cache)
     assert called == []
     assert [path for path in left if path not in _CACHE_OF_FONTS and "matplotlib/" not in path] == []
