@@ -86,6 +86,7 @@ bench: $(READY)
 	$(BIN)/python -m edge_moe.benchmarks.studies.recipes -o build/speed
 	$(BIN)/python -m edge_moe.benchmarks.studies.speed -o build/speed
 	$(BIN)/python -m edge_moe.benchmarks.studies.footprint -o build/speed
+	$(BIN)/python -m edge_moe.benchmarks.studies.waking -o build/speed
 
 # One file that pip installs anywhere: docs/installing.md.
 wheel: $(READY)
