@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_moe.errors import BundleError, IntegrityError, UsageError
+from edge_moe.files import no_file
 from edge_moe.manifest import (
     GOLDEN_FEED,
     MANIFEST,
@@ -169,7 +170,7 @@ def _check_size(folder: Path, artifact: Artifact) -> None:
     except OSError as error:  # a name that is too long, a folder that may not be entered
         raise _unreadable(file, error) from None
     if size != artifact.bytes:
-        found = "it is missing" if size is None else f"it has {size}"
+        found = f"it {no_file(file)}" if size is None else f"it has {size}"
         raise IntegrityError(
             f"{file} should have {artifact.bytes} bytes, but {found}; copy or convert the bundle again"
         )

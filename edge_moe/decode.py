@@ -34,6 +34,7 @@ _ORIENTATION = 0x0112  # in EXIF; 1 is upright
 _ROWS = 64  # that are worked on at once where that takes memory
 # A JPEG's size is two numbers in a small file, and at an eighth its decoder still goes over all of it.
 _MOST_REDUCED = 1_000_000_000  # pixels
+_MOST_REDUCING = 8 * 8  # an eighth of its sides is the least that a JPEG can be decoded at
 
 
 def load_image(source: str | Path | bytes | BinaryIO) -> Image.Image:
@@ -49,8 +50,11 @@ def load_image(source: str | Path | bytes | BinaryIO) -> Image.Image:
         file = Path(source)
         _check_file(file)
         return _opened(file, str(file), file.suffix)
-    stream = io.BytesIO(source) if isinstance(source, bytes | bytearray | memoryview) else source
-    return _opened(stream, "the image", "")
+    if isinstance(source, bytes | bytearray | memoryview):
+        if not len(source):
+            raise DataError(f"the data is empty; {_FORMATS}")
+        source = io.BytesIO(source)
+    return _opened(source, "the data", "")
 
 
 def to_rgb(source: Source) -> Image.Image:
@@ -127,11 +131,13 @@ def _reduced(source: Path | BinaryIO, name: str) -> Image.Image:
         image = JpegImagePlugin.JpegImageFile(source)
     except Exception:
         raise refused from None
+    largest = f"{min(_MOST_REDUCED, _MOST_REDUCING * most):,}"
+    too_large = DataError(f"{name} is too large; expected at most {largest} pixels of a JPEG: make it smaller")
     with image:
         width, height = image.size
         scale = next((by for by in (2, 4, 8) if -(-width // by) * -(-height // by) <= most), None)
         if scale is None or width * height > _MOST_REDUCED:
-            raise refused
+            raise too_large
         image.draft("RGB", (max(1, width // scale), max(1, height // scale)))
         if image.width * image.height > most:  # a kind of JPEG whose decoder cannot
             raise refused

@@ -95,8 +95,9 @@ def too_few(kept: Kept, families: int = 1) -> str:
     """Say what so few images could promise at most, and how many it takes."""
     count, what = (kept.samples, "images") if kept.groups is None else (kept.groups, "originals")
     among = "" if families == 1 else f", each of {families} answers at its share of that"
+    lost = "changed" if kept.promise.rule == "changed" else "lost"
     return (
-        f"{count:,} {what} are too few for {kept.promise}: were none of them lost, they could promise "
+        f"{count:,} {what} are too few for {kept.promise}: were none of them {lost}, they could promise "
         f"{100 * kept.most:.2g} points at {100 * (1 - kept.promise.delta):.10g}% confidence{among} (0 of {count:,}); "
         f"it takes {kept.needed:,} {what} at least: give more, or promise less"
     )

@@ -175,10 +175,10 @@ def test_missing_and_truncated_files(make_bundle):
     with pytest.raises(IntegrityError, match=rf"should have {len(data)} bytes, but it has {len(data) - 1}"):
         Bundle(path)
     file.unlink()
-    with pytest.raises(IntegrityError, match="but it is missing"):
+    with pytest.raises(IntegrityError, match="but it does not exist"):
         Bundle(path)
     file.mkdir()
-    with pytest.raises(IntegrityError, match="but it is missing"):
+    with pytest.raises(IntegrityError, match="but it is a folder"):
         Bundle(path)
 
 

@@ -266,7 +266,7 @@ def test_a_damaged_bundle_is_refused_by_the_name_of_the_file(make_bundle, tmp_pa
         packed(bundle, tmp_path / "packs")
     assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
     (bundle / file).unlink()
-    with pytest.raises(IntegrityError, match=rf"bundle/{re.escape(file)} should have .* but it is missing"):
+    with pytest.raises(IntegrityError, match=rf"bundle/{re.escape(file)} should have .* but it does not exist"):
         packed(bundle, tmp_path / "packs")
 
 

@@ -197,7 +197,7 @@ def _bounds(wish: Wish, match: Match) -> tuple[Bound, ...]:
     if not bounds:
         raise UsageError(
             "nothing to choose by; give at least one of --max-latency-ms, --max-cost, --max-macs, "
-            "--max-accuracy-drop and --exit-rate"
+            "--max-accuracy-drop and --exit-rate, or --promise"
         )
     return tuple(bounds)
 

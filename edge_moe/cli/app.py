@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import platform
@@ -137,6 +138,8 @@ def _run() -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except OSError as error:
+        if error.filename is None and error.errno == errno.ENOSPC:  # all that is written to files says which
+            return _fail("standard output: the disk is full; free some space, or send the output elsewhere", 1)
         return _fail(f"{error.filename or 'the system'}: {reason(error)}; check the path and its permissions", 1)
     if result == _STOPPED:  # which typer makes of Ctrl-C
         return _stopped(stop.words)

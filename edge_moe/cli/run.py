@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from edge_moe.runtime import Prediction
 
 __all__ = ["register"]
+
+_log = logging.getLogger(__name__)
 
 _MOST_BYTES = 512 << 20  # of an image on standard input
 _MANY = 32  # images; more show a bar
@@ -238,6 +241,8 @@ def _sources(given: Sequence[Path]) -> list[tuple[str, Path | bytes]]:
             inside = find_images(one, left_out)
             if not inside:
                 raise DataError(f"{one} has no images{left_out.instead}; name another folder")
+            if str(left_out):
+                _log.info(f"{one}: {len(inside)} images are read; left out: {left_out}")
             found += [(str(file), file) for file in inside]
         else:
             found.append((str(one), one))

@@ -132,12 +132,13 @@ def train(
         return
     check_expectation(expect_accuracy)
     wished = wishes(image_size, resize, mean, std, interpolation, stem_stride)
+    data = data if data in EMBEDDED else str(Path(data).absolute())  # as the training calls it: a note is told once
     classes = open_data(data, "train", strict=True).classes
     given = find_weights(base_weights, base) if base_weights else None
     prepared = decide(wished, given, 32 if data in EMBEDDED else 224)
     labels = _ordered(classes, given)
     settings = {
-        "data": data if data in EMBEDDED else str(Path(data).absolute()),
+        "data": data,
         "seed": seed,
         "batch_size": batch_size,
         "augment": augment or ("crop" if data in EMBEDDED else "crop-flip"),

@@ -87,7 +87,7 @@ def refusal(images: LabelledImages, problems: Mapping[int, str]) -> DataError:
     """Return an error that names files of `images` that cannot be read: index -> why, at least one."""
     if len(problems) == 1:
         (words,) = problems.values()
-        return DataError(words)
+        return DataError(f"{words}, or train without it, with --leave-out-unreadable")
     return DataError(
         f"{len(problems)} of {len(images)} files of {images.name} cannot be read: {_some(problems)}; mend or remove "
         "them, or train without them with --leave-out-unreadable"

@@ -251,7 +251,10 @@ def test_folders_and_standard_input_are_images_too(cli, tiny_bundle, image, tmp_
     (folder / "notes.txt").write_text("no image")
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(Path(image).read_bytes())))
     done = cli("run", tiny_bundle, folder, image, "-", "--json")
-    assert (done.code, done.err) == (0, "")
+    assert (done.code, done.err) == (
+        0,
+        f"edge-moe: note: {folder}: 3 images are read; left out: 1 file with other suffixes (.txt)\n",
+    )
     found = json.loads(done.out)
     names = [str(folder / name) for name in ("a.png", "b.png", "inside/c.png")]
     assert [row["image"] for row in found] == [*names, str(image), "-"]

@@ -70,7 +70,10 @@ def test_images_that_are_kept_in_memory_are_named_too(folder):
 
 def test_one_file_is_told_as_ever(folder, monkeypatch):
     spoil(folder, "a/1.png")
-    message = r"a/1\.png is not an image; expected an image such as \.jpg or \.png: convert it or leave it out$"
+    message = (
+        r"a/1\.png is not an image; expected an image such as \.jpg or \.png: convert it or leave it out, "
+        "or train without it, with --leave-out-unreadable$"
+    )
     with pytest.raises(DataError, match=message):
         Images(open_data(folder, "val"), SPEC)
     monkeypatch.setattr(training_images, "_MEMORY_BYTES", 0)
