@@ -35,7 +35,7 @@ MADE_FROM = "made_from"  # the method that gives name, part and digest, in JSON;
 _FORWARD = "forward"
 _PACKAGE = "executorch"
 _PURPOSE = "running .pte artifacts"
-_BINDING = "executorch.extension.pybindings._portable_lib"
+_BINDINGS = tuple(f"executorch.extension.pybindings.{name}" for name in ("_portable_lib", "_C"))  # to 1.4, from 1.5
 _TOGETHER = {"executorch": "1.4.1", "torch": "2.13.0"}  # the binding is linked to torch's C++, which has no stable ABI
 _FLOAT = 6  # float32, in ExecuTorch's numbering
 _CHANNELS_LAST = (0, 2, 3, 1)
@@ -219,7 +219,13 @@ def _not_ours() -> BackendError:
 def _import() -> Any:
     try:
         importlib.import_module("torch")  # loads the libraries that the binding is linked to, and its tensors' type
-        return importlib.import_module(_BINDING)
+        old, new = _BINDINGS
+        try:
+            return importlib.import_module(old)
+        except ModuleNotFoundError as error:
+            if error.name != old:  # there is no executorch, or what it needs is missing
+                raise
+            return importlib.import_module(new)
     except ModuleNotFoundError:
         raise MissingExtraError(_PACKAGE, "executorch", _PURPOSE) from None
     except (ImportError, OSError) as error:

@@ -252,7 +252,7 @@ def test_registry_and_version(monkeypatch):
         backend.version()
 
 
-@pytest.mark.parametrize("module", ["torch", executorch._BINDING])
+@pytest.mark.parametrize("module", ["torch", executorch._BINDINGS[0]])
 def test_missing_package(monkeypatch, module):
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(MissingExtraError, match=r"needs executorch.*edge-moe\[executorch\]"):
