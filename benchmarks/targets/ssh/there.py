@@ -210,6 +210,7 @@ def answer(request: Request, given: Input) -> Any:
             unpack(given, request["bytes"], Path(folder), request["unpacked"])
             sys.path[:0] = [folder, *(str(home() / name) for name in request["paths"])]
             sys.dont_write_bytecode = True
+            os.environ["EDGE_MOE_WEIGHT_CACHE"] = str(home() / "weights")  # which goes with all that was brought
             from edge_moe.benchmarks.answer import answer
 
             answer(folder, request, given)
