@@ -216,16 +216,17 @@ class Burst:
         shelf, held = _Shelf(self._kept_bytes), list[_Held]()
         given = _Given(images, self._progress)
         every = Setting(0.0, len(self._engine.expert_macs))
-        broke = None
+        ran, broke = 0, None
         try:
             for index, source in given:
-                if (len(held) + 1) * each > macs:
+                if (ran + 1) * each > macs:
                     broke = UsageError(
-                        f"budget_macs is {macs:g}: base and gate take all of it for {_counted(len(held))}, and there "
-                        "are more; give more, or fewer images"
+                        f"budget_macs is {macs:g}: base and gate take all of it for {_counted(ran)}, and there are "
+                        "more; give more, or fewer images"
                     )
                     break
                 found = self._begin(index, source, every, shelf)
+                ran += not isinstance(found, Answered) or found.prediction is not None
                 if isinstance(found, Answered):
                     yield found
                     continue

@@ -109,6 +109,8 @@ def test_of_a_plain_network_every_policy_answers_at_once(make_bundle, fake_backe
     with Runtime(make_bundle(experts=0), backend=fake_backend) as model:
         for more in ({}, {"policy": "grouped"}, {"policy": "budget", "budget_macs": 3 * BASE_MACS}):
             assert [one.index for one in model.predict_many(pictures(3), **more)] == [0, 1, 2]
+        with pytest.raises(UsageError, match="base and gate take all of it for 2 images"):
+            list(model.predict_many(iter(pictures(3)), policy="budget", budget_macs=2.5 * BASE_MACS))
 
 
 # --- a budget ---
