@@ -30,6 +30,8 @@ from edge_moe.processor import this_processor
 __all__ = ["Packed", "forget", "has_sha256", "packed_folder"]
 
 _MOST_BYTES = 512 << 20  # of all files together: some 200 experts of MobileNetV3-Small
+_USED_SECONDS = 3600  # how exactly it is known when a file was last used: to note it makes a file another one
+_SETTLED_SECONDS = 2.0  # a file may be written twice within one tick of its clock, and look unchanged
 _ABANDONED_SECONDS = 3600  # after which what is being made has nobody who makes it
 
 
@@ -81,8 +83,9 @@ class Packed:
         for file in self._folder.glob(f"{key}-*"):
             descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
             if has_sha256(descriptor, file.name.rpartition("-")[2]):
-                with contextlib.suppress(OSError):  # of another user's, or on a disk that may not be written to
-                    os.utime(file)
+                if time.time() - os.fstat(descriptor).st_mtime > _USED_SECONDS:
+                    with contextlib.suppress(OSError):  # of another user's, or on a disk that may not be written to
+                        os.utime(file)
                 return descriptor
             os.close(descriptor)
             file.unlink()
@@ -141,9 +144,10 @@ def has_sha256(descriptor: int, expected: str) -> bool:
         return True
     with open(descriptor, "rb", buffering=0, closefd=False) as stream:
         found = _sha256(stream)
-    if len(_seen) >= _MOST_SEEN:
-        _seen.clear()
-    _seen[now] = found
+    if time.time() - max(state.st_mtime, state.st_ctime) > _SETTLED_SECONDS:
+        if len(_seen) >= _MOST_SEEN:
+            _seen.clear()
+        _seen[now] = found
     return found == expected
 
 

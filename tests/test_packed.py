@@ -87,11 +87,23 @@ def test_every_byte_counts(tmp_path: Path) -> None:
 
 def test_a_file_that_has_not_changed_is_not_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "a").write_bytes(b"weights")
+    monkeypatch.setattr(packed, "_SETTLED_SECONDS", -1.0)
     with (tmp_path / "a").open("rb") as stream:
         assert has_sha256(stream.fileno(), sha256(b"weights"))
         assert not has_sha256(stream.fileno(), sha256(b"other"))
         monkeypatch.setattr(packed.hashlib, "file_digest", None)
         assert has_sha256(stream.fileno(), sha256(b"weights"))
+
+
+def test_a_file_that_was_just_written_is_read_again(tmp_path: Path) -> None:
+    """It may be written once more within one tick of the file system's clock."""
+    (tmp_path / "a").write_bytes(b"weights")
+    state = (tmp_path / "a").stat()
+    with (tmp_path / "a").open("rb") as stream:
+        assert has_sha256(stream.fileno(), sha256(b"weights"))
+        (tmp_path / "a").write_bytes(b"WEIGHTS")
+        os.utime(tmp_path / "a", ns=(state.st_atime_ns, state.st_mtime_ns))
+        assert not has_sha256(stream.fileno(), sha256(b"weights"))
 
 
 def test_where_nothing_can_be_kept_nothing_is(tmp_path: Path) -> None:
@@ -112,7 +124,8 @@ def test_a_full_disk_keeps_nothing_and_leaves_nothing(tmp_path: Path, monkeypatc
     assert files(tmp_path) == []
 
 
-def test_the_least_recently_used_go_where_there_is_no_room(tmp_path: Path) -> None:
+def test_the_least_recently_used_go_where_there_is_no_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packed, "_USED_SECONDS", -1.0)
     store = Packed(tmp_path, most_bytes=30)
     for name in ("a", "b", "c"):
         content(store.open((name,), Making(10 * name.encode())))
