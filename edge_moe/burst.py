@@ -89,8 +89,8 @@ class _Shelf:
                 self._file.write(one.tobytes())
         except OSError as error:
             raise OutputError(
-                f"{tempfile.gettempdir()} cannot hold what was computed of a burst: {reason(error)}; make room there, "
-                "or give fewer images at once"
+                f"{error.filename or 'the folder of temporary files'} cannot hold what was computed of a burst: "
+                f"{reason(error)}; make room there, or give fewer images at once"
             ) from None
         return place
 
@@ -202,7 +202,7 @@ class Burst:
             OutputError: there is no room for what is kept of them.
         """
         each = self._engine.base_macs + self._engine.gate_macs
-        known = max(1, len(images)) if isinstance(images, Sized) else 1
+        known = len(images) if isinstance(images, Sized) else 1
         if isinstance(macs, bool) or not isinstance(macs, Real):
             raise UsageError(f"budget_macs is {macs!r}; expected a number of MACs for all images together")
         if not macs >= each * known:

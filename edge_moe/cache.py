@@ -15,7 +15,8 @@ __all__ = ["ExpertCache"]
 _HELD = 2.25
 # An expert of less is not measured: what else goes on in the process would be.
 _LEAST_MEASURED_BYTES = 512 << 10
-_MARGIN = 1.05
+_LEAST_HELD = 0.2  # of one whose weights are mapped: 0.3 was measured
+_MEASURED = 3  # experts
 _DEAREST = 1.5  # times the estimate; more is somebody else's
 
 
@@ -45,8 +46,8 @@ class ExpertCache:
         self._sizes = sizes_bytes
         self._budget = budget_bytes
         self._held = _HELD  # bytes of memory a byte of an artifact
-        self._is_measured = False
-        largest = self._cost(max(range(len(sizes_bytes)), key=sizes_bytes.__getitem__)) if sizes_bytes else 0
+        self._measured: list[float] = []
+        largest = round(_HELD * max(sizes_bytes, default=0))  # a plain network has none
         if budget_bytes is not None and budget_bytes < largest:
             raise UsageError(
                 f"expert_budget_bytes is {budget_bytes}, but the largest expert holds {largest} bytes of memory; "
@@ -62,6 +63,7 @@ class ExpertCache:
 
     def get(self, index: int) -> OpenPart:
         """Return expert `index`; load it, after making room for it, where it is not in memory."""
+        self.new = None  # what is measured ran in the call that loaded it
         part = self._parts.get(index)
         if part is None:
             if self._budget is None:
@@ -98,30 +100,46 @@ class ExpertCache:
         return parts
 
     def _cost(self, index: int) -> int:
-        return round(self._held * self._sizes[index])
+        cost = round(self._held * self._sizes[index])
+        return cost if self._budget is None else min(cost, int(self._budget))  # one always has room
 
     def _within(self, budget: float, index: int) -> OpenPart:
         used = sum(map(self._cost, self._parts))
         is_full = used + self._cost(index) > budget
-        while used + self._cost(index) > budget:
+        while self._parts and used + self._cost(index) > budget:
             gone, part = self._parts.popitem(last=False)
             part.close()
             used -= self._cost(gone)
         if is_full:
             give_back()  # or the pieces that are left between others add up to another half
-        before = None if self._is_measured else private_bytes()
-        part = self._parts[index] = self._load(index)
-        if before is not None and self._sizes[index] >= _LEAST_MEASURED_BYTES:
+        before = self._held_before()
+        others = len(self._parts)
+        part = self._load(index)
+        undisturbed = len(self._parts) == others  # else they were closed meanwhile, and what is held is less
+        self._parts[index] = part
+        if before is not None and undisturbed and self._sizes[index] >= _LEAST_MEASURED_BYTES:
             self.new = (index, before)
         return part
 
+    def _held_before(self) -> int | None:
+        """Return what the process holds; None where no more has to be measured."""
+        if len(self._measured) >= _MEASURED:
+            return None
+        give_back()  # what is free already would be taken first, and not seen
+        return private_bytes()
+
     def measure(self) -> None:
-        """Take what an expert holds, all of which have the same graph, from the `new` one, which ran meanwhile."""
+        """Take what an expert holds, all of which have the same graph, from the `new` one, which ran just now.
+
+        Of several the largest: one that was opened in memory that was free already seems to hold nothing.
+        """
         if self.new is None:
             return
         (index, before), self.new = self.new, None
         give_back()
         now = private_bytes()
-        if index in self._parts and now is not None and now > before:
-            self._held = min(_MARGIN * (now - before) / self._sizes[index], _HELD * _DEAREST)
-            self._is_measured = True
+        if index not in self._parts or now is None or now <= before:
+            return
+        held = (now - before) / self._sizes[index]
+        self._measured.append(min(max(held, _LEAST_HELD), _HELD * _DEAREST))
+        self._held = max(self._measured)

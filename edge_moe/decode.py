@@ -54,6 +54,8 @@ def load_image(source: str | Path | bytes | BinaryIO) -> Image.Image:
         if not len(source):
             raise DataError(f"the data is empty; {_FORMATS}")
         source = io.BytesIO(source)
+    elif not (hasattr(source, "seekable") and source.seekable()):
+        source = io.BytesIO(source.read())
     return _opened(source, "the data", "")
 
 

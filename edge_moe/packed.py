@@ -10,11 +10,14 @@ Where nothing can be kept, nothing is.
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import hashlib
 import importlib
 import io
 import os
+import re
+import stat
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -32,13 +35,19 @@ __all__ = ["Packed", "forget", "has_sha256", "packed_folder"]
 _MOST_BYTES = 512 << 20  # of all files together: some 200 experts of MobileNetV3-Small
 _USED_SECONDS = 3600  # how exactly it is known when a file was last used: to note it makes a file another one
 _SETTLED_SECONDS = 2.0  # a file may be written twice within one tick of its clock, and look unchanged
+_NAMES = re.compile(r"\.?[0-9a-f]{32}-[0-9a-f]{64}(\.\d+)?")  # of ours, and of those that are being written
 _ABANDONED_SECONDS = 3600  # after which what is being made has nobody who makes it
 
 
 def packed_folder() -> Path | None:
     """Return where this user keeps packed files: EDGE_MOE_WEIGHT_CACHE, or the user's cache folder; "0": nowhere."""
     given = os.environ.get("EDGE_MOE_WEIGHT_CACHE")
-    return None if given == "0" else Path(given) if given else cache_folder() / "packed"
+    if given:
+        return None if given == "0" else Path(given)
+    try:
+        return cache_folder() / "packed"
+    except RuntimeError:  # a user without a home
+        return None
 
 
 class Packed:
@@ -53,36 +62,51 @@ class Packed:
         """
         self._folder, self._most_bytes = folder, most_bytes
         self.before_making: Callable[[], None] = lambda: None  # is called before what takes memory for a while
+        self._is_of_use = True
 
-    def open(self, parts: tuple[str, ...], make: Callable[[], int | None]) -> int | None:
+    def open(
+        self, parts: tuple[str, ...], make: Callable[[], int | None], is_worth_it: Callable[[], bool] = lambda: True
+    ) -> int | None:
         """Return a descriptor of the file that belongs to `parts`, for reading, which the caller has to close.
 
         Args:
             parts: all that decides what is in it, the processor aside.
             make: returns a descriptor of what is to be in it, which is closed here; None: there is nothing to keep.
+            is_worth_it: is asked before it is made.
 
         Returns:
-            None where nothing is kept: on a disk that is full or may not be written to.
+            None where nothing is kept: on a disk that is full or may not be written to, which is tried once.
         """
         key = _key(parts)
         try:
             found = self._find(key)
-            if found is not None:
+            if found is not None or not self._is_of_use or not is_worth_it():
                 return found
             self.before_making()
             made = make()
-            if made is None:
-                return None
-            with os.fdopen(made, "rb") as data:
-                self._keep(key, data)
-            return self._find(key)
+            if made is not None:
+                with os.fdopen(made, "rb") as data:
+                    self._keep(key, data)
+                found = self._find(key)
         except (OSError, OutputError):
-            return None
+            found = None
+        self._is_of_use = found is not None
+        return found
 
     def _find(self, key: str) -> int | None:
+        if not _is_ours(self._folder.stat() if self._folder.is_dir() else None):
+            return None
         for file in self._folder.glob(f"{key}-*"):
-            descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
-            if has_sha256(descriptor, file.name.rpartition("-")[2]):
+            # Neither a link is followed, nor a pipe waited for.
+            descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+            try:
+                state = os.fstat(descriptor)
+                is_it = stat.S_ISREG(state.st_mode) and _is_ours(state)
+                is_it = is_it and has_sha256(descriptor, file.name.rpartition("-")[2])
+            except BaseException:
+                os.close(descriptor)
+                raise
+            if is_it:
                 if time.time() - os.fstat(descriptor).st_mtime > _USED_SECONDS:
                     with contextlib.suppress(OSError):  # of another user's, or on a disk that may not be written to
                         os.utime(file)
@@ -92,14 +116,17 @@ class Packed:
         return None
 
     def _keep(self, key: str, data: io.BufferedReader) -> None:
+        size = os.fstat(data.fileno()).st_size
+        if size > self._most_bytes:
+            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._make_room(os.fstat(data.fileno()).st_size)
+        self._make_room(size)
         write_file(self._folder / f"{key}-{_sha256(data)}", data)
 
     def _make_room(self, size: int) -> None:
         """Remove the files that were used least recently, until `size` bytes more are within the bound."""
         found = []
-        for file in self._folder.iterdir():
+        for file in filter(lambda one: _NAMES.fullmatch(one.name), self._folder.iterdir()):  # whatever else lies here
             with contextlib.suppress(OSError):  # another process removed it
                 state = file.stat()
                 half = file.name.startswith(".")  # being written, or left by a process that was killed
@@ -111,7 +138,12 @@ class Packed:
                 break
             with contextlib.suppress(OSError):
                 file.unlink()  # who has mapped it keeps it until it is closed
-            used -= held
+                used -= held
+
+
+def _is_ours(state: os.stat_result | None) -> bool:
+    """Return whether nobody but this user could have written there; the hash in a name anybody can compute."""
+    return state is not None and state.st_uid == os.geteuid() and not state.st_mode & 0o022
 
 
 def _key(parts: tuple[str, ...]) -> str:

@@ -76,10 +76,10 @@ class Runtime:
             recipe: which recipe's artifacts, "int8" or "fp32"; None is the bundle's first. Of the sets that both allow
                 it is the first that can run on this machine; one before it is logged.
             threads: of the backend, from 1 to 1024.
-            expert_budget_bytes: how many bytes the artifacts of the loaded experts may have together; the least
-                recently used goes first. None is no limit.
+            expert_budget_bytes: how much private memory the loaded experts may hold together; the least recently used
+                goes first. At least 2.25 times the largest artifact. None is no limit.
             weight_cache: where the weights of experts are kept as this processor wants them, so that an expert that is
-                opened again takes a tenth of the time, and next to no memory of its own. True is EDGE_MOE_WEIGHT_CACHE
+                opened again takes a fraction of the time and of the memory. True is EDGE_MOE_WEIGHT_CACHE
                 or the user's cache folder, False is nowhere. They are files for this machine alone, checked before
                 they are used, 512 MiB at most; where none can be written, there are none. LiteRT on Linux has them.
             expect_digest: refuse artifacts that would answer otherwise, see `digest`. None is any.
@@ -241,8 +241,9 @@ class Runtime:
         with self._turn:
             if self._engine.is_closed:
                 raise self._engine.closed()
-            for k in fitting:
-                self._engine.experts.get(k)
+            for _ in range(2):  # the first may have laid weights out, for which the others had to go
+                for k in fitting:
+                    self._engine.experts.get(k)
         return self.loaded_experts
 
     def predict(self, source: Source) -> Prediction:

@@ -279,5 +279,5 @@ def test_features_beyond_what_memory_may_hold_lie_on_disk(path, fake_backend, mo
         for one in burst.budget(images, macs):
             np.testing.assert_array_equal(one.prediction.scores, expected[one.index].prediction.scores)
         monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
-        with pytest.raises(OutputError, match=r"gone cannot hold what was computed of a burst: No such file.*fewer im"):
+        with pytest.raises(OutputError, match=r"gone\S* cannot hold what was computed of a burst: No such file"):
             list(burst.budget(images, macs))

@@ -266,3 +266,19 @@ def test_whatever_a_plugin_raises_is_one_line(tmp_path, monkeypatch, error):
     monkeypatch.setattr(Image, "open", broken)
     with pytest.raises(DataError, match=r"a\.png cannot be read: of the plugin; expected an image"):
         load_image(tmp_path / "a.png")
+
+
+def test_a_stream_that_cannot_go_back_is_read_first(tmp_path, monkeypatch):
+    class Once:
+        """A stream as of a socket."""
+
+        def __init__(self, data: bytes) -> None:
+            self._data = io.BytesIO(data)
+
+        def read(self, size: int = -1) -> bytes:
+            return self._data.read(size)
+
+    gradient(60, 40).save(tmp_path / "large.jpg")
+    data = (tmp_path / "large.jpg").read_bytes()
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 700)  # so that it is opened twice
+    np.testing.assert_array_equal(np.asarray(load_image(Once(data))), np.asarray(load_image(data)))

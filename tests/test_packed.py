@@ -137,11 +137,58 @@ def test_the_least_recently_used_go_where_there_is_no_room(tmp_path: Path, monke
 
 
 def test_what_a_killed_process_left_goes_when_it_is_old(tmp_path: Path) -> None:
-    for name, age in ((".old.1", 7200), (".new.2", 0)):
+    old, new = (f".{letter * 32}-{letter * 64}.7" for letter in "ab")
+    for name, age in ((old, 7200), (new, 0), (".bashrc", 7200), ("film.mp4", 7200)):
         (tmp_path / name).write_bytes(b"half")
         os.utime(tmp_path / name, (time.time() - age,) * 2)
-    content(Packed(tmp_path).open(("a",), Making()))
-    assert [file.name for file in files(tmp_path) if file.name.startswith(".")] == [".new.2"]
+    content(Packed(tmp_path, most_bytes=7).open(("a",), Making()))
+    left = {file.name for file in files(tmp_path)}
+    assert {new, ".bashrc", "film.mp4"} < left and old not in left
+    assert len(left) == 4
+
+
+def test_where_nothing_could_be_kept_it_is_not_tried_again(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    make, room = Making(), []
+    store = Packed(tmp_path / "file")
+    store.before_making = lambda: room.append(1)
+    for _ in range(3):
+        assert store.open(("a",), make) is None
+    assert (make.count, len(room)) == (1, 1)
+    assert Packed(tmp_path / "more", most_bytes=3).open(("a",), make) is None
+    assert Packed(tmp_path / "more").open(("a",), make, lambda: False) is None
+    assert make.count == 2
+
+
+def test_links_and_pipes_of_that_name_are_not_followed(tmp_path: Path) -> None:
+    content(Packed(tmp_path / "a").open(("a",), Making()))
+    (file,) = files(tmp_path / "a")
+    elsewhere = tmp_path / "elsewhere"
+    file.rename(elsewhere)
+    file.symlink_to(elsewhere)
+    assert Packed(tmp_path / "a").open(("a",), Making()) is None
+    file.unlink()
+    os.mkfifo(file)
+    assert content(Packed(tmp_path / "a").open(("a",), Making())) == b"weights"
+
+
+def test_of_a_folder_that_others_may_write_to_nothing_is_used(tmp_path: Path) -> None:
+    content(Packed(tmp_path / "a").open(("a",), Making()))
+    (tmp_path / "a").chmod(0o777)
+    assert Packed(tmp_path / "a").open(("a",), Making(b"other")) is None
+    (tmp_path / "a").chmod(0o700)
+    assert content(Packed(tmp_path / "a").open(("a",), Making(b"other"))) == b"weights"
+
+
+def test_a_user_without_a_home_keeps_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("EDGE_MOE_WEIGHT_CACHE", "EDGE_MOE_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+
+    def none() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", none)
+    assert packed_folder() is None
 
 
 def test_two_that_make_one_at_once_both_get_it_or_do_without(tmp_path: Path) -> None:

@@ -41,6 +41,7 @@ from edge_moe.here import pick
 from edge_moe.intervals import Groups, accuracy_interval, paired_difference
 from edge_moe.output import write_file
 from edge_moe.progress import Progress, track
+from edge_moe.records import sha256
 from edge_moe.runtime import Runtime
 from edge_moe.sets import named
 
@@ -120,7 +121,8 @@ class Found:
 def outputs(bundle: Bundle, data: str, folder: Path, backend: str | None, progress: Progress) -> tuple[Outputs, str]:
     """Return the logits of every part on all validation images, and the set that they are of; kept in `folder`."""
     one = pick(bundle.manifest, named(backend))
-    file = folder / f"{answers_digest(bundle.manifest, one)[:16]}.npz"
+    of = sha256(f"{answers_digest(bundle.manifest, one)} {data}".encode())
+    file = folder / f"{of[:16]}.npz"
     if file.is_file():
         with np.load(file) as kept:
             return Outputs(kept["base"], kept["gate"], kept["experts"]), str(one.key)

@@ -16,7 +16,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
-from time import perf_counter
+from time import perf_counter, sleep
 from typing import NamedTuple
 
 import numpy as np
@@ -37,6 +37,7 @@ from edge_moe.progress import Progress
 __all__ = ["Policy", "main", "memory", "openings", "policies", "to_markdown"]
 
 _EXPERTS, _IMAGES, _WAKING, _ROOM = 20, 256, 0.4, 2
+_SETTLED_S = 3.0
 _TAU = 0.5  # between the alpha of a drawn expert, of a network that doubts everything, and of none
 _MIB = 1 << 20
 _ANEW, _MAPPED, _AGAIN = "from its bytes", "mapped, first in a process", "mapped, once more"
@@ -93,6 +94,8 @@ def openings(bundle: Path, cache: Path, rounds: int, progress: Progress) -> dict
             model._engine.experts.close()
         if turn:
             progress.advance("opening experts")
+        else:
+            sleep(_SETTLED_S)  # files that were just written are not taken for unchanged
     for model in models.values():
         model.close()
     return {name: summary(tuple(values)) for name, values in found.items()}

@@ -80,7 +80,10 @@ class LiteRT(Backend):
         if package != _PACKAGE:
             return None
         with _without_greeting(packed=True):
-            return open_packed(Path(library.__file__).parent, file, sha256, packed, threads)
+            return open_packed(Path(library.__file__).parent, file, sha256, packed, threads, self._check)
+
+    def _check(self, data: bytes) -> None:
+        self.open(data).close()
 
     def version(self) -> str:
         """Return name and version of the library that executes; raise MissingExtraError where there is none."""

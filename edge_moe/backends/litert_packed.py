@@ -29,6 +29,17 @@ __all__ = ["PackedPart", "open_packed"]
 _LIBRARY = "libLiteRt.so"
 _CPU, _FLOAT32, _ERRORS = 1, 1, 3
 _AUTO_REGISTER, _LEAST_SEVERITY, _INTEGER = 24, 25, 2  # tags of an environment's options, and the type of their value
+_CALLED = tuple(
+    f"LiteRt{name}"
+    for name in (
+        *("CreateEnvironment", "CreateModelFromFd", "CreateOptions", "CreateOpaqueOptions", "AddOpaqueOptions"),
+        *("SetOptionsHardwareAccelerators", "CreateCompiledModel", "CreateTensorBufferFromHostMemory"),
+        *("RunCompiledModel", "GetModelSignature", "GetRankedTensorType"),
+        *(f"GetNumSignature{side}s" for side in ("Input", "Output")),
+        *(f"GetSignature{side}{what}" for side in ("Input", "Output") for what in ("Name", "TensorByIndex")),
+        *(f"Destroy{kind}" for kind in ("Model", "CompiledModel", "TensorBuffer", "Options")),
+    )
+)
 _MOST_RANK, _ALIGNMENT = 8, 64  # the latter in bytes
 
 
@@ -71,6 +82,8 @@ class _Library:
 
     def __init__(self, file: Path) -> None:
         self.native = ctypes.CDLL(str(file))
+        for name in _CALLED:
+            getattr(self.native, name)  # of an older library some are missing
         state = file.stat()
         self.build = f"{state.st_size} {state.st_mtime_ns}"
         self.environment = c_void_p()
@@ -94,7 +107,22 @@ def _library(file: Path) -> _Library | None:
         return None
 
 
-def open_packed(package: Path, file: Path, sha256: str, packed: Packed, threads: int) -> PackedPart | None:
+# Of another thread that was in the library when the process forked, the child may have locks that nobody gives back.
+_forked = False
+
+
+def _note_fork() -> None:
+    global _forked
+    _forked = True
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_note_fork)
+
+
+def open_packed(
+    package: Path, file: Path, sha256: str, packed: Packed, threads: int, check: Callable[[bytes], object]
+) -> PackedPart | None:
     """Open a part with its weights mapped.
 
     Args:
@@ -103,12 +131,17 @@ def open_packed(package: Path, file: Path, sha256: str, packed: Packed, threads:
         sha256: of it.
         packed: where the weights are kept.
         threads: of XNNPACK.
+        check: raises for bytes that are no sound artifact, at which the C API would crash; is asked before anything is
+            kept of one, and so before any is mapped.
 
     Returns:
         None where that cannot be done: another system than Linux, an older library, another file, a disk that is full
-        or may not be written to.
+        or may not be written to, a fork.
+
+    Raises:
+        BackendError: as `check`.
     """
-    library = _library(package / _LIBRARY) if hasattr(os, "memfd_create") else None
+    library = _library(package / _LIBRARY) if hasattr(os, "memfd_create") and not _forked else None
     if library is None:
         return None
     try:
@@ -121,9 +154,14 @@ def open_packed(package: Path, file: Path, sha256: str, packed: Packed, threads:
         is_it = _Beside(lambda: has_sha256(model, sha256))
         weights = packed.open(
             ("litert", library.build, sha256),
-            lambda: _laid_out(library, model, size, threads) if is_it.found() else None,
+            lambda: _laid_out(library, model, size, threads, check),
+            is_it.found,
         )
-        if not is_it.found() and weights is not None:
+        try:
+            is_it_really = is_it.found()
+        except BaseException:
+            is_it_really = False
+        if not is_it_really and weights is not None:
             os.close(weights)
             return None
         return None if weights is None else PackedPart(library, model, size, weights, threads)
@@ -133,8 +171,9 @@ def open_packed(package: Path, file: Path, sha256: str, packed: Packed, threads:
         os.close(model)
 
 
-def _laid_out(library: _Library, model: int, size: int, threads: int) -> int | None:
+def _laid_out(library: _Library, model: int, size: int, threads: int, check: Callable[[bytes], object]) -> int | None:
     """Return a file in memory with the weights as this processor wants them; None where LiteRT puts none into it."""
+    check(os.pread(model, size, 0))
     weights = os.memfd_create("weights", os.MFD_CLOEXEC)
     try:
         PackedPart(library, model, size, os.dup(weights), threads).close()
@@ -153,11 +192,15 @@ class _Beside:
     def __init__(self, call: Callable[[], bool]) -> None:
         self._found: bool | BaseException = False
         self._thread = threading.Thread(target=self._make, args=(call,), daemon=True)
-        self._thread.start()
+        try:
+            self._thread.start()
+        except RuntimeError:  # no more threads can be had
+            self._make(call)
 
     def found(self) -> bool:
         """Return what it returned, or raise what it raised."""
-        self._thread.join()
+        if self._thread.ident is not None:
+            self._thread.join()
         if isinstance(self._found, BaseException):
             raise self._found
         return self._found

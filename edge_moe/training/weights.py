@@ -212,6 +212,9 @@ def _can_be_mapped(file: Path) -> bool:
     """
     size = file.stat().st_size
     if not zipfile.is_zipfile(file):
+        with file.open("rb") as stream:
+            if stream.read(4) == b"PK\x03\x04":  # torch would find entries that this does not see
+                raise CheckpointError(f"{file} is damaged: a zip without its end; {_EXPECTED}")
         if size > _MOST_READ:
             raise CheckpointError(f"{file} has {size:,} bytes; expected at most {_MOST_READ:,} in its format")
         return False

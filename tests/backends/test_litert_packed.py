@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -99,60 +97,50 @@ def test_no_byte_of_the_weights_can_be_altered_unseen(file, store, tmp_path):
 def test_another_file_than_was_named_is_not_opened(file, store, tmp_path):
     assert LiteRT().open_packed(file, sha256(b"another"), store) is None
     assert LiteRT().open_packed(tmp_path / "gone.tflite", sha256(b""), store) is None
-    (tmp_path / "empty.tflite").write_bytes(b"")
-    assert LiteRT().open_packed(tmp_path / "empty.tflite", sha256(b""), store) is None
 
 
-def test_what_is_no_part_is_left_to_who_says_so(store, tmp_path, capfd):
-    for data in (b"no model at all", b"\0" * 200):
+def test_what_is_no_sound_artifact_does_not_reach_the_c_api_which_would_crash(file, store, tmp_path):
+    whole = file.read_bytes()
+    for data in (b"", b"no model at all", b"\0" * 200, whole[:60], whole[:1000], whole[:-200]):
         (tmp_path / "bad.tflite").write_bytes(data)
-        assert opened(tmp_path / "bad.tflite", store) is None
+        with pytest.raises(BackendError, match="LiteRT refuses the artifact"):
+            opened(tmp_path / "bad.tflite", store)
     assert kept(tmp_path) == []
+    assert isinstance(opened(file, store), PackedPart)
 
 
-def test_bad_calls_are_told(file, store):
-    part = opened(file, store)
-    for x in (X[:, :4], X.astype(np.float64), X[0]):
-        with pytest.raises(BackendError, match=r"could not run the part: it takes float32 \(1, 8, 8, 3\), not"):
-            part.invoke(x)
-    with pytest.raises(BackendError, match=r"has no output 'class'; it has embedding, features, logits"):
-        part.output("class")
-    with pytest.raises(BackendError, match="does not describe itself"):
-        part.tensors()
-    part.close()
-    part.close()
-    for use in (lambda: part.invoke(X), lambda: part.output("logits")):
-        with pytest.raises(UsageError, match="the part is closed"):
-            use()
+def test_a_file_that_somebody_else_could_have_written_is_not_used(file, store, tmp_path):
+    opened(file, store).close()
+    (weights,) = kept(tmp_path)
+    for path in (weights, weights.parent):
+        path.chmod(0o777)
+        assert opened(file, store) is None or path == weights
+        path.chmod(0o700)
 
 
-@pytest.mark.parametrize("why", ["no library", "another library", "no descriptors in memory"])
-def test_where_it_cannot_be_done_the_interpreter_does_it(file, store, monkeypatch, tmp_path, why):
+def test_an_older_library_that_lacks_a_call_is_left_alone(file, store, monkeypatch):
     litert_packed._library.cache_clear()
-    if why == "no library":
-        monkeypatch.setattr(litert_packed, "_LIBRARY", "libNothing.so")
-    elif why == "another library":
-        monkeypatch.setattr(litert_packed, "_LIBRARY", "libpywrap_litert_common.so")
-    else:
-        monkeypatch.delattr(os, "memfd_create")
+    monkeypatch.setattr(litert_packed, "_CALLED", (*litert_packed._CALLED, "LiteRtOfTomorrow"))
     assert opened(file, store) is None
-    assert kept(tmp_path) == []
     litert_packed._library.cache_clear()
 
 
-def test_no_line_reaches_the_terminal(file, tmp_path):
-    program = (
-        "import sys\n"
-        "from pathlib import Path\n"
-        "from edge_moe.backends.litert import LiteRT\n"
-        "from edge_moe.packed import Packed\n"
-        "for _ in range(2):\n"
-        "    part = LiteRT().open_packed(Path(sys.argv[1]), sys.argv[2], Packed(Path(sys.argv[3])))\n"
-        "    print(type(part).__name__)\n"
-    )
-    arguments = [str(file), sha256(file.read_bytes()), str(tmp_path / "weights")]
-    done = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True, timeout=60)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "PackedPart\nPackedPart\n", "")
+def test_without_another_thread_it_is_done_in_this_one(file, store, monkeypatch):
+    def none(_):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(litert_packed.threading.Thread, "start", none)
+    assert isinstance(opened(file, store), PackedPart)
+
+
+def test_a_fork_opens_parts_from_their_bytes(file, store):
+    """Another thread may have been in the library, whose locks nobody would give back."""
+    opened(file, store).close()
+    child = os.fork()
+    if not child:
+        os._exit(0 if opened(file, store) is None else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    assert isinstance(opened(file, store), PackedPart)
 
 
 # --- in a runtime ---
@@ -201,3 +189,12 @@ def test_a_folder_that_may_not_be_written_to_is_no_error(tiny_bundle, tmp_path):
 def test_what_is_no_folder_is_told(tiny_bundle, cache):
     with pytest.raises(UsageError, match=r"weight_cache is .*; expected a folder, or True or False"):
         Runtime(tiny_bundle, weight_cache=cache)
+
+
+def test_preloading_within_a_budget_lays_out_and_then_loads(tiny_bundle, tmp_path):
+    """To lay out an expert's weights the others have to go; afterwards all are there."""
+    parts = next(one for one in Bundle(tiny_bundle).manifest.sets if one.backend == "litert").parts
+    room = 1 + round(2.25 * 2 * max(part.bytes for part in parts.values()))
+    options = {"expert_budget_bytes": room, "weight_cache": tmp_path / "weights"}
+    with Runtime(tiny_bundle, backend="litert", **options) as model:
+        assert model.preload([0, 1]) == (0, 1)

@@ -335,3 +335,17 @@ def test_an_expert_is_not_taken_for_a_gate() -> None:
     layers = {f"features.{k}.{name}": torch.ones(1) for k in range(9) for name in ("weight", "bias")}
     with pytest.raises(CheckpointError, match=r"e\.pth does not fit: none of its names is one of the network's"):
         load_state(nn.Linear(2, 2), layers, "e.pth")
+
+
+def test_a_packed_zip_without_its_end_is_refused_too(tmp_path: Path) -> None:
+    """Torch finds the entries of a zip that ends in another mark; the zip module does not."""
+    torch.save({"weight": torch.zeros(1 << 18)}, tmp_path / "whole.pth")
+    with (
+        zipfile.ZipFile(tmp_path / "whole.pth") as whole,
+        zipfile.ZipFile(tmp_path / "w.pth", "w", zipfile.ZIP_DEFLATED) as packed,
+    ):
+        for name in whole.namelist():
+            packed.writestr(name, whole.read(name))
+    (tmp_path / "w.pth").write_bytes((tmp_path / "w.pth").read_bytes() + b"PK\x05\x06")
+    with pytest.raises(CheckpointError, match=r"w\.pth is (damaged: a zip without its end|a packed zip)"):
+        read_weights(tmp_path / "w.pth")
