@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import mmap
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from edge_moe import memory
@@ -14,11 +14,12 @@ from edge_moe.memory import give_back, private_bytes
 @pytest.mark.skipif(private_bytes() is None, reason="the system does not tell")
 def test_what_is_written_to_is_held() -> None:
     before = private_bytes()
-    held = np.ones(32 << 20, np.uint8)
+    held = mmap.mmap(-1, 32 << 20, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)  # of nothing that was freed before
+    held.write(b"x" * (32 << 20))
     after = private_bytes()
     assert before is not None and after is not None
     assert 30 << 20 < after - before < 40 << 20
-    del held
+    held.close()
     give_back()
     assert (private_bytes() or 0) < after - (20 << 20)
 
