@@ -23,7 +23,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 import numpy as np
 import numpy.typing as npt
 
-from edge_moe.anytime import Floats, softmax, top
+from edge_moe.anytime import Floats
 from edge_moe.backends import Tensor
 from edge_moe.decode import Source
 from edge_moe.engine import Engine, Waking
@@ -63,8 +63,7 @@ class _Held:
 
     index: int
     active: tuple[tuple[int, Any], ...]  # (k, g_k)
-    gate_logits: Floats  # [K]
-    doubt: float  # 1 - max phi
+    max_phi: Any
     place: int  # of the rest in the shelf
     spent: float  # seconds, until now
     logits: dict[int, Floats] = field(default_factory=dict)  # k -> [Y]
@@ -159,11 +158,7 @@ class Burst:
             try:
                 x = self._tensor(source)
                 with self._turn:
-                    start = perf_counter()
-                    found = self._engine.begin(start, x, *self._setting)
-                    if isinstance(found, Waking):
-                        found = self._engine.finish(start, found, self._engine.run)
-                answer = Answered(index, found)
+                    answer = Answered(index, self._engine.answer(perf_counter(), x, *self._setting))
             except _ITS_OWN as error:
                 answer = Answered(index, None, error)
             yield answer
@@ -213,7 +208,7 @@ class Burst:
         return self._budget(images, macs, each)
 
     def _budget(self, images: Iterable[Source], macs: float, each: int) -> Iterator[Answered]:
-        shelf, held = _Shelf(self._kept_bytes), list[_Held]()
+        shelf, held, gates = _Shelf(self._kept_bytes), list[_Held](), list[Floats]()
         given = _Given(images, self._progress)
         every = Setting(0.0, len(self._engine.expert_macs))
         ran, broke = 0, None
@@ -230,11 +225,11 @@ class Burst:
                 if isinstance(found, Answered):
                     yield found
                     continue
+                gates.append(np.array([weight for _, weight in found.active]))  # at tau = 0 of all experts
                 found.active = ()
                 held.append(found)
             if held:
-                gates = softmax(np.stack([one.gate_logits for one in held]))
-                alphas = gates * np.array([[one.doubt] for one in held])
+                alphas = np.stack(gates) * np.array([[float(1.0 - one.max_phi)] for one in held])
                 left = macs - each * len(held)
                 pairs = best_pairs(alphas, self._engine.expert_macs, left, self._setting.max_experts)
                 for one, gate, chosen in zip(held, gates, pairs, strict=True):
@@ -257,8 +252,7 @@ class Burst:
         if isinstance(found, Prediction):
             return Answered(index, found)
         place = shelf.put(found.base_logits, found.features)
-        doubt = float(1.0 - top(found.base_logits)[1])
-        return _Held(index, found.active, found.gate_logits, doubt, place, perf_counter() - begun)
+        return _Held(index, found.active, found.max_phi, place, perf_counter() - begun)
 
     def _wake(self, waiting: list[_Held], shelf: _Shelf) -> Iterator[Answered]:
         """Run the experts of all that wait, those first that are in memory, and answer each when its last has run."""
@@ -289,7 +283,7 @@ class Burst:
 
     def _finish(self, one: _Held, shelf: _Shelf) -> Answered:
         base_logits, features = shelf.get(one.place)
-        waking = Waking(base_logits, one.gate_logits, one.active, features)
+        waking = Waking(base_logits, one.max_phi, one.active, features)
         try:
             with self._turn:
                 start = perf_counter() - one.spent

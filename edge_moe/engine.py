@@ -31,7 +31,7 @@ class Waking(NamedTuple):
     """What the experts of an image that wakes some go on with."""
 
     base_logits: Floats  # [Y]
-    gate_logits: Floats  # [K]
+    max_phi: Any  # the base's largest probability
     active: tuple[tuple[int, Any], ...]  # (k, g_k) of the experts that are to run, ascending in k
     features: Tensor
 
@@ -84,6 +84,11 @@ class Engine:
             self.close()
             raise
 
+    def answer(self, start: float, x: Tensor, tau: float, max_experts: int) -> Prediction:
+        """Answer for one tensor; the arguments and what is raised are those of `begin`, `run` and `finish`."""
+        found = self.begin(start, x, tau, max_experts)
+        return found if isinstance(found, Prediction) else self.finish(start, found, self.run)
+
     def begin(self, start: float, x: Tensor, tau: float, max_experts: int) -> Prediction | Waking:
         """Run the base, and the gate where it is needed; return the answer, or what the experts are to go on with.
 
@@ -117,7 +122,7 @@ class Engine:
         active = active_weights(gate_logits, max_phi, tau, max_experts)
         if not active:
             return self._answer(start, index, max_phi, (), True, (1.0, (base_logits,)))
-        return Waking(base_logits, gate_logits, active, base.output("features"))
+        return Waking(base_logits, max_phi, active, base.output("features"))
 
     def run(self, k: int, features: Tensor) -> Floats:
         """Return the logits [Y] of expert k, which is opened where it is not in memory.

@@ -23,6 +23,7 @@ __all__ = [
     "Decisions",
     "Outputs",
     "Routed",
+    "answers",
     "batches",
     "collect",
     "decide",
@@ -162,8 +163,24 @@ def route(outputs: Outputs, tau: float, max_experts: int, kind: Ensemble, space:
     """
     phi, gate = softmax(outputs.base_logits), softmax(outputs.gate_logits)
     active, gate_ran = decide(phi.max(axis=-1), gate, tau, max_experts)
-    awake = active.any(axis=-1)
-    scores = phi.copy()
+    predictions, scores = answers(outputs, phi, gate, active, kind, space)
+    return Routed(predictions, active, gate_ran, scores)
+
+
+def answers(
+    outputs: Outputs, phi: Floats, gate: Floats, active: Bools, kind: Ensemble, space: Space
+) -> tuple[npt.NDArray[np.integer], Floats]:
+    """[N, K] which experts are active -> [N] the answers and [N, Y] their scores, whoever decided that.
+
+    Args:
+        outputs: of every part.
+        phi: [N, Y] probabilities of the base.
+        gate: [N, K] probabilities of the gate.
+        active: where none is, the answer is the base's.
+        kind: the manifest's ensemble.
+        space: the manifest's space.
+    """
+    scores, awake = phi.copy(), active.any(axis=-1)
     if awake.any():
         row, expert = np.nonzero(active[awake])
         logits = outputs.expert_logits[awake]
@@ -171,8 +188,7 @@ def route(outputs: Outputs, tau: float, max_experts: int, kind: Ensemble, space:
         members[row, expert] = ensemble(outputs.base_logits[awake][row], logits[row, expert], kind, space)
         scores[awake] = combine(gate[awake], members, active[awake])
     # Of the logits, as the runtime: two of them may differ by so little that their probabilities are equal.
-    predictions = np.where(awake, scores.argmax(axis=-1), outputs.base_logits.argmax(axis=-1))
-    return Routed(predictions, active, gate_ran, scores)
+    return np.where(awake, scores.argmax(axis=-1), outputs.base_logits.argmax(axis=-1)), scores
 
 
 def decide(max_phi: Floats, gate: Floats, tau: float, max_experts: int) -> tuple[Bools, Bools]:

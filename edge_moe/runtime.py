@@ -319,9 +319,7 @@ class Runtime:
         if not lock.acquire(False):
             raise self._turn.refusal()
         try:
-            engine = self._engine
-            found = engine.begin(start, x, self._tau, self._max_experts)
-            return found if isinstance(found, Prediction) else engine.finish(start, found, engine.run)
+            return self._engine.answer(start, x, self._tau, self._max_experts)
         finally:
             lock.release()
 

@@ -16,11 +16,12 @@ import io
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from edge_moe.anytime import Floats, combine, ensemble, softmax
+from edge_moe.anytime import Floats, softmax
 from edge_moe.benchmarks.studies.full_size import workplace
 from edge_moe.benchmarks.studies.routers import (
     Routing,
@@ -36,7 +37,7 @@ from edge_moe.bundle import Bundle
 from edge_moe.data import open_data
 from edge_moe.digest import answers_digest
 from edge_moe.errors import DataError
-from edge_moe.evaluate import Bools, Outputs, collect
+from edge_moe.evaluate import Bools, Outputs, answers, collect
 from edge_moe.here import pick
 from edge_moe.intervals import Groups, accuracy_interval, paired_difference
 from edge_moe.output import write_file
@@ -51,30 +52,28 @@ SHARES = (0.1, 0.2, 0.4, 0.8)  # experts an image, on average
 _BURST = 256
 
 
-def _unified(logits: Floats, doubt: Floats, share: float) -> Routing:
-    return pairs(unified_scores(logits), softmax(logits), round(share * len(logits)))
+_Router: TypeAlias = Callable[[Floats, Floats, float], Routing]
 
 
-def _unified_doubted(logits: Floats, doubt: Floats, share: float) -> Routing:
-    return pairs(unified_scores(logits) * doubt[:, np.newaxis], softmax(logits), round(share * len(logits)))
+def _pairs(score: Callable[[Floats, Floats], Floats]) -> _Router:
+    def route(logits: Floats, doubt: Floats, share: float) -> Routing:
+        return pairs(score(logits, doubt[:, np.newaxis]), softmax(logits), round(share * len(logits)))
 
-
-def _alphas(logits: Floats, doubt: Floats, share: float) -> Routing:
-    return pairs(softmax(logits) * doubt[:, np.newaxis], softmax(logits), round(share * len(logits)))
+    return route
 
 
 def _slots(logits: Floats, share: float) -> int:
     return min(len(logits), capacity(len(logits), logits.shape[1], share))
 
 
-def _token(plan: Callable[[Floats], Floats]) -> Callable[[Floats, Floats, float], Routing]:
+def _token(plan: Callable[[Floats], Floats]) -> _Router:
     def route(logits: Floats, doubt: Floats, share: float) -> Routing:
         return token_choice(plan(logits), softmax(logits), 1, _slots(logits, share), batch_priority=True)
 
     return route
 
 
-def _expert(plan: Callable[[Floats], Floats]) -> Callable[[Floats, Floats, float], Routing]:
+def _expert(plan: Callable[[Floats], Floats]) -> _Router:
     def route(logits: Floats, doubt: Floats, share: float) -> Routing:
         return expert_choice(plan(logits), softmax(logits), _slots(logits, share))
 
@@ -93,16 +92,16 @@ def _sparse(logits: Floats) -> Floats:
 
 
 # name -> (gate's logits [T, K], 1 - max phi [T], experts an image) -> routing
-ROUTERS: Mapping[str, Callable[[Floats, Floats, float], Routing]] = {
+ROUTERS: Mapping[str, _Router] = {
     "softmax, token choice": _token(softmax),
     "Sinkhorn, token choice": _token(sinkhorn),
     "softmax, expert choice": _expert(softmax),
     "Sinkhorn, expert choice": _expert(sinkhorn),
     "sparse plan, expert choice": _expert(_sparse),
-    "unified score, pairs": _unified,
+    "unified score, pairs": _pairs(lambda logits, _: unified_scores(logits)),
     "softmax x doubt, expert choice": _expert_doubted,
-    "unified score x doubt, pairs": _unified_doubted,
-    "alpha, pairs": _alphas,
+    "unified score x doubt, pairs": _pairs(lambda logits, doubt: unified_scores(logits) * doubt),
+    "alpha, pairs": _pairs(lambda logits, doubt: softmax(logits) * doubt),
 }
 
 
@@ -138,17 +137,9 @@ def outputs(bundle: Bundle, data: str, folder: Path, backend: str | None, progre
 
 def right(bundle: Bundle, found: Outputs, active: Bools, labels: npt.NDArray[np.int64]) -> Bools:
     """[N, K] which experts run -> [N] whether the answer by the paper's formula is the label."""
-    manifest = bundle.manifest
-    scores, gate = softmax(found.base_logits), softmax(found.gate_logits)
-    awake = active.any(axis=1)
-    row, expert = np.nonzero(active[awake])
-    members = np.zeros_like(found.expert_logits[awake])
-    joint = ensemble(
-        found.base_logits[awake][row], found.expert_logits[awake][row, expert], manifest.ensemble, manifest.space
-    )
-    members[row, expert] = joint
-    scores[awake] = combine(gate[awake], members, active[awake])
-    result: Bools = scores.argmax(axis=1) == labels
+    manifest, phi, gate = bundle.manifest, softmax(found.base_logits), softmax(found.gate_logits)
+    predictions, _ = answers(found, phi, gate, active, manifest.ensemble, manifest.space)
+    result: Bools = predictions == labels
     return result
 
 

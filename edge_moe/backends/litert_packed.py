@@ -14,6 +14,7 @@ import functools
 import os
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from ctypes import c_char_p, c_int, c_int32, c_int64, c_size_t, c_uint32, c_void_p
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -157,14 +158,12 @@ def open_packed(
             lambda: _laid_out(library, model, size, threads, check),
             is_it.found,
         )
-        try:
-            is_it_really = is_it.found()
-        except BaseException:
-            is_it_really = False
-        if not is_it_really and weights is not None:
+        if weights is None:
+            return None
+        if not is_it.found():
             os.close(weights)
             return None
-        return None if weights is None else PackedPart(library, model, size, weights, threads)
+        return PackedPart(library, model, size, weights, threads)
     except (OSError, ValueError, _Refused):
         return None
     finally:
@@ -187,10 +186,10 @@ def _laid_out(library: _Library, model: int, size: int, threads: int, check: Cal
 
 
 class _Beside:
-    """A call that is made while others are."""
+    """A question about a file that is answered while others are; where it cannot be read, by no."""
 
     def __init__(self, call: Callable[[], bool]) -> None:
-        self._found: bool | BaseException = False
+        self._found = False
         self._thread = threading.Thread(target=self._make, args=(call,), daemon=True)
         try:
             self._thread.start()
@@ -198,18 +197,14 @@ class _Beside:
             self._make(call)
 
     def found(self) -> bool:
-        """Return what it returned, or raise what it raised."""
+        """Return the answer."""
         if self._thread.ident is not None:
             self._thread.join()
-        if isinstance(self._found, BaseException):
-            raise self._found
         return self._found
 
     def _make(self, call: Callable[[], bool]) -> None:
-        try:
+        with suppress(OSError):
             self._found = call()
-        except BaseException as error:
-            self._found = error
 
 
 class PackedPart(OpenPart):

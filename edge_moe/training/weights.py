@@ -76,9 +76,9 @@ def fit_names(state: _State, own: Iterable[str], source: str = "the state dict")
     wanted = _without_counters(own)
     inside = {name.partition(".")[0] for name in own}
     if len(inside) == 1 and own.isdisjoint(found):
-        long = {f"{next(iter(inside))}.{name}" for name in found}
-        if _without_counters(long) == wanted:
-            return {f"{next(iter(inside))}.{name}": _masked(tensor, masks.get(name)) for name, tensor in found.items()}
+        (part,) = inside
+        if _without_counters(f"{part}.{name}" for name in found) == wanted:
+            return {f"{part}.{name}": _masked(tensor, masks.get(name)) for name, tensor in found.items()}
     anchor = min(wanted, default="")
     prefixes = {name.removesuffix(anchor) for name in found if name == anchor or name.endswith(f".{anchor}")}
     fitting = sorted(prefix for prefix in prefixes if all(prefix + name in found for name in wanted))

@@ -296,14 +296,16 @@ def test_a_file_is_told_by_its_contents(tmp_path: Path) -> None:
         assert read_weights(tmp_path / name)["weight"].tolist() == [0, 1, 2]
 
 
-def test_a_zip_that_is_packed_is_refused_before_it_is_unpacked(tmp_path: Path) -> None:
-    torch.save({"weight": torch.zeros(1 << 20)}, tmp_path / "whole.pth")
-    with (
-        zipfile.ZipFile(tmp_path / "whole.pth") as whole,
-        zipfile.ZipFile(tmp_path / "w.pth", "w", zipfile.ZIP_DEFLATED) as packed,
-    ):
+def write_packed(file: Path) -> None:
+    """Write 4 MB of weights as torch does not: in a zip of some kB."""
+    torch.save({"weight": torch.zeros(1 << 20)}, whole_file := io.BytesIO())
+    with zipfile.ZipFile(whole_file) as whole, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as packed:
         for name in whole.namelist():
             packed.writestr(name, whole.read(name))
+
+
+def test_a_zip_that_is_packed_is_refused_before_it_is_unpacked(tmp_path: Path) -> None:
+    write_packed(tmp_path / "w.pth")
     assert (tmp_path / "w.pth").stat().st_size < 50_000
     with pytest.raises(CheckpointError, match=r"w\.pth is a packed zip.*save it again, with torch\.save"):
         read_weights(tmp_path / "w.pth")
@@ -339,13 +341,7 @@ def test_an_expert_is_not_taken_for_a_gate() -> None:
 
 def test_a_packed_zip_without_its_end_is_refused_too(tmp_path: Path) -> None:
     """Torch finds the entries of a zip that ends in another mark; the zip module does not."""
-    torch.save({"weight": torch.zeros(1 << 18)}, tmp_path / "whole.pth")
-    with (
-        zipfile.ZipFile(tmp_path / "whole.pth") as whole,
-        zipfile.ZipFile(tmp_path / "w.pth", "w", zipfile.ZIP_DEFLATED) as packed,
-    ):
-        for name in whole.namelist():
-            packed.writestr(name, whole.read(name))
+    write_packed(tmp_path / "w.pth")
     (tmp_path / "w.pth").write_bytes((tmp_path / "w.pth").read_bytes() + b"PK\x05\x06")
     with pytest.raises(CheckpointError, match=r"w\.pth is (damaged: a zip without its end|a packed zip)"):
         read_weights(tmp_path / "w.pth")
