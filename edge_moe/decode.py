@@ -5,6 +5,7 @@ Axis letters: H W height and width. Pixels are uint8.
 
 from __future__ import annotations
 
+import functools
 import io
 import warnings
 from contextlib import suppress
@@ -29,7 +30,6 @@ _FORMATS = "expected an image such as .jpg or .png"
 # Files of these have no more than 16 bits a pixel, which Pillow scales to the whole of them.
 _SIXTEEN_BITS = ("PNG", "PPM")
 _ARRAYS = "expected a uint8 array [H, W], [H, W, 1], [H, W, 3] or [H, W, 4]"
-_OF_SIXTEEN_BITS = (np.arange(1 << 16) / 257 + 0.5).astype(np.uint8)
 _ORIENTATION = 0x0112  # in EXIF; 1 is upright
 _ROWS = 64  # that are worked on at once where that takes memory
 # A JPEG's size is two numbers in a small file, and at an eighth its decoder still goes over all of it.
@@ -195,5 +195,11 @@ def _on_white(image: Image.Image) -> Image.Image:
 
 def _eight_bits(pixels: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
     """[H, W] integers of 16 bits -> uint8, with 65535 becoming 255."""
-    scaled: npt.NDArray[np.uint8] = _OF_SIXTEEN_BITS[pixels]
+    scaled: npt.NDArray[np.uint8] = _of_sixteen_bits()[pixels]
     return scaled
+
+
+@functools.cache
+def _of_sixteen_bits() -> npt.NDArray[np.uint8]:
+    """[65536] what each value becomes: to look it up takes a byte a pixel, to compute it sixteen."""
+    return (np.arange(1 << 16) / 257 + 0.5).astype(np.uint8)
